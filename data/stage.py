@@ -1,0 +1,44 @@
+"""Entry of a pipeline stage: settings in, one line a fact out, no traceback for a user's mistake."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.batch import BatchFolder
+from data.errors import BadSettings, ChangeoverError
+
+
+def read_params(folder: BatchFolder) -> dict[str, Any]:
+    """``params.yaml`` of a batch as a dictionary; BadSettings if it is missing or damaged."""
+    source = folder.file("params.yaml")
+    try:
+        params = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadSettings(f"no params.yaml in {folder.path}; write one with 'changeover run'") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{source} is not readable YAML; restore it with 'git checkout -- params.yaml'") from error
+    if not isinstance(params, dict):
+        raise BadSettings(f"{source} holds {type(params).__name__}, not a mapping; restore it with 'git checkout -- params.yaml'")
+    return params
+
+
+def run_stage(stage: Callable[[BatchFolder], None]) -> None:
+    """Run ``stage`` on the working directory; exit code 2 on a ChangeoverError, 130 when interrupted.
+
+    With ``CHANGEOVER_DEBUG`` set the traceback is printed as well.
+    """
+    try:
+        stage(BatchFolder(Path.cwd()))
+    except ChangeoverError as error:
+        if os.environ.get("CHANGEOVER_DEBUG"):
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("error: interrupted; run the same command again to resume", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,47 @@
+"""Laying a fill over a background, and the label that follows from the change actually made."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.defects.scale import BatchScale
+
+Pixels = NDArray[np.float32]
+
+
+def alpha_blend(background: Pixels, fill: Pixels, mask: Pixels) -> Pixels:
+    """``mask`` (H, W) in 0..1 parts of ``fill`` over ``background``, both (H, W, C)."""
+    return background + mask[..., None] * (fill - background)
+
+
+def poisson_blend(background: Pixels, fill: Pixels, mask: Pixels) -> Pixels:
+    """Keep the gradients of ``fill`` and the border of ``background`` (Pérez 2003); alpha blending where the mask is too small.
+
+    OpenCV wants three channels and a mask that stays clear of the border.
+    """
+    height, width = mask.shape
+    solid = (mask > 0.5).astype(np.uint8)
+    solid[[0, -1], :] = solid[:, [0, -1]] = 0
+    x, y, w, h = cv2.boundingRect(solid)
+    if w < 4 or h < 4:
+        return alpha_blend(background, fill, mask)
+    channels = background.shape[2]
+    spread = 3 if channels == 1 else 1
+    target = np.clip(background, 0, 255).astype(np.uint8).repeat(spread, axis=2)
+    source = np.clip(fill, 0, 255).astype(np.uint8).repeat(spread, axis=2)
+    cloned = cv2.seamlessClone(
+        np.ascontiguousarray(source), np.ascontiguousarray(target), solid * 255, (x + w // 2, y + h // 2), cv2.NORMAL_CLONE
+    )
+    changed = np.asarray(cloned, np.float32)[..., :channels]
+    return background + np.clip(cv2.dilate(mask, np.ones((3, 3), np.uint8)), 0, 1)[..., None] * (changed - background)
+
+
+def label_of_change(before: Pixels, after: Pixels, scale: BatchScale) -> Pixels:
+    """Label (H, W) in 0..1: a logistic of the change, one half at ``scale.visible``, zero where nothing can be seen (NSA, Schlüter 2022).
+
+    The change is averaged over a small neighbourhood first, so that the label does not inherit the texture's grain.
+    """
+    change = np.abs(after - before).max(axis=2)
+    change = np.asarray(cv2.GaussianBlur(change, (0, 0), 1.2), np.float32)
+    label = 1.0 / (1.0 + np.exp(np.clip(-6.0 * (change / scale.visible - 1.0), -30, 30)))
+    return np.where(label < 0.1, 0.0, label).astype(np.float32)

@@ -1,0 +1,99 @@
+"""Families for examinations: no detector ever trains on them, and they share no drawing code with those that do.
+
+They stand in for the real defects that a changeover does not have: a tuning run chooses by them, and the gates are measured
+on them. Each is a function ``(canvas, rng, difficulty) -> image`` like those of ``data.defects.families``.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.defects.families import Canvas
+
+Pixels = NDArray[np.float32]
+
+
+def _grid(canvas: Canvas, angle: float) -> tuple[Pixels, Pixels]:
+    """Coordinates (along, across) in px about the centre, turned by ``angle``."""
+    y, x = np.mgrid[: canvas.height, : canvas.width].astype(np.float32)
+    x, y = x - np.float32(canvas.centre[0]), y - np.float32(canvas.centre[1])
+    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    return x * cosine + y * sine, y * cosine - x * sine
+
+
+def _push(canvas: Canvas, change: Pixels) -> Pixels:
+    """Background plus ``change`` (H, W), mirrored in sign where that keeps more of it inside 0..255."""
+    plus = np.clip(canvas.background + change[..., None], 0, 255)
+    minus = np.clip(canvas.background - change[..., None], 0, 255)
+    kept_plus, kept_minus = (float(np.abs(side - canvas.background).sum()) for side in (plus, minus))
+    return np.asarray(plus if kept_plus >= 0.8 * kept_minus else minus, np.float32)
+
+
+def relief(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A scratch with depth: one flank bright, the other dark, along a shallow parabola."""
+    length = max(2.2 * canvas.diameter(rng, difficulty), 10.0)
+    along, across = _grid(canvas, float(rng.uniform(0, np.pi)))
+    across = across - np.float32(rng.uniform(-0.15, 0.15) / length) * along**2
+    width = np.float32(rng.uniform(0.9, 1.6 + 0.012 * canvas.side * (1 - difficulty)))
+    profile = -across / width * np.exp(0.5 - 0.5 * (across / width) ** 2)
+    if rng.random() < 0.4:  # a groove in shadow
+        profile = np.exp(-0.5 * (across / width) ** 2)
+    ends = 1.0 / (1.0 + np.exp(np.clip((np.abs(along) - length / 2) / 2.0, -30, 30)))
+    return _push(canvas, (1.6 * canvas.amount(rng, difficulty) * profile * ends).astype(np.float32))
+
+
+def dent(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A hollow under slanted light: bright on one side, dark on the other, the structure slightly drawn together."""
+    radius = 0.6 * canvas.diameter(rng, difficulty)
+    along, across = _grid(canvas, float(rng.uniform(0, 2 * np.pi)))
+    across = across * np.float32(rng.uniform(1.0, 1.8))
+    distance = np.sqrt(along**2 + across**2) / radius
+    bowl = np.exp(-0.5 * (distance / 0.6) ** 4)
+    shade = canvas.amount(rng, difficulty) * 1.3 * (along / radius) * bowl
+    y, x = np.mgrid[: canvas.height, : canvas.width].astype(np.float32)
+    pull = np.float32(0.15) * bowl
+    sampled = cv2.remap(
+        canvas.background,
+        (x + (x - canvas.centre[0]) * pull).astype(np.float32),
+        (y + (y - canvas.centre[1]) * pull).astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    ).reshape(canvas.background.shape)
+    return np.clip(sampled + shade[..., None], 0, 255).astype(np.float32)
+
+
+def erase(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """Something is missing: a rectangle is filled from its surroundings by inpainting (Telea 2004), its grain restored."""
+    long = max(1.2 * canvas.diameter(rng, difficulty), 6.0)
+    box = (tuple(map(float, canvas.centre)), (long, max(long * float(rng.uniform(0.4, 1.0)), 4.0)), float(rng.uniform(0, 180)))
+    hole = np.zeros((canvas.height, canvas.width), np.uint8)
+    cv2.fillPoly(hole, [cv2.boxPoints(box).astype(np.int32)], 255)
+    pixels = np.clip(canvas.background, 0, 255).astype(np.uint8)
+    filled = cv2.inpaint(pixels, hole, 3, cv2.INPAINT_TELEA).reshape(canvas.background.shape).astype(np.float32)
+    filled += rng.normal(0, 0.5 * canvas.scale.variation, filled.shape).astype(np.float32)
+    edge = (cv2.blur(hole, (3, 3)).astype(np.float32) / 255.0)[..., None]
+    return np.asarray(canvas.background * (1 - edge) + filled * edge, np.float32)
+
+
+def specks(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A handful of round pits or grains, scattered about the centre."""
+    spread = 0.4 * canvas.diameter(rng, difficulty)
+    change = np.zeros((canvas.height, canvas.width), np.float32)
+    y, x = np.mgrid[: canvas.height, : canvas.width].astype(np.float32)
+    strength = 1.4 * canvas.amount(rng, difficulty)
+    for _ in range(int(rng.integers(1, 7))):
+        cx, cy = canvas.centre + rng.normal(0, spread, 2)
+        radius = float(rng.uniform(1.2, 1.8 + 0.03 * canvas.side * (1 - difficulty)))
+        spot = strength * np.exp(-((((x - cx) ** 2 + (y - cy) ** 2) / radius**2) ** 2))
+        change = np.maximum(change, spot.astype(np.float32))
+    return _push(canvas, change if rng.random() < 0.3 else -change)
+
+
+EXAMS: dict[str, Callable[[Canvas, np.random.Generator, float], Pixels]] = {
+    "relief": relief,
+    "dent": dent,
+    "erase": erase,
+    "specks": specks,
+}

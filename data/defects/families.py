@@ -1,0 +1,219 @@
+"""Families of pseudo-defects that detectors train on: each draws one defect on a canvas.
+
+A family is a function ``(canvas, rng, difficulty) -> image`` (H, W, C) float32, 0..255. The label is not theirs to give: it
+follows from the change (``data.defects.blend``). Difficulty 0 is large, strong and crisp; 1 is small, faint and blended.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.defects import fills, shapes
+from data.defects.blend import alpha_blend, poisson_blend
+from data.defects.recipe import Recipe
+from data.defects.scale import BatchScale
+
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where a defect is drawn.
+
+    ``background`` and ``donor``: (H, W, C) float32, 0..255, the donor from a different good image where there is one.
+    ``side``: length in px that the recipe's sizes are fractions of. ``centre``: (x, y) of the defect.
+    """
+
+    background: Pixels
+    donor: Pixels
+    recipe: Recipe
+    scale: BatchScale
+    side: float
+    centre: NDArray[np.float64]
+
+    @property
+    def height(self) -> int:
+        """Rows of the canvas."""
+        return self.background.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of the canvas."""
+        return self.background.shape[1]
+
+    def diameter(self, rng: np.random.Generator, difficulty: float) -> float:
+        """Size in px at ``difficulty``, give or take a third, never below 3 px."""
+        return max(self.recipe.size(difficulty) * self.side * float(rng.uniform(0.67, 1.5)), 3.0)
+
+    def amount(self, rng: np.random.Generator, difficulty: float) -> float:
+        """Change in grey levels at ``difficulty``, give or take a third."""
+        return self.recipe.strength(difficulty) * self.scale.variation * float(rng.uniform(0.67, 1.5))
+
+
+def _edge(rng: np.random.Generator, diameter: float, difficulty: float) -> float:
+    """Softness of the edge in px: crisp or blended when easy, never crisper than the optics when hard."""
+    return float(rng.uniform(0.0, 0.03 + 0.12 * difficulty)) * diameter + 0.5
+
+
+def _fill(canvas: Canvas, rng: np.random.Generator, mask: Pixels, difficulty: float, diameter: float) -> Pixels:
+    background = canvas.background
+    if canvas.scale.binary and rng.random() < 0.8:
+        return fills.palette(rng, background, mask, canvas.scale)
+    change = fills.signed(rng, background, mask, canvas.amount(rng, difficulty))
+    choice = int(rng.integers(4))
+    if choice == 0:
+        fill = fills.shifted(background, change)
+    elif choice == 1:
+        fill = fills.constant(background, mask, change)
+    elif choice == 2:
+        fill = fills.gradient(rng, background, change)
+    else:
+        fill = fills.mottled(rng, background, change, max(diameter / 4.0, 2.0))
+    return fills.tinted(rng, fill, background)
+
+
+def _drawn(canvas: Canvas, rng: np.random.Generator, mask: Pixels, difficulty: float, diameter: float) -> Pixels:
+    if rng.random() < 0.7:
+        mask = shapes.elastic(rng, mask, 0.15 * diameter, max(diameter / 3.0, 3.0))
+    mask = shapes.soften(mask, _edge(rng, diameter, difficulty))
+    return alpha_blend(canvas.background, _fill(canvas, rng, mask, difficulty, diameter), mask)
+
+
+def bezier(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A closed Bézier blob with a grey, gradient or mottled fill."""
+    diameter = canvas.diameter(rng, difficulty)
+    return _drawn(
+        canvas, rng, shapes.bezier_blob(rng, canvas.height, canvas.width, canvas.centre, diameter), difficulty, diameter
+    )
+
+
+def hull(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """The convex hull of Gaussian points, filled likewise."""
+    diameter = canvas.diameter(rng, difficulty)
+    return _drawn(
+        canvas, rng, shapes.gaussian_hull(rng, canvas.height, canvas.width, canvas.centre, diameter), difficulty, diameter
+    )
+
+
+def perlin(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """Ragged islands of thresholded noise, filled likewise or with a donor's texture."""
+    diameter = canvas.diameter(rng, difficulty)
+    mask = shapes.soften(
+        shapes.perlin(rng, canvas.height, canvas.width, canvas.centre, diameter), _edge(rng, diameter, difficulty)
+    )
+    fill = canvas.donor if rng.random() < 0.3 else _fill(canvas, rng, mask, difficulty, diameter)
+    return alpha_blend(canvas.background, fill, mask)
+
+
+def stroke(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A scratch or crack; half of them along the machining direction, which is where the eye loses them."""
+    length = min(max(canvas.diameter(rng, difficulty) * 2.0, 8.0), 1.2 * canvas.side)
+    thickness = float(rng.uniform(0.8, 1.5 + 0.035 * canvas.side * (1.0 - difficulty)))
+    direction = float(rng.uniform(0, np.pi))
+    if rng.random() < 0.5:
+        direction = machining_direction(canvas.background) + float(rng.normal(0, 0.08))
+    mask = shapes.stroke(rng, canvas.height, canvas.width, canvas.centre, length, thickness, direction)
+    mask = shapes.soften(mask, float(rng.uniform(0.0, 0.8)))
+    if canvas.scale.binary and rng.random() < 0.8:
+        fill = fills.palette(rng, canvas.background, mask, canvas.scale)
+    else:
+        # A line of one or two pixels is diluted by anti-aliasing: it needs more change to be as visible as a blob.
+        change = fills.signed(rng, canvas.background, mask, 1.5 * canvas.amount(rng, difficulty))
+        fill = fills.tinted(rng, fills.shifted(canvas.background, change), canvas.background)
+    return alpha_blend(canvas.background, fill, mask)
+
+
+def machining_direction(background: Pixels) -> float:
+    """Direction (radians) along which grey levels change least: the main axis of the structure tensor."""
+    grey = np.ascontiguousarray(background.mean(axis=2))
+    dx, dy = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+    return float(0.5 * np.arctan2(2.0 * float((dx * dy).mean()), float((dx * dx - dy * dy).mean())) + np.pi / 2)
+
+
+def patch(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A part of another good image, moved and resized, under a random shape; Poisson or alpha blending (NSA, Schlüter 2022)."""
+    diameter = canvas.diameter(rng, difficulty)
+    zoom = float(rng.uniform(0.7, 1.4))
+    turn = float(rng.choice([0.0, 0.0, 90.0, 180.0, rng.uniform(0, 360)]))
+    about = (canvas.width / 2.0, canvas.height / 2.0)
+    matrix = cv2.getRotationMatrix2D(about, turn, zoom)
+    moved = cv2.warpAffine(
+        canvas.donor, matrix, (canvas.width, canvas.height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    fill = np.asarray(moved, np.float32).reshape(canvas.background.shape)
+    draw = shapes.bezier_blob if rng.random() < 0.5 else shapes.gaussian_hull
+    mask = draw(rng, canvas.height, canvas.width, canvas.centre, 1.2 * diameter)
+    if rng.random() < 0.4 and not canvas.scale.binary:
+        return poisson_blend(canvas.background, fill, mask)
+    return alpha_blend(canvas.background, fill, shapes.soften(mask, _edge(rng, diameter, difficulty)))
+
+
+def region(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A large part of the picture of another brightness, contrast or texture: polish, stain, uneven grinding."""
+    diameter = canvas.side * float(rng.uniform(0.5, 1.2))
+    mask = shapes.perlin(rng, canvas.height, canvas.width, canvas.centre, diameter)
+    mask = shapes.soften(mask, float(rng.uniform(0.01, 0.08)) * canvas.side)
+    change = fills.signed(rng, canvas.background, mask, 0.7 * canvas.amount(rng, difficulty))
+    choice = int(rng.integers(3))
+    if choice == 0:
+        fill = fills.shifted(canvas.background, change)
+    elif choice == 1:
+        fill = fills.shifted(fills.flattened(canvas.background, float(rng.uniform(1.0, 4.0))), 0.5 * change)
+    else:
+        mean = fills.flattened(canvas.background, 8.0)
+        fill = mean + (canvas.background - mean) * float(rng.uniform(1.8, 3.5)) + 0.3 * change
+    return alpha_blend(canvas.background, fills.tinted(rng, fill, canvas.background), mask)
+
+
+def warp(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """Local deformation: the structure bulges, pinches or is pushed aside."""
+    diameter = 1.3 * canvas.diameter(rng, difficulty)
+    push = diameter * float(rng.uniform(0.15, 0.35))
+    y, x = np.mgrid[: canvas.height, : canvas.width].astype(np.float32)
+    dx, dy = x - canvas.centre[0], y - canvas.centre[1]
+    bell = np.exp(-(dx**2 + dy**2) / (2 * (diameter / 2.5) ** 2))
+    kind, angle = int(rng.integers(3)), rng.uniform(0, 2 * np.pi)
+    if kind == 0:
+        x, y = x + push * np.cos(angle) * bell, y + push * np.sin(angle) * bell
+    else:
+        factor = bell * float(rng.uniform(0.3, 0.7)) * (1.0 if kind == 1 else -1.0)
+        x, y = x + dx * factor, y + dy * factor
+    warped = cv2.remap(
+        canvas.background, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(warped, np.float32).reshape(canvas.background.shape)
+
+
+def structure(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """Structure doubled (a neighbour's pixels laid here) or missing (the surroundings' grey laid over it)."""
+    diameter = 1.2 * canvas.diameter(rng, difficulty)
+    mask = shapes.bezier_blob(rng, canvas.height, canvas.width, canvas.centre, diameter)
+    mask = shapes.soften(mask, _edge(rng, diameter, difficulty))
+    if rng.random() < 0.6:
+        angle, distance = rng.uniform(0, 2 * np.pi), max(diameter * float(rng.uniform(0.4, 1.5)), 4.0)
+        matrix = np.array([[1, 0, distance * np.cos(angle)], [0, 1, distance * np.sin(angle)]], np.float32)
+        moved = cv2.warpAffine(canvas.background, matrix, (canvas.width, canvas.height), borderMode=cv2.BORDER_REFLECT_101)
+        fill = np.asarray(moved, np.float32).reshape(canvas.background.shape)
+    else:
+        ring = cv2.dilate(mask, np.ones((7, 7), np.uint8)) - mask
+        level = np.array([np.quantile(canvas.background[..., c][ring > 0.2], rng.uniform(0.1, 0.9)) if (ring > 0.2).any() else 128.0
+                          for c in range(canvas.background.shape[2])], np.float32)  # fmt: skip
+        grain = canvas.background - fills.flattened(canvas.background, 2.0)
+        fill = level + grain
+    return alpha_blend(canvas.background, fill, mask)
+
+
+Family = Callable[[Canvas, np.random.Generator, float], Pixels]
+FAMILIES: dict[str, Family] = {
+    "bezier": bezier,
+    "hull": hull,
+    "stroke": stroke,
+    "patch": patch,
+    "perlin": perlin,
+    "region": region,
+    "warp": warp,
+    "structure": structure,
+}

@@ -1,0 +1,74 @@
+"""A recipe: the parameters from which, with a seed and an index, a pseudo-defect is drawn."""
+
+import hashlib
+import json
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data.errors import BadSettings
+
+TRAINING_FAMILIES = (
+    "bezier",
+    "hull",
+    "stroke",
+    "patch",
+    "perlin",
+    "region",
+    "warp",
+    "structure",
+)
+"""Families that detectors learn from, in the order of the picture sheet."""
+
+EXAM_FAMILIES = ("relief", "dent", "erase", "specks")
+"""Families that no detector ever trains on: tuning and gates are measured on them. They share no code with the above."""
+
+
+class Recipe(BaseModel):
+    """Section ``recipe`` of ``params.yaml``. Lengths are fractions of the crop's side, strengths are in units of the batch's
+    own variation (see ``data.defects.scale``), so that one recipe serves every product."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    families: tuple[str, ...] = TRAINING_FAMILIES
+    clean_fraction: float = Field(0.4, ge=0.05, le=0.9)
+    """Share of training crops that carry no defect, only harmless nuisances."""
+    several_fraction: float = Field(0.3, ge=0.0, le=1.0)
+    """Share of defective crops that carry two or three defects."""
+    size_easy: float = Field(0.45, gt=0.0, le=1.0)
+    """Diameter at difficulty 0, as a fraction of the crop's side."""
+    size_hard: float = Field(0.04, gt=0.0, le=1.0)
+    """Diameter at difficulty 1."""
+    strength_easy: float = Field(12.0, gt=0.0)
+    """Change at difficulty 0, in units of the good images' local variation."""
+    strength_hard: float = Field(2.5, gt=0.0)
+    """Change at difficulty 1."""
+    nuisance: float = Field(1.0, ge=0.0, le=3.0)
+    """Strength of harmless variation (light, sub-pixel shift, noise, blur), as a multiple of the built-in amounts."""
+    per_family: int = Field(12, ge=2, le=500)
+    """Frozen exam defects a family draws for each subset (tune, lock)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        unknown = [family for family in self.families if family not in TRAINING_FAMILIES]
+        if unknown or not self.families:
+            raise BadSettings(
+                f"recipe.families {list(unknown or self.families)} must name at least one of {', '.join(TRAINING_FAMILIES)} and nothing else"
+            )
+        if self.size_hard > self.size_easy or self.strength_hard > self.strength_easy:
+            raise BadSettings(
+                f"recipe: difficulty must grow as size ({self.size_easy} to {self.size_hard}) and strength "
+                f"({self.strength_easy} to {self.strength_hard}) fall; swap the two ends"
+            )
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 of the recipe's canonical JSON."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    def size(self, difficulty: float) -> float:
+        """Diameter at ``difficulty`` in 0..1, as a fraction of the crop's side; geometric between the two ends."""
+        return float(self.size_easy * (self.size_hard / self.size_easy) ** difficulty)
+
+    def strength(self, difficulty: float) -> float:
+        """Change at ``difficulty`` in 0..1, in units of local variation; geometric between the two ends."""
+        return float(self.strength_easy * (self.strength_hard / self.strength_easy) ** difficulty)

@@ -1,0 +1,69 @@
+"""Stage ``regenerate``: draw this batch's frozen exam defects, by family and difficulty, on its tune and lock images."""
+
+import json
+import shutil
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data.batch import BatchFolder
+from data.defects.draw import draw_exam
+from data.defects.recipe import EXAM_FAMILIES, Recipe
+from data.defects.scale import Image, measure_scale
+from data.errors import BadSettings
+from data.files import write_json
+from data.image import read_image
+from data.progress import Progress
+from data.stage import read_params, run_stage
+
+SUBSETS = ("tune", "lock")
+
+
+def read_recipe(params: dict[str, Any]) -> Recipe:
+    """Section ``recipe`` of the parameters; BadSettings names what does not fit."""
+    try:
+        return Recipe.model_validate(params.get("recipe") or {})
+    except ValueError as error:
+        first = str(error).splitlines()
+        raise BadSettings(
+            f"params.yaml, section recipe: {' '.join(first[1:3]) or first[0]}; see data/defects/recipe.py"
+        ) from error
+
+
+def regenerate(folder: BatchFolder) -> None:
+    """Write ``defects/``: PNG images, labels and ``index.json``; the folder appears whole or not at all."""
+    params = read_params(folder)
+    recipe, seed = read_recipe(params), int(params.get("seed", 0))
+    split = json.loads(folder.file("split.json").read_text(encoding="utf-8"))
+    images: dict[str, Image] = {name: read_image(folder.good / name) for subset in ("train", *SUBSETS) for name in split[subset]}
+    scale = measure_scale([images[name] for name in split["train"]])
+    partial = folder.work / "defects"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    progress, listed, skipped = Progress(folder.path, "regenerate"), [], 0
+    total = len(SUBSETS) * len(EXAM_FAMILIES) * recipe.per_family
+    for number, (subset, family, i) in enumerate(
+        (subset, family, i) for subset in SUBSETS for family in EXAM_FAMILIES for i in range(recipe.per_family)
+    ):
+        name = split[subset][(i * len(EXAM_FAMILIES) + EXAM_FAMILIES.index(family)) % len(split[subset])]
+        difficulty = (i + 0.5) / recipe.per_family
+        drawn = draw_exam(recipe, scale, images[name], 0, family, difficulty, seed, number)
+        progress.update(number + 1, total, f"{family} {i + 1}")
+        if drawn.family is None:
+            skipped += 1  # nothing visible could be drawn (an erasure on a blank surface, say)
+            continue
+        stem = f"{number:04d}"
+        cv2.imwrite(str(partial / f"{stem}.png"), drawn.image[..., ::-1] if drawn.image.shape[2] == 3 else drawn.image)
+        cv2.imwrite(str(partial / f"{stem}-mask.png"), np.round(drawn.label * 255).astype(np.uint8))
+        listed.append({"file": f"{stem}.png", "mask": f"{stem}-mask.png", "source": name, "family": family,
+                       "difficulty": round(difficulty, 4), "held_out": True, "subset": subset})  # fmt: skip
+    write_json(partial / "index.json", {"recipe_digest": recipe.digest(), "scale": vars(scale), "defects": listed})
+    target = folder.file("defects")
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    print(f"{len(listed)} exam defects of {len(EXAM_FAMILIES)} families, {skipped} invisible ones left out")
+
+
+if __name__ == "__main__":
+    run_stage(regenerate)

@@ -1,0 +1,121 @@
+"""Where a pseudo-defect is: soft masks (H, W) float32 in 0..1.
+
+Sources: closed Bézier splines and elastic deformation (Simard 2003) from the founding report; the convex hull of points
+drawn from a bivariate Gaussian likewise; Perlin noise as in DRAEM (Zavrtanik 2021).
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.float32]
+Points = NDArray[np.float64]
+_SUBPIXEL = 4  # fractional bits for cv2's anti-aliased drawing
+
+
+def _fill(points: Points, height: int, width: int) -> Mask:
+    mask = np.zeros((height, width), np.uint8)
+    fixed = np.round(points * (1 << _SUBPIXEL)).astype(np.int32)
+    cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SUBPIXEL)
+    return mask.astype(np.float32) / 255.0
+
+
+def bezier_points(anchors: Points, samples: int = 16) -> Points:
+    """A closed, smooth curve of cubic Bézier segments through ``anchors`` (n, 2), as (n * samples, 2) points.
+
+    The inner control points are those of the Catmull-Rom spline, which makes the joints continuous in slope.
+    """
+    before, after = np.roll(anchors, 1, axis=0), np.roll(anchors, -1, axis=0)
+    following = np.roll(anchors, -2, axis=0)
+    first, second = anchors + (after - before) / 6.0, after - (following - anchors) / 6.0
+    t = np.linspace(0.0, 1.0, samples, endpoint=False)[None, :, None]
+    curve = (
+        (1 - t) ** 3 * anchors[:, None]
+        + 3 * (1 - t) ** 2 * t * first[:, None]
+        + 3 * (1 - t) * t**2 * second[:, None]
+        + t**3 * after[:, None]
+    )
+    return np.asarray(curve.reshape(-1, 2))
+
+
+def bezier_blob(rng: np.random.Generator, height: int, width: int, centre: Points, diameter: float) -> Mask:
+    """A closed Bézier curve through 4 to 8 points at random angles and distances about ``centre`` (x, y)."""
+    count = int(rng.integers(4, 9))
+    angles = np.sort(rng.uniform(0, 2 * np.pi, count))
+    radii = 0.5 * diameter * rng.uniform(0.45, 1.2, count)
+    squeeze = rng.uniform(0.35, 1.0)
+    turn = rng.uniform(0, np.pi)
+    ring = np.stack([radii * np.cos(angles), squeeze * radii * np.sin(angles)], 1)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return _fill(bezier_points(centre + ring @ rotation.T), height, width)
+
+
+def gaussian_hull(rng: np.random.Generator, height: int, width: int, centre: Points, diameter: float) -> Mask:
+    """The convex hull of points from a bivariate Gaussian: its mean is the place, its covariance the size."""
+    spread = diameter / 4.0
+    turn, ratio = rng.uniform(0, np.pi), rng.uniform(0.25, 1.0)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    points = centre + (rng.standard_normal((int(rng.integers(8, 30)), 2)) * [spread, ratio * spread]) @ rotation.T
+    hull = cv2.convexHull(points.astype(np.float32)).reshape(-1, 2)
+    return _fill(hull.astype(np.float64), height, width)
+
+
+def stroke(
+    rng: np.random.Generator, height: int, width: int, centre: Points, length: float, thickness: float, direction: float
+) -> Mask:
+    """A scratch or crack: a walk of ``length`` px that sets out in ``direction`` (radians) and wanders, of varying thickness."""
+    steps = max(int(length / 3.0), 4)
+    bend = rng.normal(0, rng.choice([0.01, 0.06, 0.25]), steps).cumsum()
+    angle = direction + bend - bend.mean()
+    path = np.stack([np.cos(angle), np.sin(angle)], 1).cumsum(0) * (length / steps)
+    path += centre - path.mean(0)
+    width_along = thickness * np.clip(
+        1.0 + 0.5 * np.interp(np.arange(steps), np.linspace(0, steps, 5), rng.standard_normal(5)), 0.3, 2
+    )
+    if rng.random() < 0.5:  # tapering ends
+        width_along = width_along * np.sin(np.linspace(0.15, np.pi - 0.15, steps))
+    # Drawn at 4-fold size where it is thin: cv2's lines cannot be thinner than a pixel.
+    zoom = 4 if thickness < 4 else 1
+    canvas = np.zeros((height * zoom, width * zoom), np.uint8)
+    fixed = np.round(path * zoom * 16).astype(np.int32)
+    for i in range(steps - 1):
+        start, end = (int(fixed[i, 0]), int(fixed[i, 1])), (int(fixed[i + 1, 0]), int(fixed[i + 1, 1]))
+        cv2.line(canvas, start, end, 255, max(round(width_along[i] * zoom), 1), cv2.LINE_AA, _SUBPIXEL)
+    if zoom > 1:
+        canvas = np.asarray(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return canvas.astype(np.float32) / 255.0
+
+
+def smooth_noise(rng: np.random.Generator, height: int, width: int, cell: float) -> Mask:
+    """Gradient-free lattice noise with features of ``cell`` px, (H, W), roughly in -1..1."""
+    rows, columns = max(int(np.ceil(height / cell)) + 2, 3), max(int(np.ceil(width / cell)) + 2, 3)
+    lattice = rng.uniform(-1, 1, (rows, columns)).astype(np.float32)
+    top, left = rng.uniform(0, 1, 2)
+    matrix = np.array([[1 / cell, 0, left], [0, 1 / cell, top]], np.float32)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(lattice, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT), np.float32)
+
+
+def perlin(rng: np.random.Generator, height: int, width: int, centre: Points, diameter: float) -> Mask:
+    """Thresholded octave noise inside a soft disc about ``centre``: ragged islands."""
+    noise = smooth_noise(rng, height, width, max(diameter / 3.0, 2.0)) + 0.5 * smooth_noise(
+        rng, height, width, max(diameter / 6.0, 1.5)
+    )
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    distance = np.hypot(x - centre[0], y - centre[1]) / (0.5 * diameter)
+    field = noise + 1.2 * (1.0 - distance)
+    return np.clip(field * diameter / 8.0 + 0.5, 0.0, 1.0).astype(np.float32)
+
+
+def elastic(rng: np.random.Generator, mask: Mask, amount: float, cell: float) -> Mask:
+    """``mask`` with every point moved by smooth noise of at most about ``amount`` px (Simard 2003)."""
+    height, width = mask.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    x += amount * smooth_noise(rng, height, width, cell)
+    y += amount * smooth_noise(rng, height, width, cell)
+    return np.asarray(cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def soften(mask: Mask, sigma: float) -> Mask:
+    """``mask`` with edges softened by a Gaussian kernel of ``sigma`` px; 0 leaves it crisp."""
+    return mask if sigma < 0.2 else np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), np.float32)

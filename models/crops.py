@@ -1,0 +1,73 @@
+"""The endless series of training crops, drawn on the fly from good images: crop ``i`` is the same whoever draws it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from data.defects.draw import draw_crop
+from data.defects.recipe import Recipe
+from data.defects.scale import BatchScale
+from models.curriculum import Schedule, difficulty_range
+from models.detector import TrainingBatch
+from models.preprocess import statistics
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class CropPlan:
+    """What to draw: ``total`` crops of ``side`` px; the curriculum's progress at crop ``i`` is ``i / total``."""
+
+    recipe: Recipe
+    scale: BatchScale
+    side: int
+    total: int
+    schedule: Schedule
+    seed: int
+    flips: bool = True
+    with_defects: bool = True
+
+
+class CropSeries(Dataset[tuple[Tensor, Tensor]]):
+    """Crop ``i`` as (image (C, S, S) normalised float, label (1, S, S) float)."""
+
+    def __init__(self, images: list[Image], plan: CropPlan) -> None:
+        self._images = images
+        self._statistics = [statistics(image) for image in images]
+        self._plan = plan
+        self._recipe = plan.recipe if plan.with_defects else plan.recipe.model_copy(update={"clean_fraction": 1.0})
+
+    def __len__(self) -> int:
+        return self._plan.total
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        plan = self._plan
+        window = difficulty_range(plan.schedule, index / max(plan.total, 1))
+        drawn = draw_crop(self._recipe, plan.scale, self._images, plan.side, plan.seed, index, window, plan.flips)
+        mean, spread = self._statistics[drawn.source]
+        image = (drawn.image.astype(np.float32) / 255.0 - mean) / spread
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(drawn.label[None])
+
+
+def batches(series: CropSeries, batch_size: int, first_step: int, steps: int, workers: int) -> DataLoader[TrainingBatch]:
+    """Batches number ``first_step`` to ``steps - 1`` in order; ``workers`` processes draw them (0: this one)."""
+    return DataLoader(
+        series,
+        batch_size=batch_size,
+        sampler=range(first_step * batch_size, steps * batch_size),
+        num_workers=workers,
+        collate_fn=_collate,
+        drop_last=True,
+        prefetch_factor=4 if workers else None,
+        persistent_workers=False,
+    )
+
+
+def _collate(items: list[tuple[Tensor, Tensor]]) -> TrainingBatch:
+    images = torch.stack([image for image, _ in items]).contiguous(memory_format=torch.channels_last)
+    labels = torch.stack([label for _, label in items])
+    return TrainingBatch(images, labels, (labels.amax((1, 2, 3)) > 0.5).float())

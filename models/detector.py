@@ -1,0 +1,51 @@
+"""What every detector is: it learns from good images (and pseudo-defects drawn on them) and gives an anomaly map."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """One step's crops.
+
+    ``images``: (N, C, H, W) float, normalised by ``models.preprocess``. ``labels``: (N, 1, H, W) float in 0..1, the visible
+    change. ``defective``: (N,) float, 1 where the label is not all zero.
+    """
+
+    images: Tensor
+    labels: Tensor
+    defective: Tensor
+
+
+class Detector(nn.Module):
+    """Base of all families. ``learns_from_good_only``: the trainer then draws no pseudo-defects for it."""
+
+    learns_from_good_only = False
+
+    def prepare(self, good: Tensor) -> None:
+        """Compute what is computed rather than learned, from good crops (N, C, H, W); by default nothing."""
+
+    def training_loss(self, batch: TrainingBatch, progress: float) -> Tensor:
+        """Scalar loss of one batch; ``progress`` in 0..1 is how far training is."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W), height and width multiples of 32, to the anomaly map (N, 1, H, W); larger is more anomalous."""
+        raise NotImplementedError
+
+
+def build_detector(name: str, channels: int, settings: dict[str, Any]) -> Detector:
+    """A fresh detector of family ``name`` for ``channels`` (1 or 3) input channels; BadSettings for an unknown name or setting."""
+    from data.errors import BadSettings
+    from models.stpm import Stpm
+    from models.unet3plus import UNet3Plus
+
+    families: dict[str, type[Detector]] = {"unet3plus": UNet3Plus, "stpm": Stpm}
+    if name not in families:
+        raise BadSettings(f"detector {name!r} is not one of {', '.join(sorted(families))}")
+    try:
+        return families[name](channels=channels, **settings)
+    except TypeError as error:
+        raise BadSettings(f"detector {name} does not take the settings {settings}: {error}") from error

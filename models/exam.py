@@ -1,0 +1,69 @@
+"""The examination: frozen defects of families that no detector trains on, beside untouched good images."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.batch import BatchFolder
+from data.errors import BadBatch
+from data.image import read_image
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ExamImage:
+    """``image``: uint8 (H, W, C). ``label``: float32 (H, W) in 0..1, or None on a good image. ``difficulty``: 0..1."""
+
+    name: str
+    image: Image
+    label: NDArray[np.float32] | None = None
+    family: str | None = None
+    difficulty: float | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What models see of a batch: the good images by subset, and the exam defects of ``tune`` and ``lock``."""
+
+    good: dict[str, list[ExamImage]]
+    defects: dict[str, list[ExamImage]]
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return int(self.good["train"][0].image.shape[2])
+
+
+def read_split(folder: BatchFolder) -> dict[str, Any]:
+    """``split.json``; BadBatch if missing or damaged."""
+    try:
+        split = json.loads(folder.file("split.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadBatch(
+            f"split.json in {folder.path} is missing or damaged; run 'changeover run' to validate the batch again"
+        ) from error
+    return dict(split)
+
+
+def read_batch(folder: BatchFolder, subsets: tuple[str, ...]) -> Batch:
+    """Load the good images and exam defects of ``subsets``; what is not asked for is not looked at."""
+    split = read_split(folder)
+    good = {subset: [ExamImage(name, read_image(folder.good / name)) for name in split[subset]] for subset in subsets}
+    defects: dict[str, list[ExamImage]] = {subset: [] for subset in subsets}
+    index = json.loads((folder.file("defects") / "index.json").read_text(encoding="utf-8"))
+    for entry in index["defects"]:
+        if entry["subset"] not in defects:
+            continue
+        image = read_image(folder.file("defects") / entry["file"])
+        mask = cv2.imread(str(folder.file("defects") / entry["mask"]), cv2.IMREAD_GRAYSCALE)
+        if mask is None or mask.shape != image.shape[:2]:
+            raise BadBatch(f"{entry['mask']} in defects/ is damaged; delete the folder defects and run again")
+        defects[entry["subset"]].append(
+            ExamImage(entry["file"], image, mask.astype(np.float32) / 255.0, entry["family"], float(entry["difficulty"]))
+        )
+    return Batch(good, defects)

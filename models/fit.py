@@ -1,0 +1,256 @@
+"""The one training loop for every family: seeded, budgeted, resumable."""
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.files import replacing
+from models.crops import CropPlan, CropSeries, Image, batches
+from models.curriculum import Schedule
+from models.detector import Detector, TrainingBatch, build_detector
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to train. ``learning_rate`` is the peak of the one-cycle cosine; ``decay`` AdamW's weight decay."""
+
+    detector: str = "unet3plus"
+    settings: dict[str, Any] = field(default_factory=dict)
+    schedule: Schedule = "linear"
+    learning_rate: float = 2e-3
+    decay: float = 1e-4
+    batch_size: int = 16
+    side: int = 128
+    flips: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train: exactly ``steps`` if given (a rebuild), else as many as fit into ``seconds``."""
+
+    seconds: float
+    steps: int | None = None
+
+
+@dataclass
+class TrainingLog:
+    """What happened. ``losses``: (step, seconds, smoothed loss); ``ended_by``: steps, time or early stop."""
+
+    steps_planned: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    ended_by: str = "steps"
+    resumed_at: int | None = None
+    device: str = "cpu"
+    threads: int = 1
+    waiting_share: float = 0.0
+    losses: list[tuple[int, float, float]] = field(default_factory=list)
+    validations: list[tuple[int, float]] = field(default_factory=list)
+
+
+Validate = Callable[[Detector], float]
+Report = Callable[[int, int, float, str], None]
+CHECKPOINT_SECONDS = 10.0
+WARM_UP = 0.05
+PATIENCE = 3
+
+
+def pick_device() -> torch.device:
+    """CUDA when there, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed every generator and ask for deterministic kernels (where CUDA has none, PyTorch warns and the rebuild tolerance applies)."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def data_workers(device: torch.device) -> int:
+    """Processes that draw crops: none where they would take cores from training, up to 12 beside a GPU."""
+    cores = os.cpu_count() or 1
+    return min(cores - 1, 12) if device.type == "cuda" and cores > 2 else 0
+
+
+def learning_rate_at(progress: float) -> float:
+    """Share of the peak rate at ``progress`` in 0..1: linear warm-up over the first 5 %, then a half cosine to zero."""
+    if progress < WARM_UP:
+        return (progress + 1e-3) / (WARM_UP + 1e-3)
+    return 0.5 * (1.0 + math.cos(math.pi * (progress - WARM_UP) / (1.0 - WARM_UP)))
+
+
+class _Run:
+    """One detector in training: network, averaged network, optimiser."""
+
+    def __init__(self, spec: Spec, channels: int, seed: int, device: torch.device, good: Tensor) -> None:
+        make_deterministic(seed)
+        self.device, self.spec = device, spec
+        self.network = build_detector(spec.detector, channels, spec.settings).to(device, memory_format=torch.channels_last)
+        self.network.prepare(good.to(device))
+        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        learned = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(learned, spec.learning_rate, weight_decay=spec.decay)
+
+    def step(self, batch: TrainingBatch, progress: float, number: int) -> float:
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.spec.learning_rate * learning_rate_at(progress)
+        moved = TrainingBatch(*(t.to(self.device, non_blocking=True) for t in (batch.images, batch.labels, batch.defective)))
+        with torch.autocast(self.device.type, torch.bfloat16):
+            loss = self.network.training_loss(moved, progress)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self._update_average(min(0.99, (1.0 + number) / (10.0 + number)))
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _update_average(self, keep: float) -> None:
+        for mean, now in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(now, 1.0 - keep)
+            else:
+                mean.copy_(now)
+
+
+def measure_step(run: Callable[[], _Run], series: CropSeries, batch_size: int, workers: int) -> float:
+    """Seconds a step takes, drawing included, on a throw-away copy: two steps to warm up, then the mean of four."""
+    trial, total = run(), 6
+    start = 0.0
+    for i, batch in enumerate(batches(series, batch_size, 0, total, workers)):
+        if i == 2:
+            start = time.monotonic()
+        trial.step(batch, 0.5, i)
+    return (time.monotonic() - start) / (total - 2)
+
+
+def fit(
+    images: list[Image],
+    crop_plan: CropPlan,
+    spec: Spec,
+    plan: Plan,
+    validate: Validate | None = None,
+    checkpoint: Path | None = None,
+    key: str = "",
+    report: Report | None = None,
+) -> tuple[Detector, TrainingLog]:
+    """Train one detector on good ``images`` (H, W, C); ``crop_plan.total`` is replaced by what the budget allows.
+
+    ``validate`` scores the averaged network (larger is better) eight times; training stops early after three without gain and gives
+    the best. ``checkpoint``: file to resume from and to write every ten seconds, ignored unless it carries the same ``key``.
+    ``report``: called with (step, steps, loss, message). The same inputs and steps give the same weights on the same kind of CPU.
+    """
+    device = pick_device()
+    workers = data_workers(device)
+    channels = images[0].shape[2]
+
+    def series(total: int) -> CropSeries:
+        detector_type = type(build_detector(spec.detector, channels, spec.settings))
+        wanted = not detector_type.learns_from_good_only
+        return CropSeries(images, CropPlan(**{**vars(crop_plan), "total": total, "with_defects": wanted}))
+
+    good = torch.stack(
+        [CropSeries(images, CropPlan(**{**vars(crop_plan), "total": 64, "with_defects": False}))[i][0] for i in range(64)]
+    )
+
+    def fresh() -> _Run:
+        return _Run(spec, channels, crop_plan.seed, device, good)
+
+    saved = _load(checkpoint, key)
+    if saved is not None:
+        log = TrainingLog(**saved["log"])
+        log.resumed_at = log.steps
+    else:
+        started = time.monotonic()
+        log = TrainingLog(device=str(device), threads=torch.get_num_threads())
+        if plan.steps is not None:
+            log.steps_planned = plan.steps
+        else:
+            seconds = measure_step(fresh, series(6 * spec.batch_size), spec.batch_size, workers)
+            left = plan.seconds - (time.monotonic() - started)
+            log.steps_planned = max(int(0.95 * left / seconds), 10)
+        log.seconds = time.monotonic() - started
+    run = fresh()
+    best: tuple[float, dict[str, Tensor]] | None = None
+    stale = 0
+    if saved is not None:
+        run.network.load_state_dict(saved["network"])
+        run.average.load_state_dict(saved["average"])
+        run.optimiser.load_state_dict(saved["optimiser"])
+        torch.set_rng_state(saved["rng"])
+        best, stale = saved["best"], saved["stale"]
+    total = log.steps_planned
+    every = max(total // 8, 1)
+    begun, waited = time.monotonic() - log.seconds, 0.0
+    last_saved = last_mark = time.monotonic()
+    smoothed = log.losses[-1][2] if log.losses else None
+    for batch in batches(series(total * spec.batch_size), spec.batch_size, log.steps, total, workers):
+        waited += time.monotonic() - last_mark
+        loss = run.step(batch, log.steps / total, log.steps)
+        smoothed = loss if smoothed is None else 0.95 * smoothed + 0.05 * loss
+        log.steps += 1
+        log.seconds = time.monotonic() - begun
+        if log.steps % max(total // 100, 1) == 0 or log.steps == total:
+            log.losses.append((log.steps, round(log.seconds, 2), round(smoothed, 5)))
+        if report is not None:
+            report(log.steps, total, smoothed, f"loss {smoothed:.3f}")
+        if validate is not None and log.steps % every == 0 and log.steps < total:
+            value = validate(run.average)
+            log.validations.append((log.steps, round(value, 5)))
+            if best is None or value > best[0]:
+                best, stale = (value, copy.deepcopy(run.average.state_dict())), 0
+            elif log.steps > total // 2:
+                stale += 1
+            if stale >= PATIENCE:
+                log.ended_by = "early stop"
+                break
+        if plan.steps is None and log.seconds > plan.seconds:
+            log.ended_by = "time"
+            break
+        if checkpoint is not None and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+            _save(checkpoint, key, run, log, best, stale)
+            last_saved = time.monotonic()
+        last_mark = time.monotonic()
+    log.waiting_share = round(waited / max(log.seconds, 1e-9), 4)
+    if validate is not None:
+        value = validate(run.average)
+        log.validations.append((log.steps, round(value, 5)))
+        if best is not None and best[0] > value:
+            run.average.load_state_dict(best[1])
+    return run.average.cpu().eval(), log
+
+
+def _save(target: Path, key: str, run: _Run, log: TrainingLog, best: tuple[float, dict[str, Tensor]] | None, stale: int) -> None:
+    state = {
+        "key": key,
+        "network": run.network.state_dict(),
+        "average": run.average.state_dict(),
+        "optimiser": run.optimiser.state_dict(),
+        "rng": torch.get_rng_state(),
+        "log": asdict(log),
+        "best": best,
+        "stale": stale,
+    }
+    with replacing(target) as temporary:
+        torch.save(state, temporary)
+
+
+def _load(source: Path | None, key: str) -> dict[str, Any] | None:
+    if source is None or not source.exists():
+        return None
+    try:
+        saved: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001 - a damaged checkpoint costs time, not the run
+        return None
+    return saved if saved.get("key") == key else None

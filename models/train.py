@@ -1,0 +1,132 @@
+"""Stage ``train``: the best settings of the study with the full budget; several networks if the preset asks."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from data.batch import BatchFolder
+from data.defects.regenerate import read_recipe
+from data.defects.scale import measure_scale
+from data.errors import BadBatch, BadModel
+from data.files import file_digest, write_json
+from data.progress import Progress
+from data.stage import read_params, run_stage
+from models.crops import CropPlan
+from models.detector import Detector, build_detector
+from models.exam import read_batch
+from models.fit import Plan, fit
+from models.objective import objective, tune_set
+from models.preprocess import at_working_scale
+from models.tune import read_settings, recipe_of, spec_of
+
+
+class TrainSettings(BaseModel):
+    """Section ``train`` of ``params.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    seconds: float = Field(120.0, gt=0)
+    """Budget for all networks together."""
+    networks: int = Field(1, ge=1, le=16)
+    """How many are trained, with seeds of their own, and fused."""
+    steps: int | None = Field(None, ge=1)
+    """Exactly this many steps a network instead of a budget: a rebuild uses the recorded number."""
+
+
+def train(folder: BatchFolder) -> None:
+    """Write ``model/weights.pt`` and ``model/training.json``; resumes from ``.work/train`` after a kill."""
+    params = read_params(folder)
+    settings: TrainSettings = read_settings(params, "train", TrainSettings)
+    seed = int(params.get("seed", 0))
+    try:
+        best = json.loads((folder.file("study") / "best.json").read_text(encoding="utf-8"))
+        chosen, scale, side = best["params"], float(best["scale"]), int(best["side"])
+    except (OSError, ValueError, KeyError) as error:
+        raise BadBatch("study/best.json is missing or damaged; delete the folder study and run again") from error
+    batch = read_batch(folder, ("train", "tune"))
+    images = [at_working_scale(exam.image, scale) for exam in batch.good["train"]]
+    windows = tune_set(batch.good["tune"], batch.defects["tune"], scale)
+    recipe, spec = recipe_of(chosen, read_recipe(params)), spec_of(chosen, side)
+    measured = measure_scale(images)
+    progress = Progress(folder.path, "train")
+    detectors, logs = [], []
+    for number in range(settings.networks):
+        key = _key(params, best, images, number)
+        finished = folder.work / "train" / f"network-{number}-{key}.pt"
+
+        def report(step: int, steps: int, loss: float, message: str, number: int = number) -> None:
+            which = f"network {number + 1} of {settings.networks}, " if settings.networks > 1 else ""
+            progress.update(number + step / steps, settings.networks, f"{which}step {step} of {steps}, {message}")
+
+        if finished.exists():
+            detector, log = _read_network(finished, spec.detector, batch.channels, spec.settings)
+        else:
+            crops = CropPlan(recipe, measured, spec.side, 0, spec.schedule, seed + 1000 * number)
+            plan = Plan(settings.seconds / settings.networks, settings.steps)
+            detector, training = fit(
+                images, crops, spec, plan, lambda d: objective(d, windows).value,
+                checkpoint=folder.work / "train" / f"checkpoint-{number}.pt", key=key, report=report,
+            )  # fmt: skip
+            log = asdict(training)
+            finished.parent.mkdir(parents=True, exist_ok=True)
+            torch.save({"state": detector.state_dict(), "log": log}, finished.with_suffix(".part"))
+            finished.with_suffix(".part").replace(finished)
+        detectors.append(detector)
+        logs.append(log)
+        print(
+            f"network {number + 1}: {log['steps']} of {log['steps_planned']} steps in {log['seconds']:.0f} s, ended by {log['ended_by']}"
+        )
+    out = folder.work / "model"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    torch.save([d.state_dict() for d in detectors], out / "weights.pt")
+    write_json(out / "training.json", {
+        "detector": spec.detector, "settings": spec.settings, "spec": asdict(spec), "recipe": recipe.model_dump(mode="json"),
+        "scale": scale, "batch_scale": vars(measured), "chosen": chosen, "networks": logs, "seed": seed,
+        "weights_digest": file_digest(out / "weights.pt"), "seconds": sum(log["seconds"] for log in logs),
+    })  # fmt: skip
+    target = folder.file("model")
+    shutil.rmtree(target, ignore_errors=True)
+    out.rename(target)
+    shutil.rmtree(folder.work / "train", ignore_errors=True)
+
+
+def read_trained(folder: BatchFolder, channels: int) -> tuple[list[Detector], dict[str, Any]]:
+    """The detectors of ``model/`` in evaluation mode, and ``training.json``; BadModel if the files do not fit each other."""
+    source = folder.file("model")
+    try:
+        training = json.loads((source / "training.json").read_text(encoding="utf-8"))
+        states = torch.load(source / "weights.pt", map_location="cpu", weights_only=True)
+        detectors = []
+        for state in states:
+            detector = build_detector(training["detector"], channels, training["settings"])
+            detector.load_state_dict(state)
+            detectors.append(detector.eval())
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BadModel(
+            f"model/ in {source.parent} is missing or damaged ({type(error).__name__}); delete it and run again"
+        ) from error
+    return detectors, training
+
+
+def _read_network(source: Any, name: str, channels: int, settings: dict[str, Any]) -> tuple[Detector, dict[str, Any]]:
+    saved = torch.load(source, map_location="cpu", weights_only=True)
+    detector = build_detector(name, channels, settings)
+    detector.load_state_dict(saved["state"])
+    return detector.eval(), saved["log"]
+
+
+def _key(params: dict[str, Any], best: dict[str, Any], images: list[np.ndarray], number: int) -> str:
+    digest = hashlib.sha256(json.dumps([params, best, number], sort_keys=True, default=str).encode())
+    for image in images:
+        digest.update(image.tobytes())
+    return digest.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    run_stage(train)

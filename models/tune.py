@@ -1,0 +1,183 @@
+"""Stage ``tune``: Optuna over detector family, curriculum, recipe mix and learning rate, within a budget of seconds."""
+
+import hashlib
+import json
+import shutil
+import time
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data.batch import BatchFolder
+from data.defects.recipe import TRAINING_FAMILIES, Recipe
+from data.defects.regenerate import read_recipe
+from data.defects.scale import measure_scale
+from data.errors import BadSettings
+from data.files import write_json
+from data.progress import Progress
+from data.stage import read_params, run_stage
+from models.crops import CropPlan
+from models.curriculum import SCHEDULES
+from models.exam import Batch, read_batch
+from models.fit import Plan, Spec, fit
+from models.objective import objective, tune_set
+from models.preprocess import at_working_scale, working_scale
+
+MIXES: dict[str, tuple[str, ...]] = {
+    "all": TRAINING_FAMILIES,
+    "drawn": ("bezier", "hull", "stroke", "perlin", "region"),
+}
+"""Recipe mixes. On random textures a patch moved from elsewhere is no defect at all: ``drawn`` leaves those families out."""
+
+
+class TuneSettings(BaseModel):
+    """Section ``tune`` of ``params.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    seconds: float = Field(60.0, gt=0)
+    """Budget for the whole study; the trial under way at its end is finished."""
+    trials: int = Field(4, ge=1, le=1000)
+    detectors: tuple[str, ...] = ("unet3plus", "stpm")
+    max_pixels: int = Field(700_000, ge=16_384)
+    """Images larger than this are worked on at a smaller scale."""
+    side: int = Field(128, ge=64, le=512, multiple_of=32)
+
+
+def read_settings(params: dict[str, Any], section: str, model: type[BaseModel]) -> Any:
+    """Validate one section of ``params.yaml``; BadSettings names the field, the value and the rule."""
+    try:
+        return model.model_validate(params.get(section) or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in (section, *first["loc"]))
+        raise BadSettings(
+            f"params.yaml: {where} is {str(first.get('input'))[:60]!r}: {first['msg']}; correct it there"
+        ) from error
+
+
+def spec_of(params: dict[str, Any], side: int) -> Spec:
+    """A trial's parameters as a training specification."""
+    settings: dict[str, Any] = {}
+    if params["detector"] == "unet3plus":
+        settings = {"encoder": "tu-resnet10t", "depth": 4, "width": 16}
+    return Spec(params["detector"], settings, params.get("schedule", "none"), params["learning_rate"], side=side)
+
+
+def recipe_of(params: dict[str, Any], recipe: Recipe) -> Recipe:
+    """``recipe`` restricted to the trial's mix of families."""
+    wanted = MIXES[params.get("mix", "all")]
+    return recipe.model_copy(update={"families": tuple(f for f in recipe.families if f in wanted) or recipe.families})
+
+
+def suggest(trial: Any, settings: TuneSettings) -> dict[str, Any]:
+    """Draw one set of parameters."""
+    detector = trial.suggest_categorical("detector", list(settings.detectors))
+    params: dict[str, Any] = {"detector": detector}
+    if detector == "stpm":
+        params["learning_rate"] = trial.suggest_float("stpm_learning_rate", 5e-4, 5e-3, log=True)
+        return params
+    params["learning_rate"] = trial.suggest_float("learning_rate", 5e-4, 6e-3, log=True)
+    params["schedule"] = trial.suggest_categorical("schedule", [s for s in SCHEDULES if s != "reversed"])
+    params["mix"] = trial.suggest_categorical("mix", list(MIXES))
+    return params
+
+
+DEFAULTS: tuple[dict[str, Any], ...] = (
+    {"detector": "unet3plus", "learning_rate": 2e-3, "schedule": "linear", "mix": "all"},
+    {"detector": "stpm", "stpm_learning_rate": 2e-3},
+    {"detector": "unet3plus", "learning_rate": 2e-3, "schedule": "linear", "mix": "drawn"},
+)
+"""Tried first, in this order: sensible settings before any search."""
+
+
+def tune(folder: BatchFolder) -> None:
+    """Run the study and write ``study/best.json``, ``study/trials.json`` and ``study/journal.log``.
+
+    The journal is kept in ``.work`` while the study runs, so that a killed study goes on where it was.
+    """
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    params = read_params(folder)
+    settings: TuneSettings = read_settings(params, "tune", TuneSettings)
+    recipe, seed = read_recipe(params), int(params.get("seed", 0))
+    batch = read_batch(folder, ("train", "tune"))
+    images = [exam.image for exam in batch.good["train"]]
+    scale = working_scale(images, settings.max_pixels)
+    images = [at_working_scale(image, scale) for image in images]
+    measured = measure_scale(images)
+    windows = tune_set(batch.good["tune"], batch.defects["tune"], scale)
+
+    key = hashlib.sha256(json.dumps([params, _fingerprint(batch)], sort_keys=True, default=str).encode()).hexdigest()[:16]
+    journal = folder.work / "tune" / f"journal-{key}.log"
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name="study",
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=3),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    if not study.trials:
+        for default in DEFAULTS:
+            if default["detector"] in settings.detectors:
+                study.enqueue_trial(default)
+    progress, started = Progress(folder.path, "tune"), time.monotonic()
+    spent = sum(t.user_attrs.get("seconds", 0.0) for t in study.trials)
+    done = len([t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE])
+    # At least 8 seconds a trial: below that the budget buys one network that has learned nothing after another.
+    planned = max(min(settings.trials, int(settings.seconds / 8.0)), 1)
+    while done < planned and spent + time.monotonic() - started < settings.seconds:
+        left = settings.seconds - spent - (time.monotonic() - started)
+        each = max(left / (planned - done), 4.0)
+        trial = study.ask()
+        chosen = suggest(trial, settings)
+        begun = time.monotonic()
+
+        def report(step: int, steps: int, loss: float, message: str, chosen: dict[str, Any] = chosen, done: int = done) -> None:
+            passed = spent + time.monotonic() - started
+            progress.update(
+                min(passed, settings.seconds), settings.seconds, f"trial {done + 1} of {planned}: {chosen['detector']}, {message}"
+            )
+
+        crops = CropPlan(recipe_of(chosen, recipe), measured, settings.side, 0, chosen.get("schedule", "none"), seed)
+        detector, log = fit(images, crops, spec_of(chosen, settings.side), Plan(0.8 * each), report=report)
+        result = objective(detector, windows)
+        trial.set_user_attr("seconds", time.monotonic() - begun)
+        trial.set_user_attr("chosen", chosen)
+        trial.set_user_attr("families", result.families)
+        trial.set_user_attr("overkill", result.overkill)
+        trial.set_user_attr("steps", log.steps)
+        study.tell(trial, result.value)
+        done += 1
+        print(f"trial {done} of {planned}: {chosen} gives {result.value:.3f} after {log.steps} steps")
+    progress.update(settings.seconds, settings.seconds, f"{done} trials")
+    finished = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    best = max(finished, key=lambda t: (t.value, -t.number))
+    out = folder.file("study")
+    out.mkdir(exist_ok=True)
+    trials = [
+        {"number": t.number, "state": t.state.name.lower(), "value": t.value, "params": t.user_attrs.get("chosen", t.params),
+         "seconds": round(t.user_attrs.get("seconds", 0.0), 1), "families": t.user_attrs.get("families", {}), "reason": ""}
+        for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE
+    ]  # fmt: skip
+    write_json(out / "trials.json", trials)
+    shutil.copyfile(journal, out / "journal.log")
+    write_json(
+        out / "best.json", {"params": best.user_attrs["chosen"], "value": best.value, "scale": scale, "side": settings.side}
+    )
+
+
+def _fingerprint(batch: Batch) -> str:
+    digest = hashlib.sha256()
+    for subset in sorted(batch.good):
+        for exam in (*batch.good[subset], *batch.defects[subset]):
+            digest.update(exam.name.encode() + np.ascontiguousarray(exam.image[::7, ::7]).tobytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    run_stage(tune)

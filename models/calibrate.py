@@ -25,13 +25,13 @@ class Calibration:
         """One sentence for QA."""
         if not self.extrapolated:
             return (
-                f"{self.n} calibration images promise an overkill of at most {self.promised:.1%} on average, as long as new good parts "
-                f"look like this batch (split-conformal bound)."
+                f"{self.n} calibration images promise an overkill of at most {self.promised:.1%} on average, "
+                f"as long as new good parts look like this batch (split-conformal bound)."
             )
         needed = math.ceil(1 / self.target) - 1
         return (
-            f"{self.n} calibration images alone can promise an overkill of at most {self.promised:.1%} on average (split-conformal "
-            f"bound); the target of {self.target:.1%} rests on the assumption that good scores have a normal tail. "
+            f"{self.n} calibration images alone can promise an overkill of at most {self.promised:.1%} on average "
+            f"(split-conformal bound); the target of {self.target:.1%} rests on the assumption that good scores have a normal tail. "
             f"{needed} calibration images would promise it without."
         )
 
@@ -39,7 +39,8 @@ class Calibration:
 def calibrate(scores: ArrayLike, target: float) -> Calibration:
     """Threshold for an expected overkill of at most ``target`` (0..1) from good ``scores``; BadBatch on fewer than two.
 
-    Split-conformal (Vovk 2005): the ``ceil((n + 1)(1 - target))``-th smallest score is exceeded by a new exchangeable score with probability
+    Split-conformal (Vovk 2005): the ``ceil((n + 1)(1 - target))``-th smallest score is exceeded by a new exchangeable score
+    with probability
     at most ``target``. Where n is too small for that rank to exist, the largest score is exceeded with probability at most
     1 / (n + 1) only; the threshold then is the normal-theory upper prediction limit of one future score
     (``mean + t(n - 1, 1 - target) * s * sqrt(1 + 1/n)``), or the largest score if that is higher.

@@ -1,5 +1,6 @@
 """The endless series of training crops, drawn on the fly from good images: crop ``i`` is the same whoever draws it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,9 +54,9 @@ class CropSeries(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(drawn.label[None])
 
 
-def batches(series: CropSeries, batch_size: int, first_step: int, steps: int, workers: int) -> DataLoader[TrainingBatch]:
+def batches(series: CropSeries, batch_size: int, first_step: int, steps: int, workers: int) -> Iterable[TrainingBatch]:
     """Batches number ``first_step`` to ``steps - 1`` in order; ``workers`` processes draw them (0: this one)."""
-    return DataLoader(
+    loader: Iterable[TrainingBatch] = DataLoader(
         series,
         batch_size=batch_size,
         sampler=range(first_step * batch_size, steps * batch_size),
@@ -63,8 +64,8 @@ def batches(series: CropSeries, batch_size: int, first_step: int, steps: int, wo
         collate_fn=_collate,
         drop_last=True,
         prefetch_factor=4 if workers else None,
-        persistent_workers=False,
     )
+    return loader
 
 
 def _collate(items: list[tuple[Tensor, Tensor]]) -> TrainingBatch:

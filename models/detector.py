@@ -37,7 +37,8 @@ class Detector(nn.Module):
 
 
 def build_detector(name: str, channels: int, settings: dict[str, Any]) -> Detector:
-    """A fresh detector of family ``name`` for ``channels`` (1 or 3) input channels; BadSettings for an unknown name or setting."""
+    """A fresh detector of family ``name`` for ``channels`` (1 or 3) input channels; BadSettings for an unknown name or
+    setting."""
     from data.errors import BadSettings
     from models.stpm import Stpm
     from models.unet3plus import UNet3Plus

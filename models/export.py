@@ -1,6 +1,6 @@
-"""Export of an inspector to ONNX, and the threshold set in the exported file itself, so that what was calibrated is what ships."""
+"""Export of an inspector to ONNX, and the threshold set in the exported file itself, so that what was calibrated is what
+ships."""
 
-import io
 import math
 import warnings
 from pathlib import Path
@@ -23,13 +23,12 @@ def export(inspector: Inspector, target: Path, channels: int, properties: dict[s
     The TorchScript-based exporter is used: the newer one fails with dynamic sizes on some encoders.
     """
     example = torch.randint(0, 255, (1, 96, 128, channels), dtype=torch.uint8)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with replacing(target) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns about shape arithmetic that the parity gate checks
         torch.onnx.export(
             inspector.cpu().eval(),
             (example,),
-            buffer,
+            str(temporary),
             input_names=["images"],
             output_names=["map", "score", "verdict"],
             dynamic_axes={
@@ -42,11 +41,10 @@ def export(inspector: Inspector, target: Path, channels: int, properties: dict[s
             dynamo=False,
             keep_initializers_as_inputs=False,
         )
-    model = onnx.load_from_string(buffer.getvalue())
-    smallest = math.ceil(STRIDE / inspector.scale)  # reflection needs more pixels than it pads
-    _describe(model, {"channels": str(channels), "min_side": str(smallest), **properties})
-    onnx.checker.check_model(model)
-    with replacing(target) as temporary:
+        model = onnx.load(temporary)
+        smallest = math.ceil(STRIDE / inspector.scale)  # reflection needs more pixels than it pads
+        _describe(model, {"channels": str(channels), "min_side": str(smallest), **properties})
+        onnx.checker.check_model(model)
         temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 

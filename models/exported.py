@@ -19,7 +19,8 @@ class Inspection:
 
 
 class ExportedInspector:
-    """``model.onnx`` of a version. ``threshold``, ``channels``, ``min_side`` (px), ``product``, ``batch``, ``detector`` come from its metadata."""
+    """``model.onnx`` of a version. ``threshold``, ``channels``, ``min_side`` (px), ``product``, ``batch``, ``detector`` come
+    from its metadata."""
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         import onnxruntime as ort
@@ -45,7 +46,8 @@ class ExportedInspector:
         """Inspect one uint8 image (H, W, C) with as many channels as the model; BadImage otherwise."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or min(image.shape[:2]) < self.min_side:
             raise BadImage(
-                f"image of {image.dtype} {image.shape} does not fit: the model takes uint8 (H, W, {self.channels}) of at least {self.min_side} px a side; "
+                f"image of {image.dtype} {image.shape} does not fit: the model takes uint8 (H, W, {self.channels}) "
+                f"of at least {self.min_side} px a side; "
                 f"convert it as the camera delivered the good images"
             )
         anomaly, score, verdict = self._session.run(["map", "score", "verdict"], {"images": np.ascontiguousarray(image)[None]})

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,22 @@ class TrainingLog:
     waiting_share: float = 0.0
     losses: list[tuple[int, float, float]] = field(default_factory=list)
     validations: list[tuple[int, float]] = field(default_factory=list)
+    smoothed: float = 0.0
+
+    def note(self, loss: float, seconds: float) -> None:
+        """Count one more step with its ``loss``, ``seconds`` after the start; about a hundred of them are kept for the curve."""
+        self.smoothed = loss if self.steps == 0 else 0.95 * self.smoothed + 0.05 * loss
+        self.steps += 1
+        self.seconds = seconds
+        if self.steps % max(self.steps_planned // 100, 1) == 0 or self.steps == self.steps_planned:
+            self.losses.append((self.steps, round(seconds, 2), round(self.smoothed, 5)))
 
 
 Validate = Callable[[Detector], float]
 Report = Callable[[int, int, float, str], None]
 CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
+VALIDATIONS = 8
 PATIENCE = 3
 
 
@@ -69,7 +79,8 @@ def pick_device() -> torch.device:
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed every generator and ask for deterministic kernels (where CUDA has none, PyTorch warns and the rebuild tolerance applies)."""
+    """Seed every generator and ask for deterministic kernels (where CUDA has none, PyTorch warns and the rebuild tolerance
+    applies)."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -95,7 +106,8 @@ class _Run:
     def __init__(self, spec: Spec, channels: int, seed: int, device: torch.device, good: Tensor) -> None:
         make_deterministic(seed)
         self.device, self.spec = device, spec
-        self.network = build_detector(spec.detector, channels, spec.settings).to(device, memory_format=torch.channels_last)
+        self.network = build_detector(spec.detector, channels, spec.settings).to(device)
+        self.network.to(memory_format=torch.channels_last)
         self.network.prepare(good.to(device))
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         learned = [p for p in self.network.parameters() if p.requires_grad]
@@ -114,6 +126,13 @@ class _Run:
         self.optimiser.step()
         self._update_average(min(0.99, (1.0 + number) / (10.0 + number)))
         return float(loss.detach())
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["rng"])
 
     @torch.no_grad()
     def _update_average(self, keep: float) -> None:
@@ -147,71 +166,50 @@ def fit(
 ) -> tuple[Detector, TrainingLog]:
     """Train one detector on good ``images`` (H, W, C); ``crop_plan.total`` is replaced by what the budget allows.
 
-    ``validate`` scores the averaged network (larger is better) eight times; training stops early after three without gain and gives
+    ``validate`` scores the averaged network (larger is better) eight times; training stops early after three without gain and
+    gives
     the best. ``checkpoint``: file to resume from and to write every ten seconds, ignored unless it carries the same ``key``.
     ``report``: called with (step, steps, loss, message). The same inputs and steps give the same weights on the same kind of CPU.
     """
-    device = pick_device()
+    device, channels = pick_device(), images[0].shape[2]
     workers = data_workers(device)
-    channels = images[0].shape[2]
+    defects = not type(build_detector(spec.detector, channels, spec.settings)).learns_from_good_only
 
-    def series(total: int) -> CropSeries:
-        detector_type = type(build_detector(spec.detector, channels, spec.settings))
-        wanted = not detector_type.learns_from_good_only
-        return CropSeries(images, CropPlan(**{**vars(crop_plan), "total": total, "with_defects": wanted}))
+    def series(steps: int, with_defects: bool = defects) -> CropSeries:
+        return CropSeries(images, replace(crop_plan, total=steps * spec.batch_size, with_defects=with_defects))
 
-    good = torch.stack(
-        [CropSeries(images, CropPlan(**{**vars(crop_plan), "total": 64, "with_defects": False}))[i][0] for i in range(64)]
-    )
+    clean = series(max(64 // spec.batch_size, 1), with_defects=False)
+    good = torch.stack([clean[i][0] for i in range(len(clean))])
 
     def fresh() -> _Run:
         return _Run(spec, channels, crop_plan.seed, device, good)
 
-    saved = _load(checkpoint, key)
-    if saved is not None:
-        log = TrainingLog(**saved["log"])
-        log.resumed_at = log.steps
-    else:
+    state = _load(checkpoint, key)
+    if state is None:
         started = time.monotonic()
-        log = TrainingLog(device=str(device), threads=torch.get_num_threads())
-        if plan.steps is not None:
-            log.steps_planned = plan.steps
-        else:
-            seconds = measure_step(fresh, series(6 * spec.batch_size), spec.batch_size, workers)
-            left = plan.seconds - (time.monotonic() - started)
-            log.steps_planned = max(int(0.95 * left / seconds), 10)
+        log = TrainingLog(plan.steps or 0, device=str(device), threads=torch.get_num_threads())
+        if plan.steps is None:
+            step_seconds = measure_step(fresh, series(6), spec.batch_size, workers)
+            log.steps_planned = max(int(0.95 * (plan.seconds - (time.monotonic() - started)) / step_seconds), 10)
         log.seconds = time.monotonic() - started
-    run = fresh()
-    best: tuple[float, dict[str, Tensor]] | None = None
-    stale = 0
-    if saved is not None:
-        run.network.load_state_dict(saved["network"])
-        run.average.load_state_dict(saved["average"])
-        run.optimiser.load_state_dict(saved["optimiser"])
-        torch.set_rng_state(saved["rng"])
-        best, stale = saved["best"], saved["stale"]
+    else:
+        log = TrainingLog(**state["log"])
+        log.resumed_at = log.steps
+    run, best, stale = fresh(), None, 0
+    if state is not None:
+        run.restore(state)
+        best, stale = state["best"], state["stale"]
     total = log.steps_planned
-    every = max(total // 8, 1)
     begun, waited = time.monotonic() - log.seconds, 0.0
     last_saved = last_mark = time.monotonic()
-    smoothed = log.losses[-1][2] if log.losses else None
-    for batch in batches(series(total * spec.batch_size), spec.batch_size, log.steps, total, workers):
+    for batch in batches(series(total), spec.batch_size, log.steps, total, workers):
         waited += time.monotonic() - last_mark
-        loss = run.step(batch, log.steps / total, log.steps)
-        smoothed = loss if smoothed is None else 0.95 * smoothed + 0.05 * loss
-        log.steps += 1
-        log.seconds = time.monotonic() - begun
-        if log.steps % max(total // 100, 1) == 0 or log.steps == total:
-            log.losses.append((log.steps, round(log.seconds, 2), round(smoothed, 5)))
+        log.note(run.step(batch, log.steps / total, log.steps), time.monotonic() - begun)
         if report is not None:
-            report(log.steps, total, smoothed, f"loss {smoothed:.3f}")
-        if validate is not None and log.steps % every == 0 and log.steps < total:
-            value = validate(run.average)
-            log.validations.append((log.steps, round(value, 5)))
-            if best is None or value > best[0]:
-                best, stale = (value, copy.deepcopy(run.average.state_dict())), 0
-            elif log.steps > total // 2:
-                stale += 1
+            report(log.steps, total, log.smoothed, f"loss {log.smoothed:.3f}")
+        if validate is not None and log.steps % max(total // VALIDATIONS, 1) == 0 and log.steps < total:
+            best, better = _validated(validate, run, log, best)
+            stale = 0 if better else stale + (log.steps > total // 2)
             if stale >= PATIENCE:
                 log.ended_by = "early stop"
                 break
@@ -224,14 +222,25 @@ def fit(
         last_mark = time.monotonic()
     log.waiting_share = round(waited / max(log.seconds, 1e-9), 4)
     if validate is not None:
-        value = validate(run.average)
-        log.validations.append((log.steps, round(value, 5)))
-        if best is not None and best[0] > value:
-            run.average.load_state_dict(best[1])
+        best, _ = _validated(validate, run, log, best)
+        run.average.load_state_dict(best[1])
     return run.average.cpu().eval(), log
 
 
-def _save(target: Path, key: str, run: _Run, log: TrainingLog, best: tuple[float, dict[str, Tensor]] | None, stale: int) -> None:
+Best = tuple[float, dict[str, Tensor]]
+
+
+def _validated(validate: Validate, run: _Run, log: TrainingLog, best: Best | None) -> tuple[Best, bool]:
+    """Score the averaged network; the better of it and ``best``, and whether it is the new one (a tie counts: later is
+    smoother)."""
+    value = validate(run.average)
+    log.validations.append((log.steps, round(value, 5)))
+    if best is None or value >= best[0]:
+        return (value, copy.deepcopy(run.average.state_dict())), True
+    return best, False
+
+
+def _save(target: Path, key: str, run: _Run, log: TrainingLog, best: Best | None, stale: int) -> None:
     state = {
         "key": key,
         "network": run.network.state_dict(),

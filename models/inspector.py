@@ -1,4 +1,5 @@
-"""The inspector: detectors with everything around them, from camera pixels to a verdict. It alone is evaluated, exported and shipped."""
+"""The inspector: detectors with everything around them, from camera pixels to a verdict. It alone is evaluated, exported and
+shipped."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,8 @@ class Inspector(nn.Module):
     """Pre-processing, detectors, test-time views, fusion, smoothing, score and threshold in one module.
 
     ``centres``, ``spreads``: median and spread of each detector's map on good tuning images; maps are fused as the mean of
-    ``(map - centre) / spread``. ``views``: 1 (as it is), 2 (+ left-right) or 4 (+ both flips). ``smooth``: side in px (odd) of the mean
+    ``(map - centre) / spread``. ``views``: 1 (as it is), 2 (+ left-right) or 4 (+ both flips). ``smooth``: side in px (odd) of
+    the mean
     filter on the fused map at working scale. The score is the largest value of the map.
     """
 
@@ -52,12 +54,16 @@ class Inspector(nn.Module):
         self.detectors = nn.ModuleList(detectors)
         self.scale, self.views, self.smooth = scale, views, smooth
         self.region = region or Region()
+        self.centres: Tensor
+        self.spreads: Tensor
+        self.threshold: Tensor
         self.register_buffer("centres", torch.tensor(centres or [0.0] * len(detectors)))
         self.register_buffer("spreads", torch.tensor(spreads or [1.0] * len(detectors)))
         self.register_buffer("threshold", torch.tensor(0.0))
 
     def prepared(self, images: Tensor) -> Tensor:
-        """uint8 (N, H, W, C) to normalised float (N, C, h, w), padded at the right and bottom to multiples of 32 by reflection."""
+        """uint8 (N, H, W, C) to normalised float (N, C, h, w), padded at the right and bottom to multiples of 32 by
+        reflection."""
         x = normalise(resize(images.permute(0, 3, 1, 2).float() / 255.0, self.scale))  # (N, C, h, w)
         height, width = x.shape[-2], x.shape[-1]
         return F.pad(x, (0, (-width) % STRIDE, 0, (-height) % STRIDE), mode="reflect")

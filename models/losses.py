@@ -19,7 +19,8 @@ def dice_loss(logits: Tensor, labels: Tensor, defective: Tensor) -> Tensor:
 
 
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
-    """Mean focal loss for soft labels in 0..1: cross entropy weighted by ``|label - probability| ** gamma`` (quality focal loss, Li 2020)."""
+    """Mean focal loss for soft labels in 0..1: cross entropy weighted by ``|label - probability| ** gamma`` (quality focal
+    loss, Li 2020)."""
     logits = logits.float()
     weight = (torch.sigmoid(logits) - labels).abs().pow(gamma)
     return (weight * F.binary_cross_entropy_with_logits(logits, labels, reduction="none")).mean()

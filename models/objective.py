@@ -73,10 +73,10 @@ def _window_start(at: int, size: int, rng: np.random.Generator) -> int:
     return int(np.clip(rng.integers(low, max(high, low) + 1), 0, max(size - WINDOW, 0)))
 
 
-def objective(detector: Detector, tune: TuneSet) -> Objective:
-    """Examine ``detector`` (evaluation mode, any device) on ``tune``."""
+def objective(detector: Detector, tune: TuneSet, smooth: int = 5) -> Objective:
+    """Examine ``detector`` (evaluation mode, any device) on ``tune``, its map smoothed over ``smooth`` px."""
     device = next(detector.parameters()).device
-    inspector = Inspector([detector], 1.0).to(device).eval()
+    inspector = Inspector([detector], 1.0, smooth=smooth).to(device).eval()
     fit_fusion(inspector, tune.good[:8])
 
     @torch.no_grad()

@@ -1,4 +1,5 @@
-"""From camera pixels to what detectors see: working resolution and per-image normalisation; training and the exported graph share it."""
+"""From camera pixels to what detectors see: working resolution and per-image normalisation; training and the exported graph
+share it."""
 
 from collections.abc import Sequence
 
@@ -13,9 +14,10 @@ MIN_SPREAD = 0.04  # standard deviation (of 0..1) below which an image counts as
 
 
 def working_scale(images: Sequence[Image], max_pixels: int) -> float:
-    """Factor (at most 1) that brings the median image of (H, W, C) down to ``max_pixels``; rounded to 1/64 so that it is exact in a file."""
+    """Factor (at most 1) that brings the median image of (H, W, C) down to ``max_pixels``; rounded to 1/64 so that it is exact
+    in a file."""
     pixels = float(np.median([image.shape[0] * image.shape[1] for image in images]))
-    return min(1.0, max(round(64 * (max_pixels / pixels) ** 0.5), 8) / 64)
+    return float(min(1.0, max(round(64 * (max_pixels / pixels) ** 0.5), 8) / 64))
 
 
 def resize(images: Tensor, scale: float) -> Tensor:

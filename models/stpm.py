@@ -14,7 +14,8 @@ class Stpm(Detector):
 
     ``backbone``: any timm name with feature extraction. The teacher is as ``teacher_seed`` initialises it (random features)
     unless weights are loaded into it; it is part of the saved state, so nothing is ever downloaded. The loss is half the squared
-    distance of unit-length features, averaged over positions and summed over levels (Wang 2021, eqs. 1 to 3); the map is the product of the
+    distance of unit-length features, averaged over positions and summed over levels (Wang 2021, eqs. 1 to 3); the map is the
+    product of the
     levels' distances, each enlarged to the image's size (eq. 4), here as the mean of their logarithms.
     """
 

@@ -79,7 +79,8 @@ def train(folder: BatchFolder) -> None:
         detectors.append(detector)
         logs.append(log)
         print(
-            f"network {number + 1}: {log['steps']} of {log['steps_planned']} steps in {log['seconds']:.0f} s, ended by {log['ended_by']}"
+            f"network {number + 1}: {log['steps']} of {log['steps_planned']} steps in {log['seconds']:.0f} s, "
+            f"ended by {log['ended_by']}"
         )
     out = folder.work / "model"
     shutil.rmtree(out, ignore_errors=True)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,19 +157,24 @@ def tune(folder: BatchFolder) -> None:
         print(f"trial {done} of {planned}: {chosen} gives {result.value:.3f} after {log.steps} steps")
     progress.update(settings.seconds, settings.seconds, f"{done} trials")
     finished = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
-    best = max(finished, key=lambda t: (t.value, -t.number))
+    _write_study(folder, finished, journal, {"scale": scale, "side": settings.side})
+
+
+def _write_study(folder: BatchFolder, finished: list[Any], journal: Path, fixed: dict[str, Any]) -> None:
     out = folder.file("study")
     out.mkdir(exist_ok=True)
+    keys = ("families", "overkill", "steps")
     trials = [
-        {"number": t.number, "state": t.state.name.lower(), "value": t.value, "params": t.user_attrs.get("chosen", t.params),
-         "seconds": round(t.user_attrs.get("seconds", 0.0), 1), "families": t.user_attrs.get("families", {}), "reason": ""}
-        for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE
+        {
+            "number": trial.number, "state": "complete", "value": trial.value, "params": trial.user_attrs["chosen"],
+            "seconds": round(trial.user_attrs["seconds"], 1), "reason": "", **{key: trial.user_attrs[key] for key in keys},
+        }
+        for trial in finished
     ]  # fmt: skip
+    best = max(finished, key=lambda t: (t.value, -t.number))
     write_json(out / "trials.json", trials)
     shutil.copyfile(journal, out / "journal.log")
-    write_json(
-        out / "best.json", {"params": best.user_attrs["chosen"], "value": best.value, "scale": scale, "side": settings.side}
-    )
+    write_json(out / "best.json", {"params": best.user_attrs["chosen"], "value": best.value, **fixed})
 
 
 def _fingerprint(batch: Batch) -> str:

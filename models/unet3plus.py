@@ -26,7 +26,8 @@ class FullScaleStage(nn.Module):
         self.fuse = _block(width * (level + 1 + len(decoder_channels)), width * len(encoder_channels))
 
     def forward(self, encoded: list[Tensor], deeper: list[Tensor]) -> Tensor:
-        """``encoded``: shallow to deep; ``deeper``: decoder levels below this one, nearest first. Gives (N, width * levels, h, w)."""
+        """``encoded``: shallow to deep; ``deeper``: decoder levels below this one, nearest first. Gives (N, width * levels, h,
+        w)."""
         size = encoded[self.level].shape[-2:]
         parts = []
         for j, block in enumerate(self.from_encoder):
@@ -35,13 +36,15 @@ class FullScaleStage(nn.Module):
         for k, block in enumerate(self.from_decoder):
             # Convolution and interpolation are both linear: convolving before enlarging costs 4 to 256 times less.
             parts.append(F.interpolate(block(deeper[k]), size=size, mode="bilinear", align_corners=False))
-        return self.fuse(torch.cat(parts, 1))
+        fused: Tensor = self.fuse(torch.cat(parts, 1))
+        return fused
 
 
 class UNet3Plus(Detector):
     """Full-scale skip connections, deep supervision and a classification-guided module.
 
-    ``encoder``: a name that segmentation-models-pytorch knows, trained from scratch. ``depth``: encoder levels used (3 to 5; level i has
+    ``encoder``: a name that segmentation-models-pytorch knows, trained from scratch. ``depth``: encoder levels used (3 to 5;
+    level i has
     stride 2^i). ``width``: channels each scale contributes. The decoder's finest level has stride 2: its logits are enlarged to
     full resolution by a 3×3 convolution to 4 channels and a pixel shuffle, which costs a hundredth of a full-resolution stage.
 
@@ -77,7 +80,8 @@ class UNet3Plus(Detector):
             nn.init.constant_(head.bias, -3.0)  # defects are rare: start from that, not from one half
 
     def heads(self, images: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Logits at full resolution (N, 1, H, W), the coarser levels' logits, and the classification map (N, 1, H/2^depth, W/2^depth)."""
+        """Logits at full resolution (N, 1, H, W), the coarser levels' logits, and the classification map (N, 1, H/2^depth,
+        W/2^depth)."""
         encoded = list(self.encoder(images)[1:])
         decoded = [encoded[-1]]
         coarse = [self.deepest(encoded[-1])]

@@ -19,7 +19,6 @@ def poisson_blend(background: Pixels, fill: Pixels, mask: Pixels) -> Pixels:
 
     OpenCV wants three channels and a mask that stays clear of the border.
     """
-    height, width = mask.shape
     solid = (mask > 0.5).astype(np.uint8)
     solid[[0, -1], :] = solid[:, [0, -1]] = 0
     x, y, w, h = cv2.boundingRect(solid)
@@ -37,7 +36,8 @@ def poisson_blend(background: Pixels, fill: Pixels, mask: Pixels) -> Pixels:
 
 
 def label_of_change(before: Pixels, after: Pixels, scale: BatchScale) -> Pixels:
-    """Label (H, W) in 0..1: a logistic of the change, one half at ``scale.visible``, zero where nothing can be seen (NSA, Schlüter 2022).
+    """Label (H, W) in 0..1: a logistic of the change, one half at ``scale.visible``, zero where nothing can be seen (NSA,
+    Schlüter 2022).
 
     The change is averaged over a small neighbourhood first, so that the label does not inherit the texture's grain.
     """

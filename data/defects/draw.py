@@ -65,7 +65,8 @@ def draw_crop(
 ) -> Drawn:
     """Crop number ``index`` of the endless series that ``(recipe, seed)`` defines.
 
-    ``images``: good images (H, W, C) uint8; ``side``: of the square crop in px; ``difficulty``: range to draw from (the curriculum).
+    ``images``: good images (H, W, C) uint8; ``side``: of the square crop in px; ``difficulty``: range to draw from (the
+    curriculum).
     """
     rng = np.random.default_rng([seed, index])
     source = int(rng.integers(len(images)))
@@ -121,7 +122,8 @@ def _crisp(before: Pixels, after: Pixels, scale: BatchScale) -> Pixels:
 
 
 def exam_side(height: int, width: int) -> float:
-    """Length in px that an exam defect's size is a fraction of, for a whole image: a fifth of the geometric mean side, 64 to 512."""
+    """Length in px that an exam defect's size is a fraction of, for a whole image: a fifth of the geometric mean side, 64 to
+    512."""
     return float(np.clip(0.2 * np.sqrt(height * width), 64, 512))
 
 

@@ -61,7 +61,7 @@ def dent(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     ).reshape(canvas.background.shape)
-    return np.clip(sampled + shade[..., None], 0, 255).astype(np.float32)
+    return np.asarray(np.clip(sampled + shade[..., None], 0, 255), np.float32)
 
 
 def erase(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:

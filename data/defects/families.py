@@ -37,12 +37,12 @@ class Canvas:
     @property
     def height(self) -> int:
         """Rows of the canvas."""
-        return self.background.shape[0]
+        return int(self.background.shape[0])
 
     @property
     def width(self) -> int:
         """Columns of the canvas."""
-        return self.background.shape[1]
+        return int(self.background.shape[1])
 
     def diameter(self, rng: np.random.Generator, difficulty: float) -> float:
         """Size in px at ``difficulty``, give or take a third, never below 3 px."""
@@ -164,7 +164,7 @@ def region(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixel
         fill = fills.shifted(fills.flattened(canvas.background, float(rng.uniform(1.0, 4.0))), 0.5 * change)
     else:
         mean = fills.flattened(canvas.background, 8.0)
-        fill = mean + (canvas.background - mean) * float(rng.uniform(1.8, 3.5)) + 0.3 * change
+        fill = fills.shifted(mean + (canvas.background - mean) * np.float32(rng.uniform(1.8, 3.5)), 0.3 * change)
     return alpha_blend(canvas.background, fills.tinted(rng, fill, canvas.background), mask)
 
 
@@ -199,8 +199,10 @@ def structure(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pi
         fill = np.asarray(moved, np.float32).reshape(canvas.background.shape)
     else:
         ring = cv2.dilate(mask, np.ones((7, 7), np.uint8)) - mask
-        level = np.array([np.quantile(canvas.background[..., c][ring > 0.2], rng.uniform(0.1, 0.9)) if (ring > 0.2).any() else 128.0
-                          for c in range(canvas.background.shape[2])], np.float32)  # fmt: skip
+        around = (
+            canvas.background[ring > 0.2] if (ring > 0.2).any() else canvas.background.reshape(-1, canvas.background.shape[2])
+        )
+        level = np.quantile(around, float(rng.uniform(0.1, 0.9)), axis=0).astype(np.float32)  # (C,)
         grain = canvas.background - fills.flattened(canvas.background, 2.0)
         fill = level + grain
     return alpha_blend(canvas.background, fill, mask)

@@ -52,7 +52,7 @@ def gradient(rng: np.random.Generator, background: Pixels, change: float) -> Pix
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     ramp = np.cos(angle) * (x / width - 0.5) + np.sin(angle) * (y / height - 0.5)
-    return background + (change * (1.0 + 2.0 * ramp))[..., None].astype(np.float32)
+    return np.asarray(background + (change * (1.0 + 2.0 * ramp))[..., None], np.float32)
 
 
 def mottled(rng: np.random.Generator, background: Pixels, change: float, cell: float) -> Pixels:
@@ -73,4 +73,4 @@ def tinted(rng: np.random.Generator, fill: Pixels, background: Pixels) -> Pixels
     if channels == 1:
         return fill
     weights = rng.dirichlet(np.full(channels, 1.5)).astype(np.float32) * channels
-    return background + (fill - background) * weights
+    return np.asarray(background + (fill - background) * weights, np.float32)

@@ -1,4 +1,5 @@
-"""Harmless variation, labelled good: light, contrast, sub-pixel shift, noise, blur. A detector that never sees it drawn on purpose
+"""Harmless variation, labelled good: light, contrast, sub-pixel shift, noise, blur. A detector that never sees it drawn on
+purpose
 learns that anything touched by our drawing code is a defect."""
 
 import cv2
@@ -15,7 +16,7 @@ def shift(rng: np.random.Generator, image: Pixels, strength: float) -> Pixels:
     """``image`` (H, W, C) moved by a fraction of a pixel and turned by less than a degree."""
     height, width, _ = image.shape
     matrix = cv2.getRotationMatrix2D((width / 2.0, height / 2.0), float(rng.normal(0, 0.5 * strength)), 1.0)
-    matrix[:, 2] += rng.uniform(-0.5, 0.5, 2) * strength
+    matrix[:, 2] = matrix[:, 2] + rng.uniform(-0.5, 0.5, 2) * strength
     moved = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(moved, np.float32).reshape(image.shape)
 

@@ -52,7 +52,8 @@ class Recipe(BaseModel):
         unknown = [family for family in self.families if family not in TRAINING_FAMILIES]
         if unknown or not self.families:
             raise BadSettings(
-                f"recipe.families {list(unknown or self.families)} must name at least one of {', '.join(TRAINING_FAMILIES)} and nothing else"
+                f"recipe.families {list(unknown or self.families)} must name at least one of "
+                f"{', '.join(TRAINING_FAMILIES)} and nothing else"
             )
         if self.size_hard > self.size_easy or self.strength_hard > self.strength_easy:
             raise BadSettings(

@@ -104,7 +104,7 @@ def perlin(rng: np.random.Generator, height: int, width: int, centre: Points, di
     y, x = np.mgrid[:height, :width].astype(np.float32)
     distance = np.hypot(x - centre[0], y - centre[1]) / (0.5 * diameter)
     field = noise + 1.2 * (1.0 - distance)
-    return np.clip(field * diameter / 8.0 + 0.5, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(field * diameter / 8.0 + 0.5, 0.0, 1.0), np.float32)
 
 
 def elastic(rng: np.random.Generator, mask: Mask, amount: float, cell: float) -> Mask:

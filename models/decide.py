@@ -1,0 +1,67 @@
+"""Does the champion still fit? It is run on the new good images; overkill and score drift against its calibration decide."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.exported import ExportedInspector
+from models.metrics import Rate, rate
+
+MAX_IMAGES = 40
+DRIFT_LIMIT = 3.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``action`` "keep" ends the changeover. ``drift``: shift of the median score in robust spreads of the calibration scores."""
+
+    action: Literal["keep", "retrain"]
+    reason: str
+    overkill: Rate | None = None
+    drift: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in ``decision.json``."""
+        return asdict(self)
+
+
+def decide(
+    champion: ExportedInspector,
+    calibrate_scores: Sequence[float],
+    overkill_target: float,
+    images: Sequence[Callable[[], NDArray[np.uint8]]],
+) -> Decision:
+    """Run ``champion`` on at most 40 of the new good ``images`` (called to load, evenly chosen) and compare with its calibration.
+
+    Kept only if the overkill is not significantly above the target (lower 95 % bound) and the median score moved by less than
+    three
+    robust spreads either way: a model that stopped reacting has drifted as much as one that reacts to everything.
+    """
+    chosen = [images[i] for i in np.unique(np.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).astype(int))]
+    scores = []
+    for load in chosen:
+        image = load()
+        if image.shape[2] != champion.channels:
+            return Decision("retrain", f"the champion takes {champion.channels} channels, this batch has {image.shape[2]}")
+        scores.append(champion.inspect(image).score)
+    rejected = rate(sum(score > champion.threshold for score in scores), len(scores))
+    before = np.asarray(calibrate_scores, np.float64)
+    middle = float(np.median(before))
+    # The distance to the threshold bounds the spread from below: a handful of equal scores must not make every change a drift.
+    spread = max(1.4826 * float(np.median(np.abs(before - middle))), abs(champion.threshold - middle) / 6.0, 1e-9)
+    drift = (float(np.median(scores)) - middle) / spread
+    if rejected.low > overkill_target:
+        return Decision("retrain", f"the champion rejects {rejected.count} of {rejected.n} new good images", rejected, drift)
+    if abs(drift) > DRIFT_LIMIT:
+        return Decision(
+            "retrain", f"the champion's median score moved by {drift:+.1f} spreads (limit {DRIFT_LIMIT:.0f})", rejected, drift
+        )
+    return Decision(
+        "keep",
+        f"the champion rejects {rejected.count} of {rejected.n} new good images and its scores moved by {drift:+.1f} spreads",
+        rejected,
+        drift,
+    )

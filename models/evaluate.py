@@ -1,0 +1,241 @@
+"""Stage ``evaluate``: export, calibrate, then measure the exported file once on the frozen lock images; write the report."""
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from data.batch import BatchFolder
+from data.errors import BadBatch
+from data.files import file_digest, write_json
+from data.progress import Progress
+from data.stage import read_params, run_stage
+from models.calibrate import calibrate
+from models.curriculum import difficulty_range
+from models.detector import Detector
+from models.exam import ExamImage, read_batch
+from models.example import Example
+from models.export import export, set_threshold
+from models.exported import ExportedInspector, Inspection
+from models.gates import GateLimits, check_gates
+from models.inspector import Inspector, Region, fit_fusion
+from models.metrics import auroc, average_precision, pooled, rate
+from models.objective import objective, tune_set
+from models.report import ReportContents, write_report
+from models.train import read_trained
+from models.tune import read_settings
+
+SMOOTHINGS = (3, 5, 9, 15)
+EASY = 0.5
+
+
+class EvaluateSettings(BaseModel):
+    """Section ``evaluate`` of ``params.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    overkill_target: float = Field(0.01, gt=0.0, lt=0.5)
+    views: int = Field(1, ge=1, le=4)
+    """Test-time views: 1, 2 or 4 flips, averaged."""
+    region: dict[str, float] = Field(default_factory=dict)
+    """Region of interest (left, top, right, bottom as fractions); empty: the whole image."""
+    gates: GateLimits = GateLimits()
+
+
+@dataclass(frozen=True)
+class Examined:
+    """An exam or good image with what the exported file said of it."""
+
+    exam: ExamImage
+    seen: Inspection
+
+
+def choose_smoothing(detectors: Sequence[Detector], images: list[ExamImage], defects: list[ExamImage], scale: float) -> int:
+    """Side of the mean filter that serves the tuning images best; the smaller wins a tie."""
+    windows = tune_set(images, defects, scale, most=24)
+    if not windows.defects:
+        return 5
+    values = {side: objective(detectors[0], windows, side).value for side in SMOOTHINGS}
+    return max(SMOOTHINGS, key=lambda side: (round(values[side], 3), -side))
+
+
+def figures(good: list[Examined], defects: list[Examined], threshold: float) -> dict[str, Any]:
+    """Overkill, escape, AUROC, pixel AP and the same by family, of one model at its ``threshold``."""
+    good_scores = [e.seen.score for e in good]
+    defect_scores = [e.seen.score for e in defects]
+
+    def of(chosen: list[Examined]) -> dict[str, Any]:
+        scores = [e.seen.score for e in chosen]
+        labels = [e.exam.label for e in chosen if e.exam.label is not None]
+        truth, values = (
+            pooled([e.seen.map for e in chosen], list(labels)) if chosen else (np.zeros(0, bool), np.zeros(0, np.float32))
+        )
+        return {
+            "image_auroc": round(auroc([0] * len(good) + [1] * len(scores), good_scores + scores), 5),
+            "pixel_ap": round(average_precision(truth, values), 5),
+            "escape": rate(sum(s <= threshold for s in scores), len(scores)).as_dict(),
+        }
+
+    families = sorted({e.exam.family for e in defects if e.exam.family})
+    return {
+        "overkill": rate(sum(s > threshold for s in good_scores), len(good_scores)).as_dict(),
+        **of(defects),
+        "families": {f: {"held_out": True, **of([e for e in defects if e.exam.family == f])} for f in families},
+        "easy": rate(
+            sum(s <= threshold for e, s in zip(defects, defect_scores, strict=True) if (e.exam.difficulty or 0) < EASY),
+            sum((e.exam.difficulty or 0) < EASY for e in defects),
+        ),
+    }
+
+
+def evaluate(folder: BatchFolder) -> None:
+    """Write ``report/``: ``model.onnx``, ``report.html``, ``good.png``, ``defects.png``, ``metrics.json``."""
+    started = time.monotonic()
+    params = read_params(folder)
+    settings: EvaluateSettings = read_settings(params, "evaluate", EvaluateSettings)
+    record = folder.read_record()
+    batch = read_batch(folder, ("train", "tune", "calibrate", "lock"))
+    detectors, training = read_trained(folder, batch.channels)
+    region = Region(**settings.region)
+    out = folder.file("report")
+    out.mkdir(exist_ok=True)
+    model = out / "model.onnx"
+    progress = Progress(folder.path, "evaluate")
+    count = len(batch.good["calibrate"]) + len(batch.good["lock"]) + len(batch.defects["lock"])
+    done = 0
+
+    smooth = choose_smoothing(detectors, batch.good["tune"], batch.defects["tune"], training["scale"])
+    inspector = Inspector(detectors, training["scale"], views=settings.views, smooth=smooth, region=region).eval()
+    fit_fusion(inspector, [exam.image for exam in batch.good["tune"]][:16])
+    properties = {"product": record.product, "batch": record.batch, "detector": training["detector"]}
+    export(inspector, model, batch.channels, {**properties, "threshold": "nan", "pixel_threshold": "nan"})
+
+    def examine(exported: ExportedInspector, exams: list[ExamImage], what: str) -> list[Examined]:
+        nonlocal done
+        examined = []
+        for exam in exams:
+            examined.append(Examined(exam, exported.inspect(exam.image)))
+            done = min(done + 1, count)
+            progress.update(done, count, f"{what}: {exam.name}")
+        return examined
+
+    exported = ExportedInspector(model)
+    calibrated = examine(exported, batch.good["calibrate"], "calibrate")
+    calibration = calibrate([e.seen.score for e in calibrated], settings.overkill_target)
+    pixel_threshold = calibration.threshold  # the score is the map's maximum: one rejecting pixel rejects the part
+    set_threshold(model, calibration.threshold, pixel_threshold)
+    exported = ExportedInspector(model)
+    before = time.monotonic()
+    good = examine(exported, batch.good["lock"], "lock")
+    per_image = (time.monotonic() - before) / max(len(good), 1)
+    defects = examine(exported, batch.defects["lock"], "exam defect")
+    ours = figures(good, defects, exported.threshold)
+    champion = _champion(folder, batch.good["lock"], batch.defects["lock"], batch.channels)
+    with torch.no_grad():
+        reference = inspector(torch.from_numpy(good[0].exam.image)[None])[0][0].numpy()
+    parity = float(np.abs(reference - good[0].seen.map).max())
+    gates = check_gates(
+        settings.gates, rate(ours["overkill"]["count"], ours["overkill"]["n"]), settings.overkill_target,
+        rate(ours["escape"]["count"], ours["escape"]["n"]), ours.pop("easy"), ours["image_auroc"], parity, champion,
+    )  # fmt: skip
+    trials = json.loads((folder.file("study") / "trials.json").read_text(encoding="utf-8"))
+    metrics = {
+        "schema": 1, "product": record.product, "batch": record.batch, "preset": str(params.get("preset", "")),
+        "seed": int(params.get("seed", 0)), "model_digest": file_digest(model), "images_digest": record.digest,
+        "threshold": exported.threshold, "pixel_threshold": exported.pixel_threshold, "overkill_target": settings.overkill_target,
+        "guarantee": calibration.guarantee, "images": {subset: len(exams) for subset, exams in batch.good.items()}, **ours,
+        "gates": [gate.as_dict() for gate in gates], "passed": all(gate.passed for gate in gates), "champion": champion,
+        "detector": training["detector"],
+        "settings": {**training["settings"], **training["chosen"], "networks": len(detectors), "smooth": smooth,
+                     "views": settings.views, "scale": training["scale"], "region": vars(region)},
+        "training": training, "study": {"trials": len(trials), "best": training["chosen"]},
+        "timing": {"tune_s": round(sum(t["seconds"] for t in trials), 1), "train_s": round(training["seconds"], 1),
+                   "evaluate_s": round(time.monotonic() - started, 1), "ms_per_image": round(1000 * per_image, 1)},
+        "environment": environment(),
+        "scores": {name: [round(e.seen.score, 6) for e in examined]
+                   for name, examined in (("calibrate", calibrated), ("lock", good), ("defects", defects))},
+    }  # fmt: skip
+    _report(out, metrics, folder, calibrated + good, defects, trials, training)
+    write_json(out / "metrics.json", metrics)
+    print(
+        f"overkill {ours['overkill']['count']} of {ours['overkill']['n']}, "
+        f"escape {ours['escape']['count']} of {ours['escape']['n']}, image AUROC {ours['image_auroc']:.3f}, gates {'passed' if metrics['passed'] else 'failed'}"
+    )
+
+
+def environment() -> dict[str, str]:
+    """What the figures were measured on."""
+    try:
+        version = importlib.metadata.version("changeover")
+    except importlib.metadata.PackageNotFoundError:
+        version = "unpacked"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "device": device,
+        "changeover": version,
+    }
+
+
+def _champion(folder: BatchFolder, good: list[ExamImage], defects: list[ExamImage], channels: int) -> dict[str, Any] | None:
+    """The champion's figures on the same frozen images, or None where there is none or it was made for other cameras."""
+    source = folder.file("champion")
+    try:
+        card = json.loads((source / "champion.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadBatch(f"champion/champion.json in {folder.path} is missing or damaged; run 'changeover run' again") from error
+    if card.get("version") is None:
+        return None
+    inspector = ExportedInspector(source / "model.onnx")
+    if inspector.channels != channels:
+        print(
+            f"the champion (version {card['version']}) takes {inspector.channels} channels, "
+            f"this batch has {channels}: not compared"
+        )
+        return None
+    result = figures(
+        [Examined(e, inspector.inspect(e.image)) for e in good],
+        [Examined(e, inspector.inspect(e.image)) for e in defects],
+        inspector.threshold,
+    )
+    del result["easy"]
+    return {"version": card["version"], "batch": card["batch"], "threshold": inspector.threshold, **result}
+
+
+def _report(
+    out: Path, metrics: dict[str, Any], folder: BatchFolder, good: list[Examined], defects: list[Examined],
+    trials: list[dict[str, Any]], training: dict[str, Any],
+) -> None:  # fmt: skip
+    examples = [
+        Example(
+            e.exam.image, e.seen.map, None if e.exam.label is None else np.round(e.exam.label * 255).astype(np.uint8),
+            e.seen.score, e.seen.verdict, e.exam.name, e.exam.family, e.exam.difficulty, "good" if e.exam.label is None else "defect",
+        )
+        for e in (*good, *defects)
+    ]  # fmt: skip
+    schedule = training["spec"]["schedule"]
+    write_report(
+        out / "report.html",
+        ReportContents(
+            metrics=metrics,
+            validation=json.loads(folder.file("validation.json").read_text(encoding="utf-8")),
+            examples=examples,
+            study=trials,
+            schedule=[(p, *difficulty_range(schedule, p)) for p in np.linspace(0, 1, 41).tolist()],
+            learning=[(step, loss) for step, _, loss in training["networks"][0]["losses"]],
+            record=folder.read_record(),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    run_stage(evaluate)

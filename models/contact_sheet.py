@@ -56,6 +56,6 @@ def contact_sheet(examples: list[Example], scale: ColourScale) -> Pixels:
 def write_sheet(target: Path, examples: list[Example], scale: ColourScale) -> None:
     """Write the contact sheet of ``examples`` as PNG, whole or not at all."""
     sheet = cv2.cvtColor(contact_sheet(examples, scale), cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".png", sheet, (cv2.IMWRITE_PNG_COMPRESSION, 9))
+    _, encoded = cv2.imencode(".png", sheet, (cv2.IMWRITE_PNG_COMPRESSION, 5))
     with replacing(target) as temporary:
         temporary.write_bytes(encoded.tobytes())

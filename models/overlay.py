@@ -109,3 +109,22 @@ def overlaid(image: Pixels, anomaly_map: Map, label: Pixels | None, scale: Colou
     cv2.polylines(mixed, lines, True, HALO, 2 * width + 1, cv2.LINE_AA)
     cv2.polylines(mixed, lines, True, OUTLINE, width, cv2.LINE_AA)
     return mixed
+
+
+def close_up(image: Pixels, anomaly_map: Map, label: Pixels | None) -> Pixels:
+    """The square of ``image`` around its label, or around the map's highest value: uint8 (S, S, 3), at full resolution.
+
+    S is about three times the marked place, at least an eighth of the longer edge, at most the shorter edge.
+    """
+    height, width = anomaly_map.shape
+    marked = contours(label)
+    if marked:
+        x, y, w, h = cv2.boundingRect(max(marked, key=cv2.contourArea))
+        middle, extent = (x + w // 2, y + h // 2), max(w, h)
+    else:
+        top, left = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
+        middle, extent = (int(left), int(top)), 0
+    side = min(max(3 * extent, max(height, width) // 8, 48), height, width)
+    left_edge = min(max(middle[0] - side // 2, 0), width - side)
+    top_edge = min(max(middle[1] - side // 2, 0), height - side)
+    return rgb(image[top_edge : top_edge + side, left_edge : left_edge + side])

@@ -19,7 +19,7 @@ from models.legend import legend
 from models.overlay import HALO, OUTLINE, ColourScale
 from models.picture import Picture, embed_all
 
-WORST, CLOSE, GOOD_SHOWN, DEFECTS_SHOWN, SHEET_GOOD, SHEET_DEFECTS = 6, 4, 16, 32, 12, 18  # pictures
+WORST, CLOSE, GOOD_SHOWN, DEFECTS_SHOWN, SHEET_GOOD, SHEET_DEFECTS = 5, 2, 16, 32, 12, 18  # pictures
 LISTED = 200  # rows of trials and rejections
 PICTURE_BUDGET = 4_500_000  # characters of all pictures together: the page stays under 6 MB
 
@@ -150,7 +150,7 @@ class Galleries:
             *(e for members in families.values() for e in members),
         ]
         distinct = list({id(example): example for example in wanted}.values())
-        pictures = embed_all(distinct, scale, PICTURE_BUDGET)
+        pictures = embed_all(distinct, [*alarms, *near_good, *escapes, *near_defects], scale, PICTURE_BUDGET)
         found = {id(picture.example): picture for picture in pictures}
 
         def of(chosen: list[Example]) -> list[Picture]:
@@ -182,9 +182,9 @@ def family_order(families: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def axis_top(rate: Mapping[str, Any]) -> float:
-    """End of a rate's axis: the next of 5, 10, 20, 50 and 100 % that holds its upper bound."""
+    """End of a rate's axis: the next of 4, 10, 20, 40, 60, 80 and 100 % that holds its upper bound."""
     high = rate["high"] if wording.known(rate.get("high")) else 1.0
-    return next((top for top in (0.05, 0.1, 0.2, 0.5) if high <= top), 1.0)
+    return next((top for top in (0.04, 0.1, 0.2, 0.4, 0.6, 0.8) if high <= top), 1.0)
 
 
 def gate_figure(value: Any, gate: str) -> Any:

@@ -78,9 +78,11 @@ def bounds(rate: Mapping[str, Any]) -> Markup:
 
 
 def plain(value: Any) -> Any:
-    """A setting as one line: numbers exactly as recorded, lists joined, None as a dash."""
-    if value is None:
+    """A setting as one line: numbers exactly as recorded, short lists joined, tables counted, None as a dash."""
+    if value is None or value == "":
         return "–"
+    if isinstance(value, (list, tuple)) and any(isinstance(item, (list, tuple, Mapping)) for item in value):
+        return f"{len(value)} entries"
     if isinstance(value, (list, tuple)):
         shown = ", ".join(str(plain(item)) for item in value[:12])
         return shown if len(value) <= 12 else f"{shown}, … ({len(value)} in all)"
@@ -93,6 +95,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             rows.extend(flat(value, f"{prefix}{key}."))
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Mapping) for item in value):
+            rows.extend(flat({str(place): item for place, item in enumerate(value[:12], start=1)}, f"{prefix}{key}."))
         else:
             rows.append((f"{prefix}{key}", plain(value)))
     return rows

@@ -19,7 +19,7 @@ from models.legend import legend
 from models.overlay import HALO, OUTLINE, ColourScale
 from models.picture import Picture, embed_all
 
-WORST, CLOSE, GOOD_SHOWN, DEFECTS_SHOWN, SHEET_GOOD, SHEET_DEFECTS = 5, 2, 16, 32, 12, 18  # pictures
+WORST, CLOSE, GOOD_ROWS, DEFECT_ROWS, SHEET_GOOD, SHEET_DEFECTS = 5, 2, 4, 8, 12, 18  # pictures, rows of pictures
 LISTED = 200  # rows of trials and rejections
 PICTURE_BUDGET = 4_500_000  # characters of all pictures together: the page stays under 6 MB
 
@@ -125,7 +125,7 @@ class Galleries:
     good_count: int
     families: dict[str, list[Picture]]
     defect_count: int
-    card: int
+    columns: int
 
     @classmethod
     def of(cls, contents: ReportContents, scale: ColourScale) -> "Galleries":
@@ -138,9 +138,11 @@ class Galleries:
         near_defects = [] if escapes else closest_calls(examples, "defect", CLOSE)
         order = [name for name, _ in family_order(contents.metrics["families"])]
         names = sorted(grouped, key=lambda name: (order.index(name) if name in order else len(order), name))
-        rows = max(1, DEFECTS_SHOWN // 4 // max(1, len(names)))  # cards mostly stand in rows of four
-        families = {name: spread(grouped[name], 4 * min(rows, 2)) for name in names}
-        shown_good = spread(good, GOOD_SHOWN)
+        ratio = median(e.image.shape[1] / e.image.shape[0] for e in examples) if examples else 1.0
+        columns = 4 if ratio < 1.8 else 3 if ratio < 3.2 else 2
+        rows = min(max(1, DEFECT_ROWS // max(1, len(names))), 2)
+        families = {name: spread(grouped[name], columns * rows) for name in names}
+        shown_good = spread(good, columns * GOOD_ROWS)
         wanted = [
             *alarms,
             *near_good,
@@ -156,7 +158,6 @@ class Galleries:
         def of(chosen: list[Example]) -> list[Picture]:
             return [found[id(example)] for example in chosen]
 
-        ratio = median(p.width / p.height for p in pictures) if pictures else 1.0
         return cls(
             all=pictures,
             false_alarms=of(alarms),
@@ -167,7 +168,7 @@ class Galleries:
             good_count=len(good),
             families={name: of(members) for name, members in families.items()},
             defect_count=len(examples) - len(good),
-            card=round(min(320, max(120, 190 * ratio**0.5))),
+            columns=columns,
         )
 
 

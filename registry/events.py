@@ -1,0 +1,218 @@
+"""The audit trail: typed, immutable events in an append-only, hash-chained table.
+
+Every event carries the sha256 of its own content and of the event before it, so that an edited, removed, inserted or
+reordered row breaks the chain (``registry.audit.verify``). Triggers refuse UPDATE and DELETE, which stops accidents and
+ordinary clients; somebody with the database file in hand can drop triggers and rewrite the whole chain, which only the
+head kept elsewhere (in the plant's git history) gives away.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import sqlalchemy as sa
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from registry.errors import Broken, RegistryError
+
+GENESIS: Final = "0" * 64
+LONGEST_TEXT: Final = 4000
+BUSY_SECONDS: Final = 30
+
+
+def _clean(text: object) -> object:
+    """Text from outside as any database stores it: no lone surrogates, no NUL, at most 4000 characters."""
+    if not isinstance(text, str):
+        return text
+    whole = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+    return whole if len(whole) <= LONGEST_TEXT else whole[: LONGEST_TEXT - 1] + "…"
+
+
+Text = Annotated[str, BeforeValidator(_clean)]
+
+
+class Entry(BaseModel):
+    """What happened, as its writer knows it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    actor: Text
+    """Name of the user, or "(unauthenticated)"."""
+    action: Text
+    """What was tried: ``register``, ``tag.set``, ``alias.set``, ``keep``, …"""
+    product: Text = ""
+    version: Text = ""
+    digest: Text = ""
+    """sha256 of the version's model file."""
+    subject: Text = ""
+    """Which tag, alias, user or path the action is about."""
+    before: Text = ""
+    after: Text = ""
+    address: Text = ""
+    """Network address the request came from."""
+    allowed: bool
+    reason: Text = ""
+    """Why it was refused, or the reason a person gave."""
+    time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+class Event(Entry):
+    """One line of the trail."""
+
+    seq: int
+    """1, 2, 3, … without gaps."""
+    previous: str
+    """Hash of the event before, 64 zeros for the first."""
+    hash: str
+
+
+def digest_of(entry: Entry, seq: int, previous: str) -> str:
+    """sha256 over the canonical JSON of an event: sorted keys, no spaces, UTF-8, time in UTC with microseconds."""
+    content: dict[str, Any] = {name: getattr(entry, name) for name in Entry.model_fields}
+    content["time"] = _written(entry.time)
+    content |= {"seq": seq, "previous": previous}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _written(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+_METADATA = sa.MetaData()
+TABLE: Final = sa.Table(
+    "changeover_events",
+    _METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("time", sa.String(32), nullable=False),
+    *(
+        sa.Column(name, sa.Text, nullable=False)
+        for name in ("actor", "action", "product", "version", "digest", "subject", "before", "after", "address")
+    ),
+    sa.Column("allowed", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Index("changeover_events_by_version", "product", "version"),
+)
+
+TRIGGERS: Final = {
+    "changeover_events_no_update": "BEFORE UPDATE ON changeover_events BEGIN "
+    "SELECT RAISE(ABORT, 'the audit trail is append-only: an event is never changed'); END",
+    "changeover_events_no_delete": "BEFORE DELETE ON changeover_events BEGIN "
+    "SELECT RAISE(ABORT, 'the audit trail is append-only: an event is never deleted'); END",
+    # INSERT OR REPLACE deletes without firing the trigger above.
+    "changeover_events_in_order": "BEFORE INSERT ON changeover_events "
+    "WHEN NEW.seq IS NOT (SELECT COALESCE(MAX(seq), 0) + 1 FROM changeover_events) BEGIN "
+    "SELECT RAISE(ABORT, 'the audit trail is append-only: an event goes to its end'); END",
+}
+
+
+class Trail:
+    """The trail in the database at ``url`` (an SQLAlchemy address, ``sqlite:////plant/mlflow.db``)."""
+
+    def __init__(self, url: str) -> None:
+        address = sa.make_url(url)
+        if address.get_backend_name() != "sqlite":
+            raise RegistryError(
+                f"{address.get_backend_name()} cannot hold the audit trail yet: its append-only triggers are written for"
+                " SQLite; start the registry with sqlite:///…"
+            )
+        self.engine = sa.create_engine(address, connect_args={"timeout": BUSY_SECONDS})
+        # pysqlite opens transactions lazily and deferred: we begin them ourselves, with the write lock taken first.
+        sa.event.listen(self.engine, "connect", _leave_transactions_to_us)
+
+    def prepare(self) -> None:
+        """Creates the table and its triggers where they are missing."""
+        with self._writing() as connection:
+            _METADATA.create_all(connection)
+            for name, body in TRIGGERS.items():
+                connection.execute(sa.text(f"CREATE TRIGGER IF NOT EXISTS {name} {body}"))
+
+    def append(self, entry: Entry) -> Event:
+        """Writes ``entry`` at the end and gives it back with its place in the chain. Safe with many writers at once."""
+        with self._writing() as connection:
+            last = connection.execute(sa.select(TABLE.c.seq, TABLE.c.hash).order_by(TABLE.c.seq.desc()).limit(1)).first()
+            seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
+            event = Event(**entry.model_dump(), seq=seq, previous=previous, hash=digest_of(entry, seq, previous))
+            connection.execute(sa.insert(TABLE).values(event.model_dump() | {"time": _written(event.time)}))
+        return event
+
+    def events(self, product: str | None = None, after: int = 0, at_most: int | None = None) -> list[Event]:
+        """Events in order, of one product or of all, with ``seq`` above ``after``; raises ``Broken`` on a row that is none."""
+        query = sa.select(TABLE).where(TABLE.c.seq > after).order_by(TABLE.c.seq)
+        if product is not None:
+            query = query.where(TABLE.c.product == product)
+        if at_most is not None:
+            query = query.limit(at_most)
+        with self._reading() as connection:
+            return [_event(row) for row in connection.execute(query).mappings()]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row as the database holds it, in order of ``seq``: what ``audit.verify`` judges."""
+        with self._reading() as connection:
+            return [dict(row) for row in connection.execute(sa.select(TABLE).order_by(TABLE.c.seq)).mappings()]
+
+    def triggers(self) -> set[str]:
+        """Names of the triggers that guard the table."""
+        query = sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'changeover_events'")
+        with self._reading() as connection:
+            return set(connection.execute(query).scalars())
+
+    def head(self) -> tuple[int, str]:
+        """Number and hash of the last event; ``(0, GENESIS)`` while there is none."""
+        query = sa.select(TABLE.c.seq, TABLE.c.hash).order_by(TABLE.c.seq.desc()).limit(1)
+        with self._reading() as connection:
+            last = connection.execute(query).first()
+        return (last.seq, last.hash) if last else (0, GENESIS)
+
+    def who_registered(self, product: str, version: str) -> str | None:
+        """Name of the user who registered a version; None where the trail does not say."""
+        query = (
+            sa.select(TABLE.c.actor)
+            .where(TABLE.c.product == product, TABLE.c.version == version)
+            .where(TABLE.c.action == "register", TABLE.c.allowed.is_(True))
+            .order_by(TABLE.c.seq.desc())
+            .limit(1)
+        )
+        with self._reading() as connection:
+            return connection.execute(query).scalar()
+
+    def close(self) -> None:
+        """Lets go of the database."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self.engine.connect() as connection:
+            yield connection
+
+
+def _leave_transactions_to_us(raw: Any, _record: object) -> None:
+    raw.isolation_level = None
+
+
+def event_of_row(row: dict[str, Any]) -> Event:
+    """The event in a row; raises ``ValueError`` where the row holds none."""
+    return Event(**(row | {"time": datetime.strptime(row["time"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)}))
+
+
+def _event(row: sa.RowMapping) -> Event:
+    try:
+        return event_of_row(dict(row))
+    except (ValueError, TypeError) as problem:
+        raise Broken(f"event {row['seq']} of the audit trail cannot be read ({problem}); run the audit's verify") from problem

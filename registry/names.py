@@ -1,0 +1,76 @@
+"""The registry's vocabulary: roles, tags, aliases, and how a product and a batch may be called."""
+
+import re
+from typing import Final
+
+from registry.errors import Refused
+
+TRAINER: Final = "trainer"
+PROMOTER: Final = "promoter"
+QA: Final = "qa"
+VIEWER: Final = "viewer"
+ADMIN: Final = "admin"
+ROLES: Final = (TRAINER, PROMOTER, QA, VIEWER, ADMIN)
+
+CANDIDATE: Final = "candidate"
+CHAMPION: Final = "champion"
+PREVIOUS: Final = "previous"
+ALIASES: Final = (CANDIDATE, CHAMPION, PREVIOUS)
+
+TAG_BATCH: Final = "changeover.batch"
+TAG_DIGEST: Final = "changeover.digest"
+TAG_IMAGES: Final = "changeover.images"
+TAG_COMMIT: Final = "changeover.commit"
+TAG_GATES: Final = "changeover.gates"
+TAG_THRESHOLD: Final = "changeover.threshold"
+REQUIRED_TAGS: Final = (TAG_BATCH, TAG_DIGEST, TAG_IMAGES, TAG_COMMIT, TAG_GATES)
+GATES: Final = ("passed", "failed")
+
+TAG_QA: Final = "qa"
+TAG_REASON: Final = "qa.reason"
+TAG_BY: Final = "qa.by"
+TAG_AT: Final = "qa.at"
+TAG_SIGNED_DIGEST: Final = "qa.digest"
+STAMPS: Final = (TAG_BY, TAG_AT, TAG_SIGNED_DIGEST)
+DECISIONS: Final = ("approved", "rejected", "pending")
+
+MODEL_FILE: Final = "artifacts/model.onnx"
+"""Where the inspector lies inside a logged model."""
+
+_PRODUCT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+_BATCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+def is_product(name: object) -> bool:
+    """Whether ``name`` may name a product (and so its registered model and folders)."""
+    return isinstance(name, str) and _PRODUCT.fullmatch(name) is not None
+
+
+def is_digest(text: object) -> bool:
+    """Whether ``text`` is a sha256 in lower-case hexadecimal."""
+    return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
+
+
+def check_product(name: str) -> str:
+    """``name`` itself; raises ``Refused`` where it cannot name a product."""
+    if not is_product(name):
+        raise Refused(
+            f"product {name!r}: 1 to 63 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit; rename the product"
+        )
+    return name
+
+
+def check_batch(name: str) -> str:
+    """``name`` itself; raises ``Refused`` where it cannot name a batch."""
+    if not isinstance(name, str) or _BATCH.fullmatch(name) is None:
+        raise Refused(f"batch {name!r}: 1 to 63 letters, digits, '.', '_' and '-', starting with a letter or digit; rename it")
+    return name
+
+
+def check_version(version: object) -> str:
+    """``version`` as MLflow writes it ("1", "2", …); raises ``Refused`` for anything else."""
+    text = str(version)
+    if re.fullmatch(r"[1-9][0-9]{0,8}", text, re.ASCII) is None:
+        raise Refused(f"version {version!r} is not a version: versions are whole numbers from 1; look it up with history")
+    return text

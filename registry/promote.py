@@ -1,0 +1,58 @@
+"""Promotion: the signed candidate becomes the champion."""
+
+from dataclasses import dataclass
+
+from registry.connection import Connection
+from registry.errors import NotFound, Refused
+from registry.names import CANDIDATE, CHAMPION, PREVIOUS
+from registry.sign_off import status_of
+from registry.versions import Version, version_of, versions
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a promotion led to."""
+
+    product: str
+    version: str
+    batch: str
+    digest: str
+    previous: str | None
+    """The champion before; None where there was none."""
+    changed: bool
+    """False where the version was the champion already."""
+
+
+def promote(connection: Connection, product: str, version: str | int | None = None) -> Promotion:
+    """Makes ``version`` (by default the candidate) the champion, as the promoter; the former one becomes ``previous``.
+
+    Safe to repeat, and to go on with after dying anywhere in between. Without a candidate, the champion is confirmed.
+    Raises ``Refused`` where the sign-off does not hold (its sentence says why) or the gates failed, ``NotFound``.
+    """
+    known = versions(connection, product)
+    wanted = _wanted(product, known) if version is None else version_of(connection, product, version)
+    if wanted.gates != "passed":
+        raise Refused(f"{product} version {wanted.version} did not pass its gates, so it cannot be promoted; train again")
+    signed = status_of(connection, wanted)
+    if not signed.valid:
+        raise Refused(f"{product} version {wanted.version} cannot be promoted: {signed.problem}")
+    former = next((one for one in known if CHAMPION in one.aliases), None)
+    changed = former is None or former.version != wanted.version
+    with connection.client() as client:
+        if changed:
+            # The former champion is kept first: dying here leaves two names on it, and nothing lost.
+            if former is not None:
+                client.set_registered_model_alias(product, PREVIOUS, former.version)
+            client.set_registered_model_alias(product, CHAMPION, wanted.version)
+        if CANDIDATE in wanted.aliases:
+            client.delete_registered_model_alias(product, CANDIDATE)
+        holder = client.get_registered_model(product).aliases.get(PREVIOUS)
+    return Promotion(product, wanted.version, wanted.batch, wanted.digest, str(holder) if holder else None, changed)
+
+
+def _wanted(product: str, known: list[Version]) -> Version:
+    for alias in (CANDIDATE, CHAMPION):
+        for one in known:
+            if alias in one.aliases:
+                return one
+    raise NotFound(f"{product} has no candidate: a version becomes one when it is registered and its gates passed; train it")

@@ -1,0 +1,36 @@
+"""The trail through the server: what the flows decide, and what happened to a product."""
+
+from registry.connection import Connection
+from registry.events import Event
+from registry.names import check_product
+
+
+def record(
+    connection: Connection,
+    action: str,
+    product: str,
+    *,
+    version: str = "",
+    digest: str = "",
+    subject: str = "",
+    reason: str = "",
+) -> Event:
+    """Appends an event: ``ingest``, ``keep``, ``retrain`` or ``fail`` as trainer, ``publish`` or ``roll-back`` as promoter.
+
+    Raises ``Refused`` for any other action or user.
+    """
+    body = {"action": action, "product": product, "version": version, "digest": digest, "subject": subject, "reason": reason}
+    return Event.model_validate(connection.call("POST", "/changeover/events", json=body)["event"])
+
+
+def recorded(connection: Connection, product: str | None = None) -> list[Event]:
+    """Events of ``product``, or all, in order, as any user may read them."""
+    params = {} if product is None else {"product": check_product(product)}
+    found: list[Event] = []
+    while True:
+        after = str(found[-1].seq) if found else "0"
+        answer = connection.call("GET", "/changeover/events", params=params | {"after": after})
+        page = [Event.model_validate(one) for one in answer["events"]]
+        found += page
+        if len(page) < answer["page"]:
+            return found

@@ -1,0 +1,250 @@
+"""Who may change what in the registry: pure rules, without a server.
+
+Each rule answers None when the change may happen, or one sentence that names what was tried, the rule, and the fix.
+MLflow's dialogs show that sentence to people, so it is written for them.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from registry.names import (
+    ADMIN,
+    ALIASES,
+    CANDIDATE,
+    CHAMPION,
+    DECISIONS,
+    GATES,
+    PREVIOUS,
+    PROMOTER,
+    QA,
+    REQUIRED_TAGS,
+    STAMPS,
+    TAG_BATCH,
+    TAG_BY,
+    TAG_DIGEST,
+    TAG_GATES,
+    TAG_QA,
+    TAG_REASON,
+    TAG_SIGNED_DIGEST,
+    TRAINER,
+    is_digest,
+    is_product,
+)
+
+OURS = re.compile(r"changeover\.[a-z_]{1,40}", re.ASCII)
+LOGGED_MODEL = re.compile(r"models:/m-[0-9a-f]{32}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Person:
+    """An authenticated user and the roles they hold."""
+
+    name: str
+    roles: frozenset[str]
+
+    def holds(self, *roles: str) -> bool:
+        return not self.roles.isdisjoint(roles)
+
+    def __str__(self) -> str:
+        return f"'{self.name}' ({', '.join(sorted(self.roles)) or 'no role'})"
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """A version as it stands before the change."""
+
+    product: str
+    version: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: frozenset[str] = frozenset()
+    registered_by: str | None = None
+
+    def __str__(self) -> str:
+        return f"version {self.version} of {self.product}"
+
+
+def set_version_tag(who: Person, version: VersionFacts, key: str, value: str) -> str | None:  # noqa: PLR0911 - a rule is a list of refusals
+    """May ``who`` set tag ``key`` of ``version`` to ``value``?"""
+    if key in STAMPS:
+        return f"tag '{key}' is stamped by the server alone; set '{TAG_QA}' to sign, and the server adds who, when and what"
+    if key == TAG_QA:
+        return _may_sign(who, version, value)
+    if key == TAG_REASON:
+        return _may_reason(who, version)
+    if OURS.fullmatch(key):
+        if not who.holds(TRAINER):
+            return f"{who} may not set '{key}': the record of a version comes from role {TRAINER}; register a new version"
+        if key in version.tags:
+            return f"'{key}' of {version} is written once and is '{version.tags[key]}'; register a new version instead"
+        return None
+    if _looks_reserved(key):
+        return f"tag '{key}' looks like one of the registry's own; use a name that does not start with 'qa' or 'changeover'"
+    return administer(who, f"set tag '{key}' of {version}")
+
+
+def delete_version_tag(who: Person, version: VersionFacts, key: str) -> str | None:
+    """May ``who`` delete tag ``key`` of ``version``?"""
+    if key in STAMPS:
+        return f"tag '{key}' is the server's alone; set '{TAG_QA}' to pending to withdraw a sign-off"
+    if key == TAG_QA:
+        return _may_sign(who, version, "pending")
+    if key == TAG_REASON:
+        return _may_reason(who, version)
+    if key.startswith("changeover."):
+        return f"'{key}' belongs to the record of {version}, which is written once; register a new version instead"
+    return administer(who, f"delete tag '{key}' of {version}")
+
+
+def _may_sign(who: Person, version: VersionFacts, value: str) -> str | None:  # noqa: PLR0911 - a rule is a list of refusals
+    if not who.holds(QA):
+        return f"{who} may not sign {version}: only role {QA} sets '{TAG_QA}'; ask a person of quality assurance"
+    if value not in DECISIONS:
+        return f"'{value}' is no decision: '{TAG_QA}' is one of {', '.join(DECISIONS)}; choose one of them"
+    if version.registered_by is None:
+        return f"the audit trail does not say who registered {version}, so nobody may sign it; register the model again"
+    if version.registered_by == who.name:
+        return f"'{who.name}' registered {version}: nobody signs what they trained; ask another person of role {QA}"
+    if not is_digest(version.tags.get(TAG_DIGEST)):
+        return f"{version} carries no digest of its model file, so a sign-off would bind to nothing; register the model again"
+    if value != "pending" and not version.tags.get(TAG_REASON, "").strip():
+        return f"{version} cannot be {value} without a reason: add tag '{TAG_REASON}' first, then set '{TAG_QA}'"
+    return None
+
+
+def _may_reason(who: Person, version: VersionFacts) -> str | None:
+    if not who.holds(QA):
+        return f"{who} may not give a reason on {version}: only role {QA} sets '{TAG_REASON}'; ask quality assurance"
+    if version.registered_by == who.name:
+        return f"'{who.name}' registered {version}: nobody signs what they trained; ask another person of role {QA}"
+    signer = version.tags.get(TAG_BY)
+    decided = version.tags.get(TAG_QA) in ("approved", "rejected")
+    if decided and signer not in (None, who.name):
+        return f"'{signer}' signed {version} and the reason is theirs; set '{TAG_QA}' to pending first, then sign it yourself"
+    return None
+
+
+def sign_off_problem(version: VersionFacts) -> str | None:
+    """Why the sign-off of ``version`` does not hold; None when it does. The file itself is checked by ``sign_off.status``."""
+    decision = version.tags.get(TAG_QA, "pending")
+    if decision != "approved":
+        return f"{version} is {decision}, not approved; quality assurance signs it first"
+    missing = [key for key in STAMPS if not version.tags.get(key)]
+    if missing:
+        return f"the sign-off of {version} lacks {', '.join(missing)}: the server was cut off while stamping; sign it again"
+    if version.tags[TAG_SIGNED_DIGEST] != version.tags.get(TAG_DIGEST):
+        return f"the sign-off of {version} is for digest {version.tags[TAG_SIGNED_DIGEST][:12]}, not for its own; sign it again"
+    return None
+
+
+def set_alias(who: Person, version: VersionFacts, alias: str) -> str | None:  # noqa: PLR0911 - a rule is a list of refusals
+    """May ``who`` move ``alias`` to ``version``?"""
+    if alias not in ALIASES:
+        return f"alias '{alias}' is unknown here: the aliases are {', '.join(ALIASES)}; use one of them, or a tag"
+    if alias == CANDIDATE:
+        if not who.holds(TRAINER):
+            return f"{who} may not set alias '{alias}': only role {TRAINER} does, when it registers a version"
+        if version.tags.get(TAG_GATES) != "passed":
+            return f"{version} did not pass its gates, so it is no candidate; train again"
+        return None
+    if not who.holds(PROMOTER):
+        return f"{who} may not move alias '{alias}': only role {PROMOTER} does, after sign-off; sign it and let it be promoted"
+    if alias == PREVIOUS and version.aliases & {CHAMPION, PREVIOUS}:
+        return None
+    if version.tags.get(TAG_GATES) != "passed":
+        return f"{version} did not pass its gates, so it cannot be {alias}; train again"
+    return sign_off_problem(version)
+
+
+def delete_alias(who: Person, product: str, alias: str) -> str | None:
+    """May ``who`` take ``alias`` away from the version of ``product`` that holds it?"""
+    if alias == CANDIDATE and who.holds(TRAINER, PROMOTER):
+        return None
+    if alias in (CHAMPION, PREVIOUS) and who.holds(PROMOTER):
+        return None
+    if alias in ALIASES:
+        return f"{who} may not delete alias '{alias}' of {product}: only role {PROMOTER} does; ask for a roll-back instead"
+    return administer(who, f"delete alias '{alias}' of {product}")
+
+
+def register_version(  # noqa: PLR0911 - a rule is a list of refusals
+    who: Person, product: str, source: str, tags: Mapping[str, str], existing: Iterable[VersionFacts]
+) -> str | None:
+    """May ``who`` register a version of ``product`` from ``source`` with ``tags``?"""
+    if not who.holds(TRAINER):
+        return f"{who} may not register versions of {product}: only role {TRAINER} does; start a changeover"
+    if not is_product(product):
+        return f"'{product}' cannot name a product: a-z, 0-9, '.', '_', '-', at most 63; rename it"
+    if LOGGED_MODEL.fullmatch(source) is None:
+        return f"source '{source}' is no logged model of this server (models:/m-…); log the model first, then register it"
+    missing = [key for key in REQUIRED_TAGS if not tags.get(key, "").strip()]
+    if missing:
+        return f"a version of {product} needs tags {', '.join(missing)} from the start; register it with registry.register"
+    strangers = sorted(key for key in tags if not OURS.fullmatch(key) and key != TAG_QA)
+    if strangers:
+        return f"a new version of {product} may not carry tag '{strangers[0]}': only changeover.* and {TAG_QA}; leave it out"
+    if tags.get(TAG_QA, "pending") != "pending":
+        return f"a new version of {product} is pending, not '{tags[TAG_QA]}'; quality assurance signs it afterwards"
+    if not is_digest(tags[TAG_DIGEST]):
+        return f"'{tags[TAG_DIGEST]}' is no sha256 in lower-case hexadecimal; give the digest of model.onnx"
+    if tags[TAG_GATES] not in GATES:
+        return f"'{tags[TAG_GATES]}' says nothing about the gates: '{TAG_GATES}' is one of {', '.join(GATES)}"
+    for one in existing:
+        if (one.tags.get(TAG_DIGEST), one.tags.get(TAG_BATCH)) == (tags[TAG_DIGEST], tags[TAG_BATCH]):
+            return f"{one} is this model of batch {tags[TAG_BATCH]} already: a model is registered once; use that version"
+    return None
+
+
+def create_model(who: Person, product: str, tags: Iterable[str]) -> str | None:
+    """May ``who`` create the registered model of ``product``?"""
+    if not who.holds(TRAINER, ADMIN):
+        return f"{who} may not create {product}: only role {TRAINER} does, when it registers its first version"
+    if not is_product(product):
+        return f"'{product}' cannot name a product: a-z, 0-9, '.', '_', '-', at most 63; rename it"
+    for key in tags:
+        # mlflow.prompt.is_prompt would turn a product into a prompt, which other rules guard.
+        return f"a new product may not carry tag '{key}'; create it without tags"
+    return None
+
+
+def change_model(who: Person, product: str, what: str, tag: str = "") -> str | None:
+    """May ``who`` change the description or tag ``tag`` of the registered model ``product``?"""
+    if tag.startswith("mlflow."):
+        return f"tag '{tag}' steers MLflow itself and stays as it is; use a name of your own"
+    if who.holds(TRAINER, ADMIN):
+        return None
+    return f"{who} may not {what} of {product}: only roles {TRAINER} and {ADMIN} do; ask an administrator"
+
+
+def delete_version(who: Person, version: VersionFacts) -> str | None:
+    """May ``who`` delete ``version``?"""
+    held = sorted(version.aliases & {CHAMPION, PREVIOUS})
+    if held:
+        return f"{version} holds {' and '.join(held)} and is never deleted while it does; promote another version first"
+    return administer(who, f"delete {version}")
+
+
+def delete_model(who: Person, product: str, aliases: Iterable[str], what: str = "delete") -> str | None:
+    """May ``who`` delete or rename the registered model ``product``, whose versions hold ``aliases``?"""
+    held = sorted({CHAMPION, PREVIOUS} & set(aliases))
+    if held:
+        return f"a version of {product} holds {' and '.join(held)}, so nobody may {what} {product}; retire the version first"
+    return administer(who, f"{what} {product}")
+
+
+def update_version(who: Person, version: VersionFacts) -> str | None:
+    """May ``who`` change the description of ``version``?"""
+    if version.tags.get(TAG_DIGEST):
+        return f"the description of {version} is part of what is signed and stays as registered; write '{TAG_REASON}' instead"
+    return administer(who, f"describe {version}")
+
+
+def administer(who: Person, what: str) -> str | None:
+    """May ``who`` do ``what``, which no other rule allows to anybody?"""
+    if who.holds(ADMIN):
+        return None
+    return f"{who} may not {what}: only role {ADMIN} does; ask an administrator"
+
+
+def _looks_reserved(key: str) -> bool:
+    return key.strip().casefold().startswith(("qa", "changeover", "mlflow."))

@@ -1,0 +1,96 @@
+"""The registry's server: MLflow with basic auth, behind our gate.
+
+``server_command`` says how to start it; MLflow finds ``create_app`` through the entry point ``changeover`` of group
+``mlflow.app``. The state folder holds ``mlflow.db`` (with the audit trail), ``users.db``, ``artifacts/`` and ``secrets/``.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from registry.errors import RegistryError
+from registry.users import ADMIN_USER, create_roles_and_services, prepare
+
+STATE: Final = "CHANGEOVER_STATE"
+LOOPBACK: Final = "127.0.0.1"
+DATABASE: Final = "mlflow.db"
+# Longer, and a dismissed user could go on for that long on another worker; shorter, and every request pays for scrypt.
+PASSWORD_CACHE_SECONDS: Final = 10
+
+_USERS = """\
+[mlflow]
+default_permission = READ
+database_uri = sqlite:///{database}
+admin_username = {admin}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = {seconds}
+"""
+
+
+def server_command(state_dir: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    """Arguments and whole environment of the registry's process, on the loopback address at ``port`` (1 to 65535).
+
+    Prepares ``state_dir`` (secrets and settings) but starts nothing. End the process with SIGTERM: it passes it on.
+    """
+    if not 1 <= port <= 65535:
+        raise RegistryError(f"port {port} is none: choose one from 1 to 65535 that is free")
+    state = state_dir.resolve()
+    prepare(state)
+    (state / "artifacts").mkdir(exist_ok=True)
+    settings = _USERS.format(database=state / "users.db", admin=ADMIN_USER, seconds=PASSWORD_CACHE_SECONDS)
+    (state / "users.ini").write_text(settings, encoding="utf-8")
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "changeover", "--workers", "1"]
+    command += ["--host", LOOPBACK, "--port", str(port)]
+    command += ["--backend-store-uri", f"sqlite:///{state / DATABASE}"]
+    command += ["--serve-artifacts", "--artifacts-destination", (state / "artifacts").as_uri()]
+    return command, _environment(state)
+
+
+def _environment(state: Path) -> dict[str, str]:
+    # A caller's own MLflow settings (a tracking address, a user) must not leak into the server.
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "_MLFLOW_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # without cached bytecode the start takes 32 s instead of 8 s
+    return kept | {
+        STATE: str(state),
+        "MLFLOW_AUTH_CONFIG_PATH": str(state / "users.ini"),
+        "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "localhost,localhost:*,127.0.0.1,127.0.0.1:*",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 13 processes and 1.5 GB for what nobody here uses
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }
+
+
+def create_app() -> Any:
+    """MLflow's application with users, roles, the gate, the trail and our own pages; MLflow calls it in each worker.
+
+    Raises ``RegistryError`` where the environment is not the one that ``server_command`` gives.
+    """
+    state = Path(os.environ.get(STATE, ""))
+    if not os.environ.get(STATE) or not state.is_dir():
+        raise RegistryError(f"{STATE} is {str(state)!r} and no folder: start the registry with registry.server.server_command")
+    secrets = prepare(state)
+    os.environ["MLFLOW_FLASK_SERVER_SECRET_KEY"] = secrets.session_key
+    os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"] = secrets.admin  # read once, when mlflow.server.auth is imported
+
+    from fastapi import FastAPI
+    from mlflow.server import app as flask_app
+    from mlflow.server import auth
+    from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
+
+    from registry.endpoints import add_endpoints
+    from registry.events import Trail
+    from registry.gate import Gate
+    from registry.seals import ArtifactGate
+
+    app = auth.create_app(flask_app)
+    if not isinstance(app, FastAPI):
+        raise RegistryError("the registry runs under uvicorn only: its artifact gate is ASGI; start it without --gunicorn-opts")
+    create_roles_and_services(secrets)
+    trail = Trail(os.environ[BACKEND_STORE_URI_ENV_VAR])
+    trail.prepare()
+    Gate(trail, state).install(flask_app)
+    add_endpoints(flask_app, trail)
+    app.add_middleware(ArtifactGate, trail=trail)
+    return app

@@ -1,0 +1,150 @@
+"""Users, their roles, and the secrets of a plant's registry.
+
+Roles are MLflow's own roles of the same names: an administrator sees and assigns them in MLflow's pages too. What MLflow's
+permissions behind a role allow is only the outer fence; ``registry.rules`` decides.
+"""
+
+import os
+import re
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from registry.errors import Refused
+from registry.names import ADMIN, PROMOTER, QA, ROLES, TRAINER, VIEWER
+
+if TYPE_CHECKING:
+    from registry.connection import Connection
+
+ADMIN_USER: Final = "admin"
+TRAINER_USER: Final = "trainer"
+PROMOTER_USER: Final = "promoter"
+WORKSPACE: Final = "default"
+SHORTEST_PASSWORD: Final = 12
+
+PERMISSIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    TRAINER: (("experiment", "EDIT"), ("registered_model", "EDIT"), ("registered_model_version", "EDIT")),
+    PROMOTER: (("registered_model", "MANAGE"), ("registered_model_version", "READ")),
+    # MANAGE, because MLflow asks for it to delete a tag; registry.rules keeps everything else from them.
+    QA: (("registered_model", "READ"), ("registered_model_version", "MANAGE")),
+    VIEWER: (),
+}
+"""What MLflow itself grants a role, on every resource of a type. Everybody may read."""
+
+_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What the server and the two services need to know and nobody else."""
+
+    session_key: str = field(repr=False)
+    admin: str = field(repr=False)
+    trainer: str = field(repr=False)
+    promoter: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """A user just created; the password is shown to the administrator once and kept nowhere."""
+
+    name: str
+    role: str
+    password: str = field(repr=False)
+
+
+def prepare(state_dir: Path, admin_password: str | None = None) -> Secrets:
+    """The secrets of the registry whose state is ``state_dir``; writes those that are missing, each in a file of mode 0600.
+
+    ``admin_password`` counts on the first start only; without it one is made up. Deleting the file of a service and
+    starting the server again gives that service a new password. Raises ``Refused`` where others can read a secret.
+    """
+    if admin_password is not None and len(admin_password) < SHORTEST_PASSWORD:
+        raise Refused(f"the admin's password has {len(admin_password)} characters, at least {SHORTEST_PASSWORD} are needed")
+    folder = state_dir / "secrets"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Secrets(
+        session_key=_secret(folder / "session-key"),
+        admin=_secret(folder / "admin-password", admin_password),
+        trainer=_secret(folder / "trainer-password"),
+        promoter=_secret(folder / "promoter-password"),
+    )
+
+
+def _secret(path: Path, wanted: str | None = None) -> str:
+    if not path.exists():
+        fresh = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(wanted or secrets.token_urlsafe(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(fresh, path)  # fails where another process was first: its secret counts
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise Refused(f"{path} can be read by others: a secret has mode 600; run chmod 600 on it, and change what it holds")
+    text = path.read_text(encoding="utf-8").strip()
+    if not text:
+        raise Refused(f"{path} is empty: a secret is never empty; delete the file and start again")
+    return text
+
+
+def add_user(connection: "Connection", name: str, password: str | None, role: str) -> NewUser:
+    """Creates a user with one of ``names.ROLES``; ``connection`` is an administrator's. Without ``password`` makes one up."""
+    if _USER.fullmatch(name) is None:
+        raise Refused(f"user {name!r}: 1 to 63 letters, digits, '.', '_', '@' and '-', starting with a letter or digit")
+    if role not in ROLES:
+        raise Refused(f"role {role!r} is unknown: choose one of {', '.join(ROLES)}")
+    if password is not None and len(password) < SHORTEST_PASSWORD:
+        raise Refused(f"the password of {name} has {len(password)} characters, at least {SHORTEST_PASSWORD} are needed")
+    user = NewUser(name, role, password or secrets.token_urlsafe(16))
+    role_id = None if role == ADMIN else _role_id(connection, role)
+    connection.call("POST", "/api/2.0/mlflow/users/create", json={"username": name, "password": user.password})
+    if role_id is None:
+        connection.call("PATCH", "/api/2.0/mlflow/users/update-admin", json={"username": name, "is_admin": True})
+    else:
+        connection.call("POST", "/api/3.0/mlflow/roles/assign", json={"username": name, "role_id": role_id})
+    return user
+
+
+def _role_id(connection: "Connection", role: str) -> int:
+    found = connection.call("GET", "/api/3.0/mlflow/roles/list", params={"workspace": WORKSPACE})
+    for one in found["roles"]:
+        if one["name"] == role:
+            return int(one["id"])
+    raise Refused(f"the registry has no role {role!r}: it makes its roles when it starts; restart it")
+
+
+def create_roles_and_services(secrets_of_plant: Secrets) -> None:
+    """Inside the server, at every start: our roles, and the two services with the passwords in their files."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.server.auth import store
+
+    held = {role.name: role for role in store.list_roles([WORKSPACE])}
+    for name, permissions in PERMISSIONS.items():
+        role = held.get(name)
+        if role is None:
+            try:
+                role = store.create_role(name, WORKSPACE, f"Changeover: {name}")
+            except MlflowException:  # another worker was first
+                role = store.get_role_by_name(WORKSPACE, name)
+        granted = {(one.resource_type, one.resource_pattern) for one in store.list_role_permissions(role.id)}
+        for resource, permission in permissions:
+            if (resource, "*") not in granted:
+                store.add_role_permission(role.id, resource, "*", permission)
+    for name, role_name, password in (
+        (TRAINER_USER, TRAINER, secrets_of_plant.trainer),
+        (PROMOTER_USER, PROMOTER, secrets_of_plant.promoter),
+    ):
+        if not store.has_user(name):
+            store.create_user(name, password)
+        elif not store.authenticate_user(name, password):
+            store.update_user(name, password=password)
+        user, role = store.get_user(name), store.get_role_by_name(WORKSPACE, role_name)
+        if role.id not in {one.id for one in store.list_user_roles(user.id)}:
+            store.assign_role_to_user(user.id, role.id)

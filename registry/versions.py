@@ -1,0 +1,265 @@
+"""Versions of a product's model: registering one, listing them, fetching its file."""
+
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.connection import Connection, sha256_of
+from registry.description import describe
+from registry.errors import Broken, NotFound, Refused
+from registry.names import (
+    CANDIDATE,
+    CHAMPION,
+    MODEL_FILE,
+    PREVIOUS,
+    TAG_BATCH,
+    TAG_COMMIT,
+    TAG_DIGEST,
+    TAG_GATES,
+    TAG_IMAGES,
+    TAG_QA,
+    TAG_THRESHOLD,
+    check_batch,
+    check_product,
+    check_version,
+    is_digest,
+)
+from registry.training_run import log_model, log_run, model_of_run, run_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MODEL = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What becomes a version. The digest of ``folder/model.onnx`` must be ``metrics["model_digest"]``."""
+
+    product: str
+    batch: str
+    metrics: Mapping[str, Any]
+    """report/metrics.json, read."""
+    folder: Path
+    """Holds model.onnx and the files to attach (report.html, good.png, …); sub-folders come along."""
+    commit: str
+    """Commit of the plant that made the model."""
+    images_digest: str
+    """``BatchRecord.digest`` of the batch's good images."""
+
+    def __post_init__(self) -> None:
+        check_product(self.product)
+        check_batch(self.batch)
+        for key, value in (("product", self.product), ("batch", self.batch)):
+            if self.metrics.get(key, value) != value:
+                raise Refused(f"metrics speak of {key} {self.metrics[key]!r}, not {value!r}; register each batch with its own")
+        if not is_digest(self.metrics.get("model_digest")):
+            raise Refused(f"metrics give model_digest {self.metrics.get('model_digest')!r}, which is no sha256; evaluate again")
+        if not isinstance(self.metrics.get("passed"), bool):
+            raise Refused("metrics do not say whether the gates passed ('passed': true or false); evaluate again")
+        if not self.commit.strip() or not self.images_digest.strip():
+            raise Refused(f"batch {self.batch} has no commit or no digest of its images; version the batch first")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version as it stood when it was read."""
+
+    product: str
+    version: str
+    batch: str
+    digest: str
+    images: str
+    commit: str
+    gates: str
+    """``passed`` or ``failed``."""
+    qa: str
+    """``pending``, ``approved`` or ``rejected``; whether an approval holds says ``sign_off.status``."""
+    aliases: tuple[str, ...]
+    threshold: float | None
+    created: datetime
+    run_id: str
+    model_id: str
+    tags: Mapping[str, str]
+
+
+def register(connection: Connection, request: Registration) -> Version:
+    """Registers the model of a batch, as the trainer; once, however often it is called.
+
+    The version appears in one step, with all its tags, after everything else is stored: a call that dies half-way leaves
+    no version, and the next one goes on with the same run. A model whose gates passed becomes the product's candidate.
+    Raises ``Broken`` where model.onnx is not the file that was measured, ``Refused``, ``Unreachable``.
+    """
+    model = request.folder / MODEL
+    if not model.is_file():
+        raise NotFound(f"{model} is missing: a version is made from the exported inspector; run the stage evaluate")
+    digest, measured = sha256_of(model), request.metrics["model_digest"]
+    if digest != measured:
+        raise Broken(f"{model} has digest {digest[:12]}, but {measured[:12]} was measured; run the stage evaluate again")
+    with connection.client() as client:
+        found = _registered(client, request, digest)
+        if found is None:
+            found = _create(client, request, digest)
+        if found.gates == "passed" and found.qa == "pending" and not found.aliases:
+            newest = max(int(one.version) for one in _versions(client, request.product))
+            if int(found.version) == newest:
+                client.set_registered_model_alias(request.product, CANDIDATE, found.version)
+    return version_of(connection, request.product, found.version)
+
+
+def _create(client: "MlflowClient", request: Registration, digest: str) -> Version:
+    from mlflow.exceptions import MlflowException
+
+    run = run_of(client, request.product, request.batch, digest)
+    files = log_run(client, run, request.metrics, request.folder)
+    model_id = model_of_run(client, run) or log_model(client, run, request.folder / MODEL)
+    client.set_terminated(run.info.run_id)
+    tags = {
+        TAG_BATCH: request.batch,
+        TAG_DIGEST: digest,
+        TAG_IMAGES: request.images_digest,
+        TAG_COMMIT: request.commit,
+        TAG_GATES: "passed" if request.metrics["passed"] else "failed",
+        TAG_QA: "pending",
+    }
+    threshold = request.metrics.get("threshold")
+    if isinstance(threshold, int | float) and math.isfinite(threshold):
+        tags[TAG_THRESHOLD] = repr(float(threshold))
+    try:
+        client.create_registered_model(request.product)
+    except MlflowException as problem:
+        if problem.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    try:
+        client.create_model_version(
+            request.product,
+            source=f"models:/{model_id}",
+            run_id=run.info.run_id,
+            tags=tags,
+            description=describe(request.metrics, files, run.info.experiment_id, run.info.run_id),
+            model_id=model_id,
+            await_creation_for=0,
+        )
+    except MlflowException:
+        # Where another caller was first, the server refused the second version of the same model.
+        found = _registered(client, request, digest)
+        if found is None:
+            raise
+        return found
+    found = _registered(client, request, digest)
+    if found is None:
+        raise Broken(f"the registry took a version of {request.product} and does not show it; look into its log")
+    return found
+
+
+def _registered(client: "MlflowClient", request: Registration, digest: str) -> Version | None:
+    for one in _versions(client, request.product):
+        if (one.digest, one.batch) == (digest, request.batch):
+            return one
+    return None
+
+
+def versions(connection: Connection, product: str) -> list[Version]:
+    """All versions of ``product``, newest first; empty where there is none."""
+    check_product(product)
+    with connection.client() as client:
+        return _versions(client, product)
+
+
+def version_of(connection: Connection, product: str, version: str | int) -> Version:
+    """One version; raises ``NotFound``."""
+    number = check_version(version)
+    for one in versions(connection, product):
+        if one.version == number:
+            return one
+    raise NotFound(f"{product} has no version {number}; look at its history for those that exist")
+
+
+def champion(connection: Connection, product: str) -> Version | None:
+    """The version that the line uses; None before the first promotion."""
+    return _holder(connection, product, CHAMPION)
+
+
+def candidate(connection: Connection, product: str) -> Version | None:
+    """The version that waits for sign-off or promotion; None where none does."""
+    return _holder(connection, product, CANDIDATE)
+
+
+def previous(connection: Connection, product: str) -> Version | None:
+    """The champion before the present one; None where there is none."""
+    return _holder(connection, product, PREVIOUS)
+
+
+def _holder(connection: Connection, product: str, alias: str) -> Version | None:
+    return next((one for one in versions(connection, product) if alias in one.aliases), None)
+
+
+def download_model(connection: Connection, product: str, version: str | int, target: Path) -> Path:
+    """Fetches the model file of a version to the file ``target``, whole or not at all.
+
+    Raises ``Broken`` where its sha256 is not the version's ``changeover.digest``.
+    """
+    record = version_of(connection, product, version)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    fresh = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            where = {"name": record.product, "version": record.version, "path": MODEL_FILE}
+            digest = connection.fetch("/model-versions/get-artifact", where, file.write)
+            file.flush()
+            os.fsync(file.fileno())
+        if digest != record.digest:
+            raise Broken(
+                f"the model file of {product} version {record.version} has digest {digest[:12]}, registered was"
+                f" {record.digest[:12] or 'none'}: it was exchanged after registration; do not use it, train again"
+            )
+        fresh.chmod(0o644)
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return target
+
+
+def _versions(client: "MlflowClient", product: str) -> list[Version]:
+    token, found = None, []
+    while True:
+        page = client.search_model_versions(f"name = '{product}'", max_results=1000, page_token=token)
+        found += list(page)
+        token = page.token
+        if not token:
+            break
+    if not found:
+        return []
+    holders = client.get_registered_model(product).aliases
+    made = [_version(one, holders) for one in found]
+    return sorted(made, key=lambda one: int(one.version), reverse=True)
+
+
+def _version(found: Any, holders: Mapping[str, str]) -> Version:
+    tags, number = dict(found.tags), str(found.version)
+    try:
+        threshold = float(tags[TAG_THRESHOLD])
+    except (KeyError, ValueError):
+        threshold = None
+    return Version(
+        product=found.name,
+        version=number,
+        batch=tags.get(TAG_BATCH, ""),
+        digest=tags.get(TAG_DIGEST, ""),
+        images=tags.get(TAG_IMAGES, ""),
+        commit=tags.get(TAG_COMMIT, ""),
+        gates=tags.get(TAG_GATES, ""),
+        qa=tags.get(TAG_QA, "pending"),
+        aliases=tuple(sorted(alias for alias, holder in holders.items() if str(holder) == number)),
+        threshold=threshold,
+        created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        run_id=found.run_id or "",
+        model_id=str(found.source).removeprefix("models:/"),
+        tags=tags,
+    )

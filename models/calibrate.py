@@ -31,7 +31,8 @@ class Calibration:
         needed = math.ceil(1 / self.target) - 1
         return (
             f"{self.n} calibration images alone can promise an overkill of at most {self.promised:.1%} on average "
-            f"(split-conformal bound); the target of {self.target:.1%} rests on the assumption that good scores have a normal tail. "
+            f"(split-conformal bound); "
+            f"the target of {self.target:.1%} rests on the assumption that good scores have a normal tail. "
             f"{needed} calibration images would promise it without."
         )
 

@@ -63,6 +63,7 @@ def batches(series: CropSeries, batch_size: int, first_step: int, steps: int, wo
         num_workers=workers,
         collate_fn=_collate,
         drop_last=True,
+        generator=torch.Generator(),  # without one it draws from the global generator, and a resumed run would differ
         prefetch_factor=4 if workers else None,
     )
     return loader

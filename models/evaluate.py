@@ -166,7 +166,8 @@ def evaluate(folder: BatchFolder) -> None:
     write_json(out / "metrics.json", metrics)
     print(
         f"overkill {ours['overkill']['count']} of {ours['overkill']['n']}, "
-        f"escape {ours['escape']['count']} of {ours['escape']['n']}, image AUROC {ours['image_auroc']:.3f}, gates {'passed' if metrics['passed'] else 'failed'}"
+        f"escape {ours['escape']['count']} of {ours['escape']['n']}, "
+        f"image AUROC {ours['image_auroc']:.3f}, gates {'passed' if metrics['passed'] else 'failed'}"
     )
 
 
@@ -218,7 +219,8 @@ def _report(
     examples = [
         Example(
             e.exam.image, e.seen.map, None if e.exam.label is None else np.round(e.exam.label * 255).astype(np.uint8),
-            e.seen.score, e.seen.verdict, e.exam.name, e.exam.family, e.exam.difficulty, "good" if e.exam.label is None else "defect",
+            e.seen.score, e.seen.verdict, e.exam.name, e.exam.family, e.exam.difficulty,
+            "good" if e.exam.label is None else "defect",
         )
         for e in (*good, *defects)
     ]  # fmt: skip

@@ -1,0 +1,163 @@
+"""Pseudo-defects: deterministic, labelled by what changed, ordered by difficulty."""
+
+import cv2
+import numpy as np
+import pytest
+
+from data.defects import blend, fills, shapes
+from data.defects.draw import draw_crop, draw_exam
+from data.defects.exam import EXAMS
+from data.defects.families import FAMILIES, Canvas
+from data.defects.recipe import EXAM_FAMILIES, TRAINING_FAMILIES, Recipe
+from data.defects.scale import BatchScale, measure_scale
+from data.errors import BadSettings
+
+
+def brushed(seed: int, height: int = 160, width: int = 200, channels: int = 1) -> np.ndarray:
+    """A brushed surface with a printed bar: texture, structure and flat parts."""
+    rng = np.random.default_rng(seed)
+    grain = cv2.blur(rng.normal(0, 14, (height, width)).astype(np.float32), (31, 1))
+    image = 120 + 3 * grain + rng.normal(0, 2, (height, width))
+    image[40:60, 30:150] = 40
+    return np.clip(image, 0, 255).astype(np.uint8)[..., None].repeat(channels, 2)
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    return [brushed(i) for i in range(6)]
+
+
+@pytest.fixture(scope="module")
+def scale(images: list[np.ndarray]) -> BatchScale:
+    return measure_scale(images)
+
+
+def test_names_of_families_are_those_of_the_recipe() -> None:
+    assert tuple(FAMILIES) == TRAINING_FAMILIES
+    assert tuple(EXAMS) == EXAM_FAMILIES
+    assert not set(FAMILIES) & set(EXAMS)
+
+
+def test_same_recipe_seed_and_index_give_the_same_crop_in_any_order(images: list[np.ndarray], scale: BatchScale) -> None:
+    forward = [draw_crop(Recipe(), scale, images, 96, 7, i) for i in range(20)]
+    backward = [draw_crop(Recipe(), scale, images, 96, 7, i) for i in reversed(range(20))][::-1]
+    for a, b in zip(forward, backward, strict=True):
+        assert np.array_equal(a.image, b.image) and np.array_equal(a.label, b.label) and a.family == b.family
+    other = draw_crop(Recipe(), scale, images, 96, 8, 0)
+    assert not np.array_equal(other.image, forward[0].image)
+
+
+def test_share_of_clean_crops_is_the_recipes(images: list[np.ndarray], scale: BatchScale) -> None:
+    drawn = [draw_crop(Recipe(clean_fraction=0.5), scale, images, 64, 1, i, (0.0, 0.3)) for i in range(400)]
+    clean = sum(d.family is None for d in drawn)
+    assert 170 <= clean <= 250  # 200 by the recipe, and the few that could not be made visible
+    assert all(not d.label.any() for d in drawn if d.family is None)
+    assert all(d.label.max() > 0.5 for d in drawn if d.family is not None)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *EXAMS])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_family_changes_the_image_only_near_the_defect(family: str, channels: int) -> None:
+    background = brushed(1, channels=channels).astype(np.float32)
+    donor = brushed(2, channels=channels).astype(np.float32)
+    scale = measure_scale([brushed(i, channels=channels) for i in range(4)])
+    canvas = Canvas(background, donor, Recipe(), scale, 96.0, np.array([100.0, 70.0]))
+    changed_somewhere = False
+    for seed in range(6):
+        image = {**FAMILIES, **EXAMS}[family](canvas, np.random.default_rng(seed), 0.3)
+        assert image.shape == background.shape and np.isfinite(image).all()
+        moved = np.abs(np.clip(image, 0, 255) - background).max(axis=2)
+        changed_somewhere |= bool(moved.max() > 10)
+        if family != "region":
+            assert moved[:, :5].max() < 1.0 or family in ("stroke", "relief")
+    assert changed_somewhere
+
+
+def test_label_follows_the_visible_change() -> None:
+    scale = BatchScale(4.0, 20, 230, False)
+    before = np.full((64, 64, 1), 100.0, np.float32)
+    after = before.copy()
+    after[20:40, 20:40] += 40  # ten units of variation
+    label = blend.label_of_change(before, after, scale)
+    assert label[25:35, 25:35].min() > 0.99
+    assert label[:15].max() == 0.0
+    invisible = blend.label_of_change(before, before + 1.0, scale)
+    assert not invisible.any()
+    half = blend.label_of_change(before, before + scale.visible, scale)
+    assert half == pytest.approx(0.5, abs=0.01)
+
+
+def test_pasting_identical_content_is_no_defect(images: list[np.ndarray], scale: BatchScale) -> None:
+    background = images[0].astype(np.float32)
+    mask = shapes.bezier_blob(np.random.default_rng(1), 160, 200, np.array([100.0, 80.0]), 60)
+    assert not blend.label_of_change(background, blend.alpha_blend(background, background, mask), scale).any()
+    assert not blend.label_of_change(background, blend.poisson_blend(background, background, mask), scale).any()
+
+
+def test_difficulty_orders_size_and_strength(images: list[np.ndarray], scale: BatchScale) -> None:
+    recipe = Recipe(clean_fraction=0.05, several_fraction=0.0, families=("bezier", "hull"))
+
+    def area_and_change(level: float) -> tuple[float, float]:
+        drawn = [draw_crop(recipe, scale, images, 128, 3, i, (level, level)) for i in range(60)]
+        areas = [(d.label > 0.5).sum() for d in drawn if d.family]
+        return float(np.median(areas)), recipe.strength(level)
+
+    easy, middle, hard = (area_and_change(level) for level in (0.0, 0.5, 1.0))
+    assert easy[0] > 4 * middle[0] > 4 * hard[0] > 0
+    assert easy[1] > middle[1] > hard[1]
+
+
+def test_exam_defect_leaves_the_rest_of_the_image_alone(images: list[np.ndarray], scale: BatchScale) -> None:
+    for i, family in enumerate(EXAM_FAMILIES):
+        drawn = draw_exam(Recipe(), scale, images[0], 0, family, 0.2, 5, i)
+        assert drawn.family == family
+        far = cv2.dilate((drawn.label > 0).astype(np.uint8), np.ones((61, 61), np.uint8)) == 0
+        assert np.abs(drawn.image.astype(int) - images[0])[..., 0][far].max(initial=0) <= 1
+        again = draw_exam(Recipe(), scale, images[0], 0, family, 0.2, 5, i)
+        assert np.array_equal(drawn.image, again.image)
+
+
+def test_two_grey_levels_are_noticed_and_kept_crisp() -> None:
+    board = np.zeros((128, 128, 1), np.uint8)
+    board[:, 40:80] = 255
+    scale = measure_scale([board] * 4)
+    assert scale.binary
+    assert not measure_scale([brushed(i) for i in range(4)]).binary
+    drawn = [draw_crop(Recipe(families=("bezier",), nuisance=0.0), scale, [board], 96, 2, i, (0.2, 0.4)) for i in range(40)]
+    grey = np.mean([((d.image > 60) & (d.image < 195)).mean() for d in drawn if d.family])
+    assert grey < 0.05
+
+
+def test_bezier_curve_passes_through_its_anchors() -> None:
+    anchors = np.array([[0.0, 0.0], [10.0, 0.0], [12.0, 8.0], [3.0, 9.0]])
+    curve = shapes.bezier_points(anchors, samples=16)
+    assert curve.shape == (64, 2)
+    assert np.allclose(curve[::16], anchors)
+
+
+def test_hull_spread_follows_the_gaussian() -> None:
+    rng = np.random.default_rng(0)
+    areas = {
+        d: np.mean([shapes.gaussian_hull(rng, 200, 200, np.array([100.0, 100.0]), d).sum() for _ in range(40)]) for d in (20, 40)
+    }
+    assert areas[40] / areas[20] == pytest.approx(4.0, rel=0.3)  # area grows with the square of the size
+
+
+def test_stroke_is_as_long_as_asked() -> None:
+    mask = shapes.stroke(np.random.default_rng(3), 200, 200, np.array([100.0, 100.0]), 100.0, 3.0, 0.0)
+    columns = np.flatnonzero((mask > 0.3).any(axis=0))
+    assert 60 <= columns.max() - columns.min() <= 106
+
+
+def test_fill_turns_its_sign_where_there_is_no_room() -> None:
+    white = np.full((32, 32, 1), 250.0, np.float32)
+    inside = np.ones((32, 32), np.float32)
+    assert all(fills.signed(np.random.default_rng(i), white, inside, 60.0) < 0 for i in range(20))
+
+
+@pytest.mark.parametrize(
+    "bad", [{"families": ("nonsense",)}, {"families": ()}, {"size_easy": 0.02}, {"strength_easy": 1.0}, {"clean_fraction": 0.99}]
+)
+def test_contradictory_recipes_are_refused(bad: dict[str, object]) -> None:
+    with pytest.raises((BadSettings, ValueError)):
+        Recipe.model_validate(bad)

@@ -1,0 +1,85 @@
+"""The training loop: resume after a kill, budgets, early stop."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.defects.recipe import Recipe
+from data.defects.scale import measure_scale
+from models import fit as fit_module
+from models.crops import CropPlan, CropSeries, batches
+from models.fit import Plan, Spec, fit
+from tests.models.detector_tests import good_image
+
+SPEC = Spec("unet3plus", {"encoder": "tu-resnet10t", "depth": 3, "width": 4}, "linear", batch_size=4, side=64)
+
+
+def plan(images: list) -> CropPlan:  # type: ignore[type-arg]
+    return CropPlan(Recipe(), measure_scale(images), 64, 0, "linear", 3)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the loop may catch it."""
+
+
+def test_a_killed_run_resumes_and_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", 0.0)
+    images = [good_image(i) for i in range(4)]
+    whole, _ = fit(images, plan(images), SPEC, Plan(1e9, 12))
+
+    def kill(step: int, steps: int, loss: float, message: str) -> None:
+        if step == 7:
+            raise Killed
+
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(Killed):
+        fit(images, plan(images), SPEC, Plan(1e9, 12), checkpoint=checkpoint, key="k", report=kill)
+    resumed, log = fit(images, plan(images), SPEC, Plan(1e9, 12), checkpoint=checkpoint, key="k")
+    assert log.resumed_at == 6 and log.steps == 12
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", 0.0)
+    images = [good_image(i) for i in range(4)]
+    checkpoint = tmp_path / "checkpoint.pt"
+    fit(images, plan(images), SPEC, Plan(1e9, 3), checkpoint=checkpoint, key="one")
+    _, log = fit(images, plan(images), SPEC, Plan(1e9, 3), checkpoint=checkpoint, key="two")
+    assert log.resumed_at is None
+    checkpoint.write_bytes(b"half a file")
+    _, log = fit(images, plan(images), SPEC, Plan(1e9, 3), checkpoint=checkpoint, key="two")
+    assert log.resumed_at is None and log.steps == 3
+
+
+def test_a_budget_ends_training_in_time_and_still_gives_a_detector() -> None:
+    images = [good_image(i) for i in range(4)]
+    detector, log = fit(images, plan(images), SPEC, Plan(3.0))
+    assert log.steps >= 10 or log.ended_by == "time"
+    assert log.steps <= log.steps_planned
+    assert detector(torch.randn(1, 1, 64, 64)).shape == (1, 1, 64, 64)
+
+
+def test_early_stop_gives_the_best_not_the_last() -> None:
+    images = [good_image(i) for i in range(4)]
+    values = iter([0.1, 0.2, 0.9, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1])
+    snapshots: dict[float, torch.Tensor] = {}
+
+    def validate(detector: torch.nn.Module) -> float:
+        value = next(values)
+        snapshots[value] = next(iter(detector.state_dict().values())).clone()
+        return value
+
+    detector, log = fit(images, plan(images), SPEC, Plan(1e9, 32), validate=validate)
+    assert log.ended_by == "early stop" and log.steps < 32
+    assert torch.equal(next(iter(detector.state_dict().values())), snapshots[0.9])
+
+
+def test_workers_do_not_change_the_crops() -> None:
+    images = [good_image(i) for i in range(4)]
+    series = CropSeries(images, CropPlan(Recipe(), measure_scale(images), 64, 32, "linear", 3))
+    alone, shared = (list(batches(series, 8, 1, 4, workers)) for workers in (0, 2))
+    assert len(alone) == len(shared) == 3
+    for a, b in zip(alone, shared, strict=True):
+        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)

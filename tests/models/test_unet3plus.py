@@ -1,0 +1,51 @@
+"""UNet 3+."""
+
+import pytest
+import torch
+from torch import nn
+
+from data.errors import BadSettings
+from models.detector import build_detector
+from models.unet3plus import UNet3Plus
+from tests.models.detector_tests import DetectorTests
+
+
+class TestUNet3Plus(DetectorTests):
+    name = "unet3plus"
+    settings = {"encoder": "tu-resnet10t", "depth": 3, "width": 8}
+    steps = 80
+
+
+class TestUNet3PlusOnEfficientNet(DetectorTests):
+    name = "unet3plus"
+    settings = {"encoder": "efficientnet-b0", "depth": 3, "width": 8}
+    steps = 120
+
+    def test_it_learns(self) -> None:
+        pytest.skip("covered by the ResNet variant: depthwise convolutions train slowly on CPUs")
+
+
+def test_every_decoder_level_sees_all_scales() -> None:
+    """Full-scale skips (Huang 2020, fig. 1): a gradient from each decoder level reaches each encoder level at or above it and all below."""
+    network = UNet3Plus(1, "resnet18", depth=4, width=8)
+    levels = len(network.stages) + 1
+    for stage in network.stages:
+        assert len(stage.from_encoder) == stage.level + 1
+        assert len(stage.from_decoder) == levels - 1 - stage.level
+        fused = stage.fuse[0]
+        assert isinstance(fused, nn.Conv2d) and fused.in_channels == 8 * levels and fused.out_channels == 8 * levels
+
+
+def test_moving_the_convolution_before_the_enlargement_changes_nothing_for_the_linear_part() -> None:
+    """1×1 kernels commute with bilinear interpolation exactly; this is why decoder parts are convolved at their own resolution."""
+    x, convolution = torch.randn(1, 4, 8, 8), nn.Conv2d(4, 2, 1, bias=False)
+    up = nn.Upsample(scale_factor=4, mode="bilinear", align_corners=False)
+    assert torch.allclose(convolution(up(x)), up(convolution(x)), atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"depth": 9}, {"encoder": "no-such-net"}, {"nonsense": 1}])
+def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(BadSettings):
+        build_detector("unet3plus", 1, dict(settings))
+    with pytest.raises(BadSettings, match="not one of stpm, unet3plus"):
+        build_detector("unet4", 1, {})

@@ -34,10 +34,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train: exactly ``steps`` if given (a rebuild), else as many as fit into ``seconds``."""
+    """How long to train: exactly ``steps`` with ``validations`` if given (a rebuild), else as many as fit into ``seconds``."""
 
     seconds: float
     steps: int | None = None
+    validations: int = 8
 
 
 @dataclass
@@ -45,6 +46,7 @@ class TrainingLog:
     """What happened. ``losses``: (step, seconds, smoothed loss); ``ended_by``: steps, time or early stop."""
 
     steps_planned: int = 0
+    validations_planned: int = 0
     steps: int = 0
     seconds: float = 0.0
     ended_by: str = "steps"
@@ -69,7 +71,7 @@ Validate = Callable[[Detector], float]
 Report = Callable[[int, int, float, str], None]
 CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
-VALIDATIONS = 8
+VALIDATION_SHARE = 0.1  # of the budget
 PATIENCE = 3
 
 
@@ -143,15 +145,20 @@ class _Run:
                 mean.copy_(now)
 
 
-def measure_step(run: Callable[[], _Run], series: CropSeries, batch_size: int, workers: int) -> float:
-    """Seconds a step takes, drawing included, on a throw-away copy: two steps to warm up, then the mean of four."""
+def measure(
+    run: Callable[[], _Run], series: CropSeries, batch_size: int, workers: int, validate: Validate | None
+) -> tuple[float, float]:
+    """Seconds that a step takes, drawing included, and a validation: on a throw-away copy, two steps to warm up, then the mean of four."""
     trial, total = run(), 6
     start = 0.0
     for i, batch in enumerate(batches(series, batch_size, 0, total, workers)):
         if i == 2:
             start = time.monotonic()
         trial.step(batch, 0.5, i)
-    return (time.monotonic() - start) / (total - 2)
+    stepped = time.monotonic()
+    if validate is not None:
+        validate(trial.average)
+    return (stepped - start) / (total - 2), time.monotonic() - stepped
 
 
 def fit(
@@ -166,7 +173,7 @@ def fit(
 ) -> tuple[Detector, TrainingLog]:
     """Train one detector on good ``images`` (H, W, C); ``crop_plan.total`` is replaced by what the budget allows.
 
-    ``validate`` scores the averaged network (larger is better) eight times; training stops early after three without gain and
+    ``validate`` scores the averaged network (larger is better) up to eight times, within a tenth of the budget; training stops early after three without gain and
     gives
     the best. ``checkpoint``: file to resume from and to write every ten seconds, ignored unless it carries the same ``key``.
     ``report``: called with (step, steps, loss, message). The same inputs and steps give the same weights on the same kind of CPU.
@@ -187,10 +194,13 @@ def fit(
     state = _load(checkpoint, key)
     if state is None:
         started = time.monotonic()
-        log = TrainingLog(plan.steps or 0, device=str(device), threads=torch.get_num_threads())
+        log = TrainingLog(plan.steps or 0, plan.validations, device=str(device), threads=torch.get_num_threads())
         if plan.steps is None:
-            step_seconds = measure_step(fresh, series(6), spec.batch_size, workers)
-            log.steps_planned = max(int(0.95 * (plan.seconds - (time.monotonic() - started)) / step_seconds), 10)
+            step_seconds, validation_seconds = measure(fresh, series(6), spec.batch_size, workers, validate)
+            left = plan.seconds - (time.monotonic() - started)
+            log.validations_planned = min(plan.validations, int(VALIDATION_SHARE * left / max(validation_seconds, 1e-3)))
+            left -= (log.validations_planned + 1) * validation_seconds
+            log.steps_planned = max(int(0.97 * left / step_seconds), 10)
         log.seconds = time.monotonic() - started
     else:
         log = TrainingLog(**state["log"])
@@ -200,6 +210,7 @@ def fit(
         run.restore(state)
         best, stale = state["best"], state["stale"]
     total = log.steps_planned
+    validate_every = max(total // log.validations_planned, 1) if validate is not None and log.validations_planned else total
     begun, waited = time.monotonic() - log.seconds, 0.0
     last_saved = last_mark = time.monotonic()
     for batch in batches(series(total), spec.batch_size, log.steps, total, workers):
@@ -207,7 +218,7 @@ def fit(
         log.note(run.step(batch, log.steps / total, log.steps), time.monotonic() - begun)
         if report is not None:
             report(log.steps, total, log.smoothed, f"loss {log.smoothed:.3f}")
-        if validate is not None and log.steps % max(total // VALIDATIONS, 1) == 0 and log.steps < total:
+        if validate is not None and log.steps % validate_every == 0 and log.steps < total:
             best, better = _validated(validate, run, log, best)
             stale = 0 if better else stale + (log.steps > total // 2)
             if stale >= PATIENCE:

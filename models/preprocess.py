@@ -29,9 +29,14 @@ def resize(images: Tensor, scale: float) -> Tensor:
 
 def normalise(images: Tensor) -> Tensor:
     """(N, C, H, W) in 0..1 to zero mean and unit spread, image by image: exposure differs from part to part."""
-    mean = images.mean((1, 2, 3), keepdim=True)
-    spread = (images - mean).square().mean((1, 2, 3), keepdim=True).sqrt()
+    mean = _mean(images)
+    spread = _mean((images - mean).square()).sqrt()
     return (images - mean) / spread.clamp(min=MIN_SPREAD)
+
+
+def _mean(images: Tensor) -> Tensor:
+    """Mean of each image, row by row first: one float32 sum over a million pixels loses digits, and another runtime loses others."""
+    return images.mean(3, keepdim=True).mean(2, keepdim=True).mean(1, keepdim=True)
 
 
 def statistics(image: Image) -> tuple[float, float]:

@@ -84,6 +84,9 @@ def suggest(trial: Any, settings: TuneSettings) -> dict[str, Any]:
     return params
 
 
+SHORTEST_TRIAL = 16.0
+"""Seconds: below that a budget buys one network that has learned nothing after another."""
+
 DEFAULTS: tuple[dict[str, Any], ...] = (
     {"detector": "unet3plus", "learning_rate": 2e-3, "schedule": "linear", "mix": "all"},
     {"detector": "stpm", "stpm_learning_rate": 2e-3},
@@ -129,11 +132,10 @@ def tune(folder: BatchFolder) -> None:
     progress, started = Progress(folder.path, "tune"), time.monotonic()
     spent = sum(t.user_attrs.get("seconds", 0.0) for t in study.trials)
     done = len([t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE])
-    # At least 8 seconds a trial: below that the budget buys one network that has learned nothing after another.
-    planned = max(min(settings.trials, int(settings.seconds / 8.0)), 1)
+    planned = max(min(settings.trials, int(settings.seconds / SHORTEST_TRIAL)), 1)
     while done < planned and spent + time.monotonic() - started < settings.seconds:
         left = settings.seconds - spent - (time.monotonic() - started)
-        each = max(left / (planned - done), 4.0)
+        each = max(left / (planned - done), SHORTEST_TRIAL / 2)
         trial = study.ask()
         chosen = suggest(trial, settings)
         begun = time.monotonic()

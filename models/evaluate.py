@@ -5,7 +5,7 @@ import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,8 @@ def evaluate(folder: BatchFolder) -> None:
     pixel_threshold = calibration.threshold  # the score is the map's maximum: one rejecting pixel rejects the part
     set_threshold(model, calibration.threshold, pixel_threshold)
     exported = ExportedInspector(model)
+    # Their verdicts were given before there was a threshold; map and score do not depend on it.
+    calibrated = [replace(e, seen=replace(e.seen, verdict=e.seen.score > exported.threshold)) for e in calibrated]
     before = time.monotonic()
     good = examine(exported, batch.good["lock"], "lock")
     per_image = (time.monotonic() - before) / max(len(good), 1)

@@ -148,7 +148,7 @@ class _Run:
 def measure(
     run: Callable[[], _Run], series: CropSeries, batch_size: int, workers: int, validate: Validate | None
 ) -> tuple[float, float]:
-    """Seconds that a step takes, drawing included, and a validation: on a throw-away copy, two steps to warm up, then the mean of four."""
+    """Seconds that a step takes, drawing included, and a validation, on a throw-away copy: the mean of four steps after two to warm up."""
     trial, total = run(), 6
     start = 0.0
     for i, batch in enumerate(batches(series, batch_size, 0, total, workers)):
@@ -173,10 +173,9 @@ def fit(
 ) -> tuple[Detector, TrainingLog]:
     """Train one detector on good ``images`` (H, W, C); ``crop_plan.total`` is replaced by what the budget allows.
 
-    ``validate`` scores the averaged network (larger is better) up to eight times, within a tenth of the budget; training stops early after three without gain and
-    gives
-    the best. ``checkpoint``: file to resume from and to write every ten seconds, ignored unless it carries the same ``key``.
-    ``report``: called with (step, steps, loss, message). The same inputs and steps give the same weights on the same kind of CPU.
+    ``validate`` scores the averaged network (larger is better) up to eight times, within a tenth of the budget; training
+    stops early after three without gain and gives the best. ``checkpoint``: file to resume from and to write every ten
+    seconds, ignored unless it carries the same ``key``. ``report``: called with (step, steps, loss, message). The same inputs and steps give the same weights on the same kind of CPU.
     """
     device, channels = pick_device(), images[0].shape[2]
     workers = data_workers(device)
@@ -193,15 +192,8 @@ def fit(
 
     state = _load(checkpoint, key)
     if state is None:
-        started = time.monotonic()
-        log = TrainingLog(plan.steps or 0, plan.validations, device=str(device), threads=torch.get_num_threads())
-        if plan.steps is None:
-            step_seconds, validation_seconds = measure(fresh, series(6), spec.batch_size, workers, validate)
-            left = plan.seconds - (time.monotonic() - started)
-            log.validations_planned = min(plan.validations, int(VALIDATION_SHARE * left / max(validation_seconds, 1e-3)))
-            left -= (log.validations_planned + 1) * validation_seconds
-            log.steps_planned = max(int(0.97 * left / step_seconds), 10)
-        log.seconds = time.monotonic() - started
+        log = _planned(plan, lambda: measure(fresh, series(6), spec.batch_size, workers, validate))
+        log.device, log.threads = str(device), torch.get_num_threads()
     else:
         log = TrainingLog(**state["log"])
         log.resumed_at = log.steps
@@ -236,6 +228,18 @@ def fit(
         best, _ = _validated(validate, run, log, best)
         run.average.load_state_dict(best[1])
     return run.average.cpu().eval(), log
+
+
+def _planned(plan: Plan, measured: Callable[[], tuple[float, float]]) -> TrainingLog:
+    """How many steps and validations fit; what is measured for it counts as well."""
+    if plan.steps is not None:
+        return TrainingLog(plan.steps, plan.validations)
+    started = time.monotonic()
+    step_seconds, validation_seconds = measured()
+    left = plan.seconds - (time.monotonic() - started)
+    validations = min(plan.validations, int(VALIDATION_SHARE * max(left, 0.0) / max(validation_seconds, 1e-3)))
+    left -= (validations + 1) * validation_seconds
+    return TrainingLog(max(int(0.97 * left / step_seconds), 10), validations, seconds=time.monotonic() - started)
 
 
 Best = tuple[float, dict[str, Tensor]]

@@ -35,7 +35,7 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def _mean(images: Tensor) -> Tensor:
-    """Mean of each image, row by row first: one float32 sum over a million pixels loses digits, and another runtime loses others."""
+    """Mean of each image, row by row first: a float32 sum over a million pixels loses digits, in another runtime others."""
     return images.mean(3, keepdim=True).mean(2, keepdim=True).mean(1, keepdim=True)
 
 

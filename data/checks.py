@@ -1,0 +1,321 @@
+"""The rules a batch is checked by: a Great Expectations suite over the table of image facts, and what its results mean.
+
+A rule is one expectation; a check is one line for people, of one rule or more. Cameras, parts and light differ from product
+to product, so blur and exposure have no absolute limits: an image is compared with the median of its batch.
+"""
+
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from data.batch import MIN_IMAGES, BatchRecord
+from data.history import COMPARED, History
+from data.image import MIN_SIDE
+
+SIZE_SPREAD = 0.05
+"""Crops around a part that was found in the picture differ by a few per cent (commutators: 3 %); that is no second camera."""
+Severity = Literal["error", "warning"]
+
+
+class ValidateSettings(BaseModel):
+    """Section ``validate`` of ``params.yaml``: limits of the warnings. What makes a batch unusable is not a setting."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    few_images: int = Field(24, ge=MIN_IMAGES)
+    """Fewer images than this are a warning."""
+    outlier_sigmas: float = Field(6.0, gt=0)
+    """An image is an outlier beyond this many robust standard deviations (1.4826 × median absolute deviation) …"""
+    blur_factor: float = Field(3.0, gt=1)
+    """… and, for blur, with a sharpness below the median divided by this; …"""
+    brightness_step: float = Field(0.10, gt=0, le=1)
+    """… for brightness, at least this far (of the full range) from the median; …"""
+    clipped_step: float = Field(0.10, gt=0, le=1)
+    """… for over- and underexposure, with at least this share of pixels more than the median image."""
+    duplicates_fraction: float = Field(0.10, ge=0, le=1)
+    """A larger share of near-duplicates that are not of one known part is a warning."""
+    drift_sigmas: float = Field(3.0, gt=0)
+    """A median further than this many robust standard deviations of earlier batches from theirs is a warning."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of ``validation.json``: what was looked at, what was seen and what is allowed, in words; images that stand out."""
+
+    name: str
+    passed: bool
+    severity: Severity
+    observed: str
+    limit: str
+    text: str
+    images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One expectation: Great Expectations' class and arguments, and the check it belongs to."""
+
+    check: str
+    severity: Severity
+    kind: str
+    arguments: dict[str, Any]
+
+
+def run_checks(
+    facts: pd.DataFrame, record: BatchRecord, added: Mapping[str, str], history: History, settings: ValidateSettings
+) -> list[Check]:
+    """Check the facts of a batch. ``added`` maps files in ``good/`` that are not on record to their digests.
+
+    ``facts`` is what ``data.facts.image_facts`` gives for ``record``. The order of checks is fixed.
+    """
+    table = _table(facts, record, added)
+    rules = _rules(table, record, history, settings)
+    passed: dict[str, bool] = {}
+    named: dict[str, set[str]] = {}
+    for rule, result in zip(rules, _expect(table, rules), strict=True):
+        passed[rule.check] = passed.get(rule.check, True) and bool(result["success"])
+        rows = result["result"].get("unexpected_index_list") or []
+        named.setdefault(rule.check, set()).update(str(row["name"]) for row in rows)
+    severity = {rule.check: rule.severity for rule in rules}
+    words = _words(table, record, history, settings)
+    named |= _stand_out(table, passed)
+    return [
+        Check(name, passed[name], severity[name], observed, limit, text, tuple(sorted(named[name])))
+        for name, (observed, limit, text) in words.items()
+        if name in passed
+    ]
+
+
+def _table(facts: pd.DataFrame, record: BatchRecord, added: Mapping[str, str]) -> pd.DataFrame:
+    """The facts with what the rules need beside them; added files are rows that have digests only."""
+    then = {image.name: image for image in record.images}
+    extra = pd.DataFrame({"name": [*added], "sha256": [*added.values()]}, columns=["name", "sha256"], dtype=object)
+    table = pd.concat([facts, extra], ignore_index=True) if added else facts.copy()
+    table["recorded_sha256"] = [then[name].sha256 if name in then else None for name in table["name"]]
+    table["side"] = table[["width", "height"]].min(axis=1)
+    known = table["width"].notna()
+    table["original"] = table["duplicate_of"].where(table["duplicate_of"].notna(), table["name"]).where(known, None)
+    table["usable"] = table["name"].where(known, None)
+    groups = {name: image.group for name, image in then.items()}
+    table["repeats"] = [
+        float(isinstance(other, str) and (groups.get(name) is None or groups.get(name) != groups.get(other)))
+        for name, other in zip(table["name"], table["duplicate_of"], strict=True)
+    ]
+    return table
+
+
+def _rules(table: pd.DataFrame, record: BatchRecord, history: History, settings: ValidateSettings) -> list[Rule]:
+    """Every expectation, with its limits."""
+    channels = Counter(image.channels for image in record.images).most_common(1)[0][0]
+    dark, bright = brightness_limits(table, settings)
+    rules = [
+        Rule("readable", "error", "ExpectColumnValuesToBeNull", {"column": "problem"}),
+        Rule("unchanged", "error", "ExpectColumnPairValuesToBeEqual", {"column_A": "sha256", "column_B": "recorded_sha256"}),
+        Rule("minimum size", "error", "ExpectColumnValuesToBeBetween", {"column": "side", "min_value": MIN_SIDE}),
+        Rule("channels", "error", "ExpectColumnValuesToBeInSet", {"column": "channels", "value_set": [channels]}),
+        Rule("bit depth", "error", "ExpectColumnValuesToBeInSet", {"column": "bits", "value_set": [8]}),
+        Rule("enough images", "error", "ExpectColumnUniqueValueCountToBeBetween", {"column": "usable", "min_value": MIN_IMAGES}),
+        Rule(
+            "distinct images", "error", "ExpectColumnUniqueValueCountToBeBetween", {"column": "original", "min_value": MIN_IMAGES}
+        ),
+        Rule(
+            "plenty of images",
+            "warning",
+            "ExpectColumnUniqueValueCountToBeBetween",
+            {"column": "usable", "min_value": settings.few_images},
+        ),
+        Rule(
+            "blur",
+            "warning",
+            "ExpectColumnValuesToBeBetween",
+            {"column": "sharpness", "min_value": sharpness_limit(table, settings)},
+        ),
+        Rule(
+            "exposure",
+            "warning",
+            "ExpectColumnValuesToBeBetween",
+            {"column": "brightness", "min_value": dark, "max_value": bright},
+        ),
+    ]
+    for column in ("width", "height"):
+        middle = float(table[column].median())
+        limits = {"column": column, "min_value": (1 - SIZE_SPREAD) * middle, "max_value": (1 + SIZE_SPREAD) * middle}
+        rules.append(Rule("one size", "warning", "ExpectColumnValuesToBeBetween", limits))
+    for column in ("overexposed", "underexposed"):
+        limits = {"column": column, "max_value": clipped_limit(table[column], settings)}
+        rules.append(Rule("exposure", "warning", "ExpectColumnValuesToBeBetween", limits))
+    limits = {"column": "repeats", "max_value": settings.duplicates_fraction}
+    rules.append(Rule("near-duplicates", "warning", "ExpectColumnMeanToBeBetween", limits))
+    for column in COMPARED if history.batches else ():
+        low, high = history.limits(column, settings.drift_sigmas)
+        drift = {"column": column, "min_value": low, "max_value": high}
+        rules.append(Rule(f"drift of {column}", "warning", "ExpectColumnMedianToBeBetween", drift))
+    return rules
+
+
+def _expect(table: pd.DataFrame, rules: Sequence[Rule]) -> list[dict[str, Any]]:
+    """Run the rules as one Great Expectations suite; results in the order of the rules."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # before the import, which takes three seconds
+    import great_expectations as gx
+    from great_expectations import expectations
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    whole = context.data_sources.add_pandas("batch").add_dataframe_asset("facts").add_batch_definition_whole_dataframe("whole")
+    suite = gx.ExpectationSuite(name="good images")
+    for number, rule in enumerate(rules):
+        meta = {"number": number, "check": rule.check}
+        severity = "critical" if rule.severity == "error" else "warning"
+        suite.add_expectation(getattr(expectations, rule.kind)(**rule.arguments, meta=meta, severity=severity))
+    definition = gx.ValidationDefinition(name="validate", data=whole, suite=context.suites.add(suite))
+    outcome = context.validation_definitions.add(definition).run(
+        batch_parameters={"dataframe": table},
+        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["name"]},
+    )
+    results: list[dict[str, Any]] = sorted(
+        outcome.to_json_dict()["results"], key=lambda result: result["expectation_config"]["meta"]["number"]
+    )
+    for result, rule in zip(results, rules, strict=True):
+        if result["exception_info"].get("raised_exception"):  # a rule that could not be computed must not pass for a failed check
+            raise RuntimeError(f"expectation {rule.kind} on {rule.arguments} failed: {result['exception_info']}")
+    return results
+
+
+def _words(
+    table: pd.DataFrame, record: BatchRecord, history: History, settings: ValidateSettings
+) -> dict[str, tuple[str, str, str]]:
+    """Check → (what was observed, what is allowed, what it means and what to do), in the order of the page."""
+    usable, distinct = int(table["usable"].nunique()), int(table["original"].nunique())
+    sides = table["side"].dropna()
+    repeats = float(table["repeats"].mean())
+    dark, bright = brightness_limits(table, settings)
+    changed = int((table["sha256"] != table["recorded_sha256"]).sum())
+    over, under = (clipped_limit(table[column], settings) for column in ("overexposed", "underexposed"))
+    words = {
+        "readable": (
+            f"{int(table['problem'].notna().sum())} unreadable",
+            "0",
+            "Every image opens. If not: restore good/ with 'dvc checkout good.dvc', or ingest again.",
+        ),
+        "unchanged": (
+            f"{changed} changed, missing or added",
+            "0",
+            "Files are byte for byte those that were ingested. If not: restore good/ with 'dvc checkout good.dvc', "
+            "or ingest the images as a new batch.",
+        ),
+        "minimum size": (
+            f"{sides.min():.0f} px" if len(sides) else "none measured",
+            f"≥ {MIN_SIDE} px",
+            "The shorter side of the smallest image.",
+        ),
+        "channels": (
+            _counted(table["channels"], {1: "grey", 3: "colour"}),
+            "one kind",
+            "All grey or all colour: the model has one kind of input.",
+        ),
+        "bit depth": (_counted(table["bits"], {}, " bits"), "8 bits", "Bits a channel."),
+        "enough images": (f"{usable}", f"≥ {MIN_IMAGES}", "Fewer good images cannot be split into four subsets: deliver more."),
+        "distinct images": (
+            f"{distinct}",
+            f"≥ {MIN_IMAGES}",
+            "Images that show different parts, near-duplicates counted once: deliver images of more parts.",
+        ),
+        "plenty of images": (
+            f"{usable}",
+            f"≥ {settings.few_images}",
+            "With fewer images the threshold can promise little: deliver more if you can.",
+        ),
+        "one size": (
+            _sizes(table),
+            f"each side within {SIZE_SPREAD:.0%} of its median",
+            "Images of different size are accepted; check that they come from one camera and one crop.",
+        ),
+        "blur": (
+            f"lowest {table['sharpness'].min():.3g}",
+            f"≥ {sharpness_limit(table, settings):.3g}",
+            "Images far less sharp than the rest of the batch: check focus and motion, leave them out if they are blurred.",
+        ),
+        "exposure": (
+            f"brightness {table['brightness'].min():.2f} to {table['brightness'].max():.2f}, overexposed up to "
+            f"{table['overexposed'].max():.1%}, underexposed up to {table['underexposed'].max():.1%}",
+            f"brightness {max(dark, 0):.2f} to {min(bright, 1):.2f}, overexposed up to {min(over, 1):.1%}, underexposed up to "
+            f"{min(under, 1):.1%}",
+            "Images far brighter, darker or more clipped than the rest of the batch: check the light, leave them out if wrong.",
+        ),
+        "near-duplicates": (
+            f"{repeats:.1%} of images",
+            f"≤ {settings.duplicates_fraction:.1%}",
+            "Images that repeat another one and are not known to show the same part; they stay on one side of the split, "
+            "but teach nothing new: check that the line moved on.",
+        ),
+    }
+    for column in COMPARED if history.batches else ():
+        low, high = history.limits(column, settings.drift_sigmas)
+        words[f"drift of {column}"] = (
+            f"median {table[column].median():.3g}",
+            f"{max(low, 0):.3g} to {high:.3g}",
+            f"Compared with earlier batches of {record.product} ({len(history.batches)}): if it is outside, check light, lens and "
+            "material.",
+        )
+    return words
+
+
+def _counted(column: pd.Series, names: Mapping[int, str], unit: str = "") -> str:
+    """Values of a column with their numbers, such as ``70 grey``."""
+    counts = Counter(int(value) for value in column.dropna())
+    return ", ".join(f"{count} {names.get(value, f'with {value}{unit}')}" for value, count in counts.most_common()) or "none"
+
+
+def _sizes(table: pd.DataFrame) -> str:
+    """Width and height of the images, or their ranges."""
+    if not table["width"].notna().any():
+        return "none measured"
+    sides = [(f"{table[side].min():.0f}", f"{table[side].max():.0f}") for side in ("width", "height")]
+    return " × ".join(low if low == high else f"{low} to {high}" for low, high in sides) + " px"
+
+
+def _stand_out(table: pd.DataFrame, passed: Mapping[str, bool]) -> dict[str, set[str]]:
+    """Images behind failed checks that are about the batch as a whole."""
+    named: dict[str, set[str]] = {}
+    if not passed["near-duplicates"]:
+        named["near-duplicates"] = set(table["name"][table["repeats"] > 0])
+    if not passed["distinct images"]:
+        named["distinct images"] = set(table["name"][table["duplicate_of"].notna()])
+    return named
+
+
+def robust(values: Iterable[float]) -> tuple[float, float]:
+    """Median and robust standard deviation (1.4826 × median absolute deviation) of the finite values; (0, 0) if none is."""
+    finite = np.asarray([value for value in values if math.isfinite(value)], dtype=float)
+    if finite.size == 0:
+        return 0.0, 0.0
+    middle = float(np.median(finite))
+    return middle, 1.4826 * float(np.median(np.abs(finite - middle)))
+
+
+def sharpness_limit(table: pd.DataFrame, settings: ValidateSettings) -> float:
+    """Sharpness below which an image is blurred against its batch. Sharpness spreads by factors: its logarithm is compared."""
+    middle, sigma = robust(np.log(table["sharpness"].dropna().clip(lower=1e-12)))
+    return math.exp(middle - max(settings.outlier_sigmas * sigma, math.log(settings.blur_factor)))
+
+
+def brightness_limits(table: pd.DataFrame, settings: ValidateSettings) -> tuple[float, float]:
+    """Brightness below and above which an image stands out."""
+    middle, sigma = robust(table["brightness"])
+    reach = max(settings.outlier_sigmas * sigma, settings.brightness_step)
+    return middle - reach, middle + reach
+
+
+def clipped_limit(shares: pd.Series, settings: ValidateSettings) -> float:
+    """Share of clipped pixels above which an image stands out: binary pictures are clipped by nature, so the median counts."""
+    middle, sigma = robust(shares)
+    return middle + max(settings.outlier_sigmas * sigma, settings.clipped_step)

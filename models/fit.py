@@ -148,7 +148,7 @@ class _Run:
 def measure(
     run: Callable[[], _Run], series: CropSeries, batch_size: int, workers: int, validate: Validate | None
 ) -> tuple[float, float]:
-    """Seconds that a step takes, drawing included, and a validation, on a throw-away copy: the mean of four steps after two to warm up."""
+    """Seconds a step takes, drawing included, and a validation, on a throw-away copy: the mean of four steps after two."""
     trial, total = run(), 6
     start = 0.0
     for i, batch in enumerate(batches(series, batch_size, 0, total, workers)):
@@ -175,7 +175,8 @@ def fit(
 
     ``validate`` scores the averaged network (larger is better) up to eight times, within a tenth of the budget; training
     stops early after three without gain and gives the best. ``checkpoint``: file to resume from and to write every ten
-    seconds, ignored unless it carries the same ``key``. ``report``: called with (step, steps, loss, message). The same inputs and steps give the same weights on the same kind of CPU.
+    seconds, ignored unless it carries the same ``key``. ``report``: called with (step, steps, loss, message). The same
+    inputs and steps give the same weights on the same kind of CPU.
     """
     device, channels = pick_device(), images[0].shape[2]
     workers = data_workers(device)

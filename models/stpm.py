@@ -1,5 +1,7 @@
 """STPM, student-teacher feature pyramid matching (Wang 2021, arXiv 2103.04257)."""
 
+from typing import Any
+
 import timm
 import torch
 import torch.nn.functional as F
@@ -17,12 +19,14 @@ class Stpm(Detector):
     squared distance of unit-length features, averaged over positions and summed over levels (Wang 2021, eqs. 1 to 3); the map
     is the product of the levels' distances, each enlarged to the image's size (eq. 4), here as the mean of their logarithms.
 
-    One thing differs from the paper: the teacher's channels are standardised on good images first, and the student ends each level in a
-    1×1 convolution that can give signed values. Features after a ReLU share a large constant part, and those of an untrained
+    One thing differs from the paper: the teacher's channels are standardised on good images first, and the student ends each
+    level in a 1×1 convolution that can give signed values. Features after a ReLU share a large constant part, and those of an untrained
     teacher are nearly all constant: untouched, student and teacher agree to within 2 % before anything was learned.
     """
 
     learns_from_good_only = True
+    teacher: Any  # timm's feature networks carry no types
+    student: Any
 
     def __init__(
         self, channels: int = 1, backbone: str = "resnet18", levels: tuple[int, ...] = (1, 2, 3), teacher_seed: int = 0

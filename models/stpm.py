@@ -20,8 +20,8 @@ class Stpm(Detector):
     is the product of the levels' distances, each enlarged to the image's size (eq. 4), here as the mean of their logarithms.
 
     One thing differs from the paper: the teacher's channels are standardised on good images first, and the student ends each
-    level in a 1×1 convolution that can give signed values. Features after a ReLU share a large constant part, and those of an untrained
-    teacher are nearly all constant: untouched, student and teacher agree to within 2 % before anything was learned.
+    level in a 1×1 convolution that can give signed values. Features after a ReLU share a large constant part, and those of
+    an untrained teacher are nearly all constant: untouched, student and teacher agree to within 2 % before anything was learned.
     """
 
     learns_from_good_only = True
@@ -33,7 +33,7 @@ class Stpm(Detector):
     ) -> None:
         super().__init__()
         levels = tuple(levels)
-        options = {"pretrained": False, "features_only": True, "in_chans": channels, "out_indices": levels}
+        options: dict[str, Any] = {"pretrained": False, "features_only": True, "in_chans": channels, "out_indices": levels}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(teacher_seed)
             try:

@@ -104,7 +104,8 @@ def _defect(
     height, width, _ = image.shape
     for _ in range(_TRIES):
         centre = rng.uniform(0.02, 0.98, 2) * [width, height]
-        drawn = family(Canvas(image, donor, recipe, scale, side, centre), rng, level)
+        trade = float(rng.uniform(-0.4, 0.4))
+        drawn = family(Canvas(image, donor, recipe, scale, side, centre, trade), rng, level)
         changed = np.asarray(np.clip(drawn, 0, 255), np.float32)
         if scale.binary and rng.random() < 0.85:
             changed = _crisp(image, changed, scale)

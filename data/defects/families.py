@@ -24,7 +24,8 @@ class Canvas:
     """Where a defect is drawn.
 
     ``background`` and ``donor``: (H, W, C) float32, 0..255, the donor from a different good image where there is one.
-    ``side``: length in px that the recipe's sizes are fractions of. ``centre``: (x, y) of the defect.
+    ``side``: length in px that the recipe's sizes are fractions of. ``centre``: (x, y) of the defect. ``trade``: what of the
+    difficulty is moved from size to strength (-0.5..0.5): a hard defect may be long and faint, or tiny and strong.
     """
 
     background: Pixels
@@ -33,6 +34,7 @@ class Canvas:
     scale: BatchScale
     side: float
     centre: NDArray[np.float64]
+    trade: float = 0.0
 
     @property
     def height(self) -> int:
@@ -46,10 +48,12 @@ class Canvas:
 
     def diameter(self, rng: np.random.Generator, difficulty: float) -> float:
         """Size in px at ``difficulty``, give or take a third, never below 3 px."""
+        difficulty = float(np.clip(difficulty - self.trade, 0.0, 1.0))
         return max(self.recipe.size(difficulty) * self.side * float(rng.uniform(0.67, 1.5)), 3.0)
 
     def amount(self, rng: np.random.Generator, difficulty: float) -> float:
         """Change in grey levels at ``difficulty``, give or take a third."""
+        difficulty = float(np.clip(difficulty + self.trade, 0.0, 1.0))
         return self.recipe.strength(difficulty) * self.scale.variation * float(rng.uniform(0.67, 1.5))
 
 
@@ -109,19 +113,23 @@ def perlin(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixel
 
 
 def stroke(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
-    """A scratch or crack; half of them along the machining direction, which is where the eye loses them."""
-    length = min(max(canvas.diameter(rng, difficulty) * 2.0, 8.0), 1.2 * canvas.side)
-    thickness = float(rng.uniform(0.8, 1.5 + 0.035 * canvas.side * (1.0 - difficulty)))
+    """A scratch or a jagged crack; half of them along the machining direction, which is where the eye loses them."""
+    jagged = rng.random() < 0.5
+    length = min(max(canvas.diameter(rng, difficulty) * (3.0 if jagged else 2.0), 8.0), 1.2 * canvas.side)
+    thickness = float(rng.uniform(0.8, 1.5 + (0.015 if jagged else 0.035) * canvas.side * (1.0 - difficulty)))
     direction = float(rng.uniform(0, np.pi))
     if rng.random() < 0.5:
         direction = machining_direction(canvas.background) + float(rng.normal(0, 0.08))
-    mask = shapes.stroke(rng, canvas.height, canvas.width, canvas.centre, length, thickness, direction)
+    draw = shapes.crack if jagged else shapes.stroke
+    mask = draw(rng, canvas.height, canvas.width, canvas.centre, length, thickness, direction)
     mask = shapes.soften(mask, float(rng.uniform(0.0, 0.8)))
     if canvas.scale.binary and rng.random() < 0.8:
         fill = fills.palette(rng, canvas.background, mask, canvas.scale)
     else:
         # A line of one or two pixels is diluted by anti-aliasing: it needs more change to be as visible as a blob.
         change = fills.signed(rng, canvas.background, mask, 1.5 * canvas.amount(rng, difficulty))
+        if jagged and rng.random() < 0.7:
+            change = -abs(change)  # an open crack swallows light
         fill = fills.tinted(rng, fills.shifted(canvas.background, change), canvas.background)
     return alpha_blend(canvas.background, fill, mask)
 

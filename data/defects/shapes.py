@@ -86,6 +86,46 @@ def stroke(
     return canvas.astype(np.float32) / 255.0
 
 
+def crack(
+    rng: np.random.Generator, height: int, width: int, centre: Points, length: float, thickness: float, direction: float
+) -> Mask:
+    """A jagged line by midpoint displacement, with gaps and up to two branches: how brittle surfaces break."""
+    half = 0.5 * length * np.array([np.cos(direction), np.sin(direction)])
+    lines = [jagged(rng, centre - half, centre + half, 0.25 * length)]
+    for _ in range(int(rng.choice([0, 0, 1, 2]))):
+        start = lines[0][int(rng.integers(len(lines[0])))]
+        turn = direction + float(rng.choice([-1, 1])) * rng.uniform(0.4, 1.2)
+        tip = start + rng.uniform(0.15, 0.5) * length * np.array([np.cos(turn), np.sin(turn)])
+        lines.append(jagged(rng, start, tip, 0.1 * length))
+    zoom = 4 if thickness < 4 else 1
+    canvas = np.zeros((height * zoom, width * zoom), np.uint8)
+    for line in lines:
+        knots = rng.standard_normal(len(line) // 4 + 2)
+        strength = np.clip(0.75 + 0.5 * np.interp(np.arange(len(line)), 4 * np.arange(len(knots)), knots), 0, 1)
+        fixed = np.round(line * zoom * 16).astype(np.int32)
+        for i in range(len(line) - 1):
+            start_px, end_px = (int(fixed[i, 0]), int(fixed[i, 1])), (int(fixed[i + 1, 0]), int(fixed[i + 1, 1]))
+            wide = max(round(thickness * zoom * float(0.4 + 0.6 * strength[i])), 1)
+            cv2.line(canvas, start_px, end_px, int(255 * strength[i]), wide, cv2.LINE_AA, _SUBPIXEL)
+    if zoom > 1:
+        canvas = np.asarray(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return canvas.astype(np.float32) / 255.0
+
+
+def jagged(rng: np.random.Generator, start: Points, end: Points, roughness: float) -> Points:
+    """Points from ``start`` to ``end``, (33, 2): each midpoint moved sideways by up to ``roughness`` px, half as
+    much at every level."""
+    line = np.stack([start, end])
+    for _ in range(5):
+        step = np.diff(line, axis=0)
+        sideways = np.stack([-step[:, 1], step[:, 0]], 1) / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-9)
+        middle = line[:-1] + step / 2 + sideways * rng.normal(0, 0.5 * roughness, (len(step), 1))
+        woven = np.empty((2 * len(line) - 1, 2))
+        woven[::2], woven[1::2] = line, middle
+        line, roughness = woven, roughness / 2
+    return line
+
+
 def smooth_noise(rng: np.random.Generator, height: int, width: int, cell: float) -> Mask:
     """Gradient-free lattice noise with features of ``cell`` px, (H, W), roughly in -1..1."""
     rows, columns = max(int(np.ceil(height / cell)) + 2, 3), max(int(np.ceil(width / cell)) + 2, 3)

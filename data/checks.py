@@ -85,7 +85,7 @@ def run_checks(
         named.setdefault(rule.check, set()).update(str(row["name"]) for row in rows)
     severity = {rule.check: rule.severity for rule in rules}
     words = _words(table, record, history, settings)
-    named |= _stand_out(table, passed)
+    named |= _stand_out(table, passed, named)
     return [
         Check(name, passed[name], severity[name], observed, limit, text, tuple(sorted(named[name])))
         for name, (observed, limit, text) in words.items()
@@ -263,7 +263,7 @@ def _words(
         words[f"drift of {column}"] = (
             f"median {table[column].median():.3g}",
             f"{max(low, 0):.3g} to {high:.3g}",
-            f"Compared with earlier batches of {record.product} ({len(history.batches)}): if it is outside, check light, lens and "
+            f"Compared with earlier batches of {record.product} ({len(history.batches)}): if outside, check light, lens and "
             "material.",
         )
     return words
@@ -283,13 +283,15 @@ def _sizes(table: pd.DataFrame) -> str:
     return " × ".join(low if low == high else f"{low} to {high}" for low, high in sides) + " px"
 
 
-def _stand_out(table: pd.DataFrame, passed: Mapping[str, bool]) -> dict[str, set[str]]:
+def _stand_out(table: pd.DataFrame, passed: Mapping[str, bool], named_by_rules: Mapping[str, set[str]]) -> dict[str, set[str]]:
     """Images behind failed checks that are about the batch as a whole."""
     named: dict[str, set[str]] = {}
     if not passed["near-duplicates"]:
         named["near-duplicates"] = set(table["name"][table["repeats"] > 0])
     if not passed["distinct images"]:
         named["distinct images"] = set(table["name"][table["duplicate_of"].notna()])
+    if not passed["one size"] and len(named_by_rules["one size"]) > len(table) / 4:
+        named["one size"] = set()  # the batch is mixed, not some of its images odd
     return named
 
 

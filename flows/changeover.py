@@ -1,0 +1,164 @@
+"""The changeover: from a folder of good images to a candidate, step by step, as a Prefect flow.
+
+Each task is a thin skin over a function that is repeatable: killed anywhere and run again, the flow goes on where it was,
+and an unchanged batch gives the same version again.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect import Task, flow, get_run_logger
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from data.ingest import ingest
+from data.version import commit_files, version_batch
+from flows.decide import decide
+from flows.janitor import clean_up
+from flows.job import Job, lay_out, make_job
+from flows.locks import batch_lock, host_lock
+from flows.outcome import Outcome
+from flows.plant import Plant
+from flows.register import Registered, record_keep, register
+from flows.run_record import RunRecord
+from flows.serve import scheduled_batch
+from flows.servers import address
+from flows.stages import push, repro, when_free
+from registry.errors import Unreachable
+
+Result = TypeVar("Result")
+Words = str
+
+
+@flow(name="changeover", flow_run_name="{product} {batch}", validate_parameters=False, persist_result=False)
+def changeover(
+    plant: str,
+    product: str = "",
+    batch: str | None = None,
+    images: str | None = None,
+    preset: str | None = None,
+    budget: str | None = None,
+    seed: int = 1,
+) -> Outcome:
+    """One changeover. ``batch`` is the scheduled date where it is left away; the rest falls back on ``changeover.yaml``."""
+    begin = time.monotonic()
+    place = Plant.open(Path(plant))
+    address(place, "mlflow")
+    batch = batch or scheduled_batch(flow_run.get_scheduled_start_time())
+    job = make_job(place, product, batch, images, preset, budget, seed)
+    clean_up(place)
+    record = RunRecord(place, product, batch, flow_run.get_id())
+    try:
+        with batch_lock(place, product, batch, record.note):
+            record.note("")
+            # Once more, now that nobody else is at this batch: a run that was killed while we waited left its stage behind.
+            clean_up(place)
+            return _steps(job, record, begin)
+    finally:
+        record.close()
+
+
+def _steps(job: Job, record: RunRecord, begin: float) -> Outcome:
+    _step(record, "ingest", lambda: _ingest(job, record))
+    _stage(job, record, "validate")
+    _step(record, "version", lambda: _version(job))
+    decided = _step(record, "decide", lambda: _decide(job))
+    if decided.action == "keep":
+        _commit(job, f"Keep the champion for {job.product} {job.batch}")
+        record_keep(job, decided)
+        spent = time.monotonic() - begin
+        return Outcome("kept", job.product, job.batch, decided.champion, None, None, decided.reason, spent)
+    for stage in ("regenerate", "tune", "train", "evaluate"):
+        _stage(job, record, stage)
+    registered = _step(record, "register", lambda: _register(job))
+    return Outcome(
+        "candidate" if registered.passed else "failed gates",
+        job.product,
+        job.batch,
+        registered.version,
+        registered.url,
+        str(job.folder.file("report") / "report.html"),
+        registered.reason,
+        time.monotonic() - begin,
+    )
+
+
+def _step(record: RunRecord, name: str, work: Callable[[], tuple[Result, Words]]) -> Result:
+    """Do ``work`` as the Prefect task ``name``, and tell the record about it. A registry that is away is tried again."""
+
+    def skin() -> tuple[Result, Words]:
+        result, words = work()
+        get_run_logger().info("%s: %s", name, words)
+        return result, words
+
+    record.begin(name)
+    done: Task[[], tuple[Result, Words]] = Task(
+        fn=skin,
+        name=name,
+        task_run_name=name,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=3,
+        retry_delay_seconds=[2, 5, 15],
+        retry_condition_fn=lambda _task, _run, state: isinstance(_raised(state), Unreachable),
+    )
+    result, words = done()
+    record.finish(words)
+    return result
+
+
+def _raised(state: Any) -> BaseException | None:
+    error = state.result(raise_on_failure=False)
+    return error if isinstance(error, BaseException) else None
+
+
+def _stage(job: Job, record: RunRecord, name: str) -> None:
+    """Run a DVC stage; the heavy ones one at a time on this host."""
+
+    def work() -> tuple[None, Words]:
+        if name == "validate":
+            return None, _repro(job, record, name)
+        with host_lock(record.note):
+            record.note("")
+            return None, _repro(job, record, name)
+
+    _step(record, name, work)
+
+
+def _repro(job: Job, record: RunRecord, name: str) -> Words:
+    ran = repro(job.folder, name, job.logs / f"{name}.log", record.stage)
+    return "up to date" if ran.skipped else ran.fact
+
+
+def _ingest(job: Job, record: RunRecord) -> tuple[None, Words]:
+    def told(done: int, total: int) -> None:
+        record.note(f"{100 * done // max(total, 1)} %")
+
+    found = ingest(job.images, job.folder, job.product, job.batch, told)
+    lay_out(job)
+    rejected = f", {len(found.rejected)} files rejected (see {job.folder.file('batch.yaml')})" if found.rejected else ""
+    return None, f"{len(found.images)} images{rejected}"
+
+
+def _version(job: Job) -> tuple[None, Words]:
+    commit = when_free(lambda: version_batch(job.plant.path, job.folder))
+    return None, f"tag {job.product}/{job.batch} at {commit[:10]}"
+
+
+def _decide(job: Job) -> tuple[Any, Words]:
+    decided = decide(job)
+    return decided, f"{decided.action}: {decided.reason}"
+
+
+def _register(job: Job) -> tuple[Registered, Words]:
+    when_free(lambda: push(job.folder))
+    commit = _commit(job, f"Train {job.product} {job.batch}")
+    registered = register(job, commit)
+    return registered, f"version {registered.version}, {registered.reason}"
+
+
+def _commit(job: Job, message: str) -> str:
+    # What is too large for git, or nobody's business, is in the .gitignore files that DVC and 'init' wrote.
+    return commit_files(job.plant.path, [job.folder.path], message)

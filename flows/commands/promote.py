@@ -1,0 +1,17 @@
+"""``changeover promote``."""
+
+from flows.commands.options import PlantOption, ProductOption, known_product, the_plant
+
+
+def promote(product: ProductOption, plant: PlantOption = None) -> None:
+    """Make the signed candidate the champion, and publish it to the folder that the line reads."""
+    from flows.promote import promote as do
+    from flows.terminal import waiting
+
+    place = the_plant(plant)
+    known_product(place, product)
+    with waiting(f"promoting {product}"):
+        done = do(place, product)
+    print(
+        f"version {done.version} of {product} is {'now' if done.changed else 'already'} the champion, published to {done.folder}"
+    )

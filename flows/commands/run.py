@@ -1,0 +1,67 @@
+"""``changeover run``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.options import JsonOption, PlantOption, ProductOption, the_plant
+
+if TYPE_CHECKING:
+    from flows.outcome import Outcome
+
+
+def run(
+    product: ProductOption,
+    batch: Annotated[str, typer.Option("--batch", "-b", metavar="NAME", help="The batch, such as 2026-11-21-a.")],
+    images: Annotated[Path | None, typer.Option("--images", "-i", metavar="FOLDER", help="Folder of good images.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="quick, standard or thorough.")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="Time for tuning and training: 90s, 8m, 1.5h.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed on the same machine gives the same model.")] = 1,
+    plant: PlantOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a candidate from a folder of good images. Run again after any interruption, it goes on where it was."""
+    outcome = run_changeover(plant, product, batch, images, preset, budget, seed)
+    if as_json:
+        print(json.dumps(outcome.as_dict(), indent=2))
+    else:
+        print_outcome(outcome)
+
+
+def run_changeover(
+    plant: Path | None, product: str, batch: str, images: Path | None, preset: str | None, budget: str | None, seed: int
+) -> "Outcome":
+    """Check the order, then run the flow in this process and show its progress."""
+    from flows.job import make_job
+    from flows.orchestration import connect
+    from flows.progress_view import shown
+    from flows.servers import address
+
+    place = the_plant(plant)
+    folder = str(images.expanduser().absolute()) if images else None
+    job = make_job(place, product, batch, folder, preset, budget, seed)
+    address(place, "mlflow")
+    connect(place)
+    with shown(place, job.folder):
+        from flows.changeover import changeover
+
+        return changeover(str(place.path), product, batch, str(job.images), preset, budget, seed)
+
+
+def print_outcome(outcome: "Outcome") -> None:
+    """The outcome for people: what it is, where to look, what comes next."""
+    from flows.progress_view import time_text
+
+    spent = time_text(outcome.seconds)
+    if outcome.status == "kept":
+        print(f"{outcome.product} {outcome.batch}: champion {outcome.version} is kept after {spent}: {outcome.reason}")
+        return
+    print(
+        f"{outcome.product} {outcome.batch}: version {outcome.version} is a {outcome.status} after {spent}: {outcome.reason}"
+        if outcome.status == "candidate"
+        else f"{outcome.product} {outcome.batch}: version {outcome.version} failed its gates after {spent}: {outcome.reason}"
+    )
+    print(f"report   {outcome.report}")
+    print(f"sign at  {outcome.url}" if outcome.status == "candidate" else f"version  {outcome.url}")

@@ -1,0 +1,162 @@
+"""``changeover.yaml``: what one plant may set. Every field has a default, so the file may be empty."""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from data.batch import check_name
+from data.errors import ChangeoverError
+from flows.errors import PlantError
+from flows.presets import Preset, parse_budget
+
+Port = Annotated[int, Field(ge=1024, le=65535)]
+
+TEMPLATE = """\
+# Settings of this plant. Every line is optional; what is commented out shows the default or an example.
+
+#storage:
+#  remote: .changeover/store       # where DVC keeps images and models: a folder, or s3://bucket/prefix
+#  publish: published              # the folder from which the line reads its champions
+
+#servers:                          # both listen on 127.0.0.1; the next free port is taken where one is in use
+#  mlflow_port: 5000
+#  prefect_port: 4200
+
+#preset: standard                  # quick (2 minutes of training), standard (8) or thorough (60)
+#budget: 8m                        # time for tuning and training together, instead of the preset's
+#gates:                            # limits a candidate must keep; a product's own stand in products/<product>/product.yaml
+#  image_auroc: 0.8                # least separation of good images and pseudo-defects
+#  easy_escape: 0.5                # largest share of easy pseudo-defects that may pass
+#  champion_slack: 0.1             # how much worse than the champion overkill or escape may be
+
+#products:
+#  bolt-m6:
+#    images: /mnt/camera/bolt-m6   # folder of good images for scheduled changeovers
+#    cron: "0 6 * * 1"             # minute hour day month weekday, local time: Mondays at six
+#    preset: thorough
+#    budget: 30m
+"""
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are refused, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Settings = TypeVar("Settings", bound=Section)
+
+
+class Storage(Section):
+    """Where files live outside git. Relative paths are relative to the plant."""
+
+    remote: str = ".changeover/store"
+    publish: str = "published"
+
+    @field_validator("publish")
+    @classmethod
+    def _a_folder(cls, publish: str) -> str:
+        if "://" in publish:
+            raise ValueError(f"publish {publish!r} is an address, but has to be a folder; mount it and name the folder")
+        return publish
+
+
+class Servers(Section):
+    """Wanted ports on 127.0.0.1, 1024..65535."""
+
+    mlflow_port: Port = 5000
+    prefect_port: Port = 4200
+
+
+class Training(Section):
+    """How long and how thoroughly to train; a product's own values go before the plant's."""
+
+    preset: Preset | None = None
+    budget: str | None = None
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _readable(cls, budget: Any) -> str | None:
+        if budget is not None:
+            try:
+                parse_budget(str(budget))
+            except ChangeoverError as error:
+                raise ValueError(str(error)) from error
+        return None if budget is None else str(budget)
+
+
+class Product(Training):
+    """A product that is changed over on a schedule."""
+
+    images: str | None = None
+    cron: str | None = None
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, cron: str | None) -> str | None:
+        if cron is not None and len(cron.split()) != 5:
+            raise ValueError(f"cron {cron!r} has {len(cron.split())} fields, but needs 5: '0 6 * * 1' is Mondays at six")
+        return cron
+
+
+class PlantConfig(Training):
+    """The whole of ``changeover.yaml``."""
+
+    storage: Storage = Storage()
+    servers: Servers = Servers()
+    gates: dict[str, float] = {}
+    products: dict[str, Product] = {}
+
+    @field_validator("products")
+    @classmethod
+    def _named_well(cls, products: dict[str, Product]) -> dict[str, Product]:
+        for name, product in products.items():
+            try:
+                check_name("product", name)
+            except ChangeoverError as error:
+                raise ValueError(str(error)) from error
+            if product.cron and not product.images:
+                raise ValueError(f"product {name!r} has a cron line but no folder of images; add 'images: FOLDER' beside it")
+        return products
+
+
+class ProductFile(Section):
+    """``products/<product>/product.yaml``, which may be missing: what is different about one product."""
+
+    region: dict[str, float] = {}
+    """Region of interest: left, top, right, bottom as fractions of the image; empty: the whole image."""
+    gates: dict[str, float] = {}
+    overkill_target: float | None = Field(None, gt=0.0, lt=0.5)
+
+
+def read_config(source: Path) -> PlantConfig:
+    """Read ``changeover.yaml``; PlantError names the first value that does not hold."""
+    return _read(source, PlantConfig)
+
+
+def read_product_file(source: Path) -> ProductFile:
+    """Read ``product.yaml``, or the defaults where there is none; PlantError names the first value that does not hold."""
+    return _read(source, ProductFile) if source.exists() else ProductFile()
+
+
+def _read(source: Path, model: type[Settings]) -> Settings:
+    try:
+        values = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise PlantError(f"{source}{where} is not readable YAML; correct it, or empty the file for the defaults") from error
+    if not isinstance(values or {}, dict):
+        raise PlantError(f"{source} holds {type(values).__name__}, not 'key: value' lines; correct it, or empty the file")
+    try:
+        return model.model_validate(values or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "settings"
+        if first["type"] == "extra_forbidden":
+            raise PlantError(f"{source}: {place} is not a setting; see the comments that 'changeover init' writes") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        given = "" if first["type"] == "value_error" else f" {first['input']!r}"
+        raise PlantError(f"{source}: {place}{given}: {reason[0].lower()}{reason[1:]}; correct the line") from error

@@ -1,0 +1,109 @@
+"""The step decide: lay the champion beside the batch, and ask whether it still fits."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from data.batch import BatchFolder
+from data.files import file_digest, replacing, write_json
+from data.image import read_image
+from flows.fetch import Fetched, fetch, fetch_metrics
+from flows.job import Job
+from flows.services import connect_as
+from registry.versions import champion as champion_of
+from registry.versions import version_of
+
+
+@dataclass(frozen=True)
+class Decided:
+    """``action`` is ``keep`` or ``retrain``; ``champion`` the version that was asked about, None where there was none."""
+
+    action: str
+    reason: str
+    champion: str | None
+
+
+def decide(job: Job) -> Decided:
+    """Decide once for these images and this order, and write ``champion/`` and ``decision.json``.
+
+    The answer on record stands when the champion changes later, because it is an input of evaluation: otherwise a batch
+    whose own model was promoted would be trained again.
+    """
+    folder = job.folder
+    key = {"images": folder.read_record().digest, "params": job.params_digest()}
+    recorded = _recorded(folder, key)
+    if recorded is not None:
+        _restore(job, folder)
+        return recorded
+    connection = connect_as(job.plant, "trainer")
+    version = champion_of(connection, job.product)
+    champion = fetch(job.plant, connection, version) if version else None
+    _lay(folder, champion)
+    decision = _ask(job, champion)
+    number = champion.version.version if champion else None
+    write_json(folder.file("decision.json"), key | {"champion": number} | decision)
+    return Decided(decision["action"], decision["reason"], number)
+
+
+def _recorded(folder: BatchFolder, key: dict[str, str]) -> Decided | None:
+    try:
+        found = json.loads(folder.file("decision.json").read_text(encoding="utf-8"))
+        laid = folder.file("champion") / "champion.json"
+        if {name: found[name] for name in key} == key and laid.exists():
+            return Decided(found["action"], found["reason"], found["champion"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not decided yet, or written by hand
+    return None
+
+
+def _ask(job: Job, champion: Fetched | None) -> dict[str, Any]:
+    if champion is None:
+        return {"action": "retrain", "reason": "the product has no champion yet"}
+    number = champion.version.version
+    if champion.version.batch == job.batch:
+        return {
+            "action": "retrain",
+            "reason": f"champion {number} comes from this very batch, which is trained with other settings",
+        }
+    from models.decide import decide as compare
+    from models.exported import ExportedInspector
+
+    metrics = fetch_metrics(connect_as(job.plant, "trainer"), champion.version)
+    try:
+        scores, target = metrics["scores"]["calibrate"], metrics["overkill_target"]
+    except (KeyError, TypeError):
+        return {"action": "retrain", "reason": f"champion {number} has no calibration scores on record to compare with"}
+    images = [partial(read_image, job.folder.good / image.name) for image in job.folder.read_record().images]
+    return compare(ExportedInspector(champion.path), scores, target, images).as_dict()
+
+
+def _lay(folder: BatchFolder, champion: Fetched | None) -> None:
+    """Lay the champion beside the batch: an input of evaluate, which compares with it on the same images."""
+    target = folder.file("champion")
+    target.mkdir(parents=True, exist_ok=True)
+    if champion is None:
+        (target / "model.onnx").unlink(missing_ok=True)
+        write_json(target / "champion.json", {"version": None})
+        return
+    version = champion.version
+    _copy(champion, folder)
+    card = {"version": version.version, "batch": version.batch, "digest": version.digest, "threshold": version.threshold}
+    write_json(target / "champion.json", card)
+
+
+def _restore(job: Job, folder: BatchFolder) -> None:
+    """Fetch the model file of the champion on record again where it is missing: git leaves it out of a clone."""
+    card = json.loads((folder.file("champion") / "champion.json").read_text(encoding="utf-8"))
+    if card["version"] is None:
+        return
+    model = folder.file("champion") / "model.onnx"
+    if not model.exists() or file_digest(model) != card["digest"]:
+        connection = connect_as(job.plant, "trainer")
+        _copy(fetch(job.plant, connection, version_of(connection, job.product, card["version"])), folder)
+
+
+def _copy(champion: Fetched, folder: BatchFolder) -> None:
+    with replacing(folder.file("champion") / "model.onnx") as temporary:
+        shutil.copyfile(champion.path, temporary)

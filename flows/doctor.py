@@ -1,0 +1,147 @@
+"""Is this machine, and this plant, fit for a changeover? What is wrong, and what to do about it."""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from data.errors import ChangeoverError
+from flows.plant import REMOTE, Plant
+from flows.servers import server_status
+
+TESTED = {"torch": "2.11", "mlflow": "3.17.2", "prefect": "3.8.8", "dvc": "3.67", "great-expectations": "1.24", "optuna": "5.0"}
+"""Oldest versions that a changeover was made with; pyproject.toml says the same to the installer."""
+LOW_DISK, LOW_MEMORY = 10e9, 4e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. ``fix`` is empty where all is well."""
+
+    state: Literal["ok", "warning", "error"]
+    what: str
+    found: str
+    fix: str = ""
+
+
+def examine(place: Path | None = None) -> list[Finding]:
+    """Look at everything; ``place`` is the plant, or None for the one around here. Nothing is changed, nothing raises."""
+    findings = [*_python(), *_tools(), *_processor(), *_memory()]
+    try:
+        plant = Plant.open(place) if place else Plant.find()
+    except ChangeoverError as error:
+        text, _, fix = str(error).partition("; ")
+        return [*findings, *_disk(Path.cwd()), Finding("warning", "plant", text, fix)]
+    return [
+        *findings,
+        *_disk(plant.path),
+        Finding("ok", "plant", str(plant.path)),
+        *_servers(plant),
+        *_remote(plant),
+        *_inboxes(plant),
+    ]
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= (3, 11)
+    yield Finding(
+        "ok" if good else "error", "python", version, "" if good else "install Python 3.11 or newer and run 'make setup'"
+    )
+    for name, oldest in TESTED.items():
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("error", name, "missing", "run 'make setup'")
+            continue
+        good = _numbers(version) >= _numbers(oldest)
+        yield Finding("ok" if good else "error", name, version, "" if good else f"needs {oldest} or newer; run 'make setup'")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.partition("+")[0].split(".")[:3] if part.isdigit())
+
+
+def _tools() -> Iterator[Finding]:
+    git = shutil.which("git")
+    yield (
+        Finding("ok", "git", git)
+        if git
+        else Finding("error", "git", "missing", "install git, for example with 'apt install git'")
+    )
+
+
+def _processor() -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        import torch
+
+        if torch.cuda.is_available():
+            free, total = torch.cuda.mem_get_info()
+            yield Finding("ok", "processor", f"{torch.cuda.get_device_name()}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free")
+        elif shutil.which("nvidia-smi"):
+            fix = "install the driver that this torch needs; see https://pytorch.org/get-started/locally"
+            yield Finding("warning", "processor", f"there is a GPU, but torch {torch.__version__} cannot use it", fix)
+        else:
+            yield Finding("ok", "processor", f"{cores} cores, no GPU: preset standard takes its 8 minutes all the same")
+    except Exception as error:  # noqa: BLE001  # a broken torch raises anything from OSError to AttributeError
+        yield Finding("error", "processor", f"torch does not load: {error}"[:200], "run 'make clean setup'")
+
+
+def _memory() -> Iterator[Finding]:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    fix = "" if free >= LOW_MEMORY else "close other programs; training and the servers want 4 GB"
+    yield Finding("ok" if not fix else "warning", "memory", f"{free / 1e9:.1f} GB free", fix)
+
+
+def _disk(path: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(path).free
+    fix = "" if free >= LOW_DISK else "free some space; a batch needs three times the size of its images"
+    yield Finding("ok" if not fix else "warning", "disk", f"{free / 1e9:.0f} GB free at {path}", fix)
+
+
+def _servers(plant: Plant) -> Iterator[Finding]:
+    for server in server_status(plant).values():
+        if server.running:
+            yield Finding("ok", server.name, f"up at {server.url}")
+        else:
+            yield Finding("warning", server.name, "down", "start it with 'changeover up'")
+
+
+def _remote(plant: Plant) -> Iterator[Finding]:
+    remote = plant.config.storage.remote
+    if "://" not in remote:
+        folder = plant.path / Path(remote).expanduser()
+        parent = next(place for place in (folder, *folder.parents) if place.exists())
+        good = os.access(parent, os.W_OK)
+        yield Finding(
+            "ok" if good else "error",
+            "storage",
+            str(folder),
+            "" if good else f"make {parent} writable, or set another storage.remote",
+        )
+        return
+    command = [sys.executable, "-m", "dvc", "status", "--cloud", "--remote", REMOTE, "--quiet"]
+    try:
+        done = subprocess.run(command, cwd=plant.path, capture_output=True, text=True, timeout=30, check=False)
+        reason = "" if done.returncode in (0, 1) and "ERROR" not in done.stderr else done.stderr.strip().splitlines()[-1]
+    except subprocess.TimeoutExpired:
+        reason = "no answer within 30 seconds"
+    fix = "check storage.remote in changeover.yaml and the credentials that 'dvc push' uses"
+    yield Finding("error", "storage", f"{remote}: {reason}", fix) if reason else Finding("ok", "storage", remote)
+
+
+def _inboxes(plant: Plant) -> Iterator[Finding]:
+    for name, product in plant.config.products.items():
+        if product.images:
+            folder = plant.path / Path(product.images).expanduser()
+            good = folder.is_dir()
+            fix = "" if good else f"make that folder, or correct products.{name}.images in changeover.yaml"
+            yield Finding("ok" if good else "error", f"images of {name}", str(folder) if good else f"{folder} is missing", fix)

@@ -1,0 +1,21 @@
+"""Errors of the flows room; all are ``data.errors.ChangeoverError``, so that one handler turns them into one line.
+
+ChangeoverError
+├── PlantError       a folder that is no plant, or settings in changeover.yaml that do not hold
+├── ServerError      a server that does not start, or is not up
+└── StageError       a stage of the pipeline that ended without its outputs
+"""
+
+from data.errors import ChangeoverError
+
+
+class PlantError(ChangeoverError):
+    """A folder that is no plant, or settings in changeover.yaml that do not hold."""
+
+
+class ServerError(ChangeoverError):
+    """A server that does not start, or is not up."""
+
+
+class StageError(ChangeoverError):
+    """A stage of the pipeline that ended without its outputs."""

@@ -1,0 +1,140 @@
+"""A job: one batch of one product in one plant, what to spend on it, and the files that are laid beside its images."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from data.batch import BatchFolder, check_name
+from data.errors import BadSettings
+from data.files import write_json, write_text
+from flows.config import Product, read_product_file
+from flows.errors import PlantError
+from flows.plant import Plant
+from flows.presets import Order, check_preset, parse_budget
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one run has to do. Names are checked when it is made."""
+
+    plant: Plant
+    product: str
+    batch: str
+    images: Path
+    order: Order
+
+    def __post_init__(self) -> None:
+        self.plant.batch(self.product, self.batch)
+
+    @property
+    def folder(self) -> BatchFolder:
+        """The batch's folder, which may not exist yet."""
+        return self.plant.batch(self.product, self.batch)
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs of this batch's stages."""
+        return self.plant.logs / self.product / self.batch
+
+    def params(self) -> dict[str, Any]:
+        """The content of ``params.yaml``: the order, with the gates and the region of the plant and the product.
+
+        BadSettings if there is no gate of such a name or its limit is out of range: better now than after training.
+        """
+        from models.gates import GateLimits
+
+        params = self.order.params()
+        own = read_product_file(self.folder.path.parent / "product.yaml")
+        gates = self.plant.config.gates | own.gates
+        try:
+            GateLimits.model_validate(gates)
+        except ValidationError as error:
+            first = error.errors()[0]
+            names = ", ".join(GateLimits.model_fields)
+            raise BadSettings(
+                f"gate {first['loc'][0]} of {first['input']!r}: {first['msg'].lower()}; correct it under 'gates' ({names})"
+            ) from error
+        if gates:
+            params["evaluate"]["gates"] = gates
+        if own.region:
+            params["evaluate"]["region"] = own.region
+        if own.overkill_target is not None:
+            params["evaluate"]["overkill_target"] = own.overkill_target
+        return params
+
+    def params_digest(self) -> str:
+        """SHA-256 of the parameters as canonical JSON."""
+        return hashlib.sha256(json.dumps(self.params(), sort_keys=True).encode()).hexdigest()
+
+
+def make_job(
+    plant: Plant,
+    product: str,
+    batch: str,
+    images: str | None = None,
+    preset: str | None = None,
+    budget: str | None = None,
+    seed: int = 1,
+) -> Job:
+    """Check what was asked for before anything is started; what is None comes from ``changeover.yaml``.
+
+    BadName, BadSettings or PlantError for what cannot be done.
+    """
+    check_name("product", product)
+    own = plant.config.products.get(product, Product())
+    budget = budget or own.budget or plant.config.budget
+    preset = preset or own.preset or plant.config.preset or "standard"
+    images = images or own.images
+    if not images:
+        raise PlantError(f"product {product!r} has no folder of images; give --images FOLDER, or set it in changeover.yaml")
+    folder = plant.path / Path(images).expanduser()
+    if not folder.is_dir():
+        raise PlantError(f"{folder} is not a folder; name the folder that holds the good images of {product} {batch}")
+    job = Job(plant, product, batch, folder, Order(check_preset(preset), parse_budget(budget) if budget else None, seed))
+    job.params()
+    return job
+
+
+def lay_out(job: Job) -> None:
+    """Write ``params.yaml``, ``dvc.yaml`` and ``history.json`` beside the images; what is right is not touched."""
+    folder = job.folder
+    _write_if_new(folder.file("params.yaml"), yaml.safe_dump(job.params(), sort_keys=False))
+    _write_if_new(folder.file("dvc.yaml"), pipeline())
+    # Once decided, a batch keeps the history it was judged by: later batches must not make its stages run again.
+    if not folder.file("decision.json").exists():
+        write_json(folder.file("history.json"), history(job.plant, job.product, job.batch))
+
+
+def pipeline() -> str:
+    """The text of the pipeline of one batch: ``dvc.yaml`` of the repository, or its copy in an installed package."""
+    here = Path(__file__).resolve().parent
+    source = here / "dvc.yaml" if (here / "dvc.yaml").exists() else here.parent / "dvc.yaml"
+    return source.read_text(encoding="utf-8")
+
+
+def history(plant: Plant, product: str, batch: str) -> dict[str, Any]:
+    """Brightness, contrast and sharpness of every image of the product's other batches that passed validation."""
+    batches = {}
+    for file in sorted((plant.path / "products" / product).glob("*/validation.json")):
+        name = file.parent.name
+        if name == batch:
+            continue
+        try:
+            validation = json.loads(file.read_text(encoding="utf-8"))
+            if validation["passed"]:
+                batches[name] = {
+                    key: [fact[key] for fact in validation["facts"]] for key in ("brightness", "contrast", "sharpness")
+                }
+        except (OSError, ValueError, KeyError):
+            continue  # a batch that is being worked on right now
+    return {"batches": batches}
+
+
+def _write_if_new(target: Path, text: str) -> None:
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        write_text(target, text)

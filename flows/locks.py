@@ -1,0 +1,46 @@
+"""Who may do what at the same time: one run a batch, and one heavy stage a host.
+
+The locks are ``flock`` locks: the system frees them when their holder dies, however it dies.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from flows.plant import Plant
+
+
+@contextmanager
+def batch_lock(plant: Plant, product: str, batch: str, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold the batch: two runs of one batch go one after the other, and the second finds everything done."""
+    lock = plant.state / "locks" / product / f"{batch}.lock"
+    with _held(lock, f"another run of {product} {batch} is at work; waiting for it to end", waiting):
+        yield
+
+
+@contextmanager
+def host_lock(waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold the host's processors: two trainings at once would each take twice as long and miss their budgets."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    with _held(
+        cache / "changeover" / "host.lock", "another changeover on this machine is training; waiting for it to end", waiting
+    ):
+        yield
+
+
+@contextmanager
+def _held(path: Path, text: str, waiting: Callable[[str], None]) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting(text)
+        lock.acquire(poll_interval=0.2)
+    try:
+        yield
+    finally:
+        lock.release()

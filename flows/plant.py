@@ -1,0 +1,165 @@
+"""The plant: the workspace of a factory, a git and DVC repository with every product's batches and records."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.batch import BatchFolder
+from data.files import write_text
+from flows.config import TEMPLATE, PlantConfig, read_config
+from flows.errors import PlantError
+
+SETTINGS = "changeover.yaml"
+REMOTE = "store"
+IGNORED = """\
+/.changeover/
+/published/
+.work/
+/products/*/*/champion/model.onnx
+"""
+
+
+@dataclass(frozen=True)
+class Plant:
+    """An existing plant. ``path`` is absolute; ``config`` is its ``changeover.yaml``."""
+
+    path: Path
+    config: PlantConfig
+
+    @classmethod
+    def open(cls, path: Path) -> "Plant":
+        """The plant at exactly ``path``; PlantError if there is none."""
+        path = path.expanduser().resolve()
+        if not (path / SETTINGS).is_file() or not (path / ".dvc").is_dir():
+            raise PlantError(f"{path} is not a plant (it has no {SETTINGS} and .dvc); make one with 'changeover init {path}'")
+        return cls(path, read_config(path / SETTINGS))
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> "Plant":
+        """The plant that ``CHANGEOVER_PLANT`` names, else the nearest one at or above ``start`` (the working directory)."""
+        named = os.environ.get("CHANGEOVER_PLANT")
+        if start is None and named:
+            return cls.open(Path(named))
+        start = (start or Path.cwd()).resolve()
+        for folder in (start, *start.parents):
+            if (folder / SETTINGS).is_file() and (folder / ".dvc").is_dir():
+                return cls.open(folder)
+        raise PlantError(f"no plant at or above {start}; make one with 'changeover init PATH', or name one with --plant PATH")
+
+    @classmethod
+    def init(cls, path: Path) -> "Plant":
+        """Make a plant at ``path``, or complete one that is there; running it again changes nothing.
+
+        A plant is always a git repository of its own, even inside another one, because batches are tagged and
+        committed by machine. PlantError if the folder already holds something else.
+        """
+        path = path.expanduser().resolve()
+        _refuse_foreign(path)
+        path.mkdir(parents=True, exist_ok=True)
+        # The settings come first: a folder that has them is ours, so that an interrupted init can be completed.
+        if not (path / SETTINGS).exists():
+            write_text(path / SETTINGS, TEMPLATE)
+        config = read_config(path / SETTINGS)
+        _make_git(path)
+        _make_dvc(path, config.storage.remote)
+        _commit(path)
+        return cls.open(path)
+
+    @property
+    def state(self) -> Path:
+        """Databases, artifacts, logs, locks and server state: git-ignored, but not to be deleted."""
+        return self.path / ".changeover"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of all logs."""
+        return self.state / "logs"
+
+    @property
+    def publish(self) -> Path:
+        """The folder from which the line reads its champions."""
+        return self.path / Path(self.config.storage.publish).expanduser()
+
+    def batch(self, product: str, batch: str) -> BatchFolder:
+        """The folder of a batch; BadName if a name breaks the rule."""
+        return BatchFolder.of(self.path, product, batch)
+
+    def products(self) -> list[str]:
+        """Names of the products that have a batch here or a line in the settings, sorted."""
+        folder = self.path / "products"
+        here = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+        return sorted({*here, *self.config.products})
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise PlantError(f"{path} is a file, but a plant is a folder; choose another path")
+    if (path / "flows" / "cli.py").exists():
+        raise PlantError(f"{path} is Changeover's own code, not a place for images and models; choose a folder outside of it")
+    if path.is_dir() and not (path / SETTINGS).exists():
+        foreign = sorted(entry.name for entry in path.iterdir() if entry.name != ".git")
+        if foreign:
+            raise PlantError(f"{path} is not empty (it has {foreign[0]!r}) and is not a plant; choose an empty or a new folder")
+
+
+def _make_git(path: Path) -> None:
+    if not (path / ".git").exists():
+        _run(path, "git", "init", "--quiet", "--initial-branch=main")
+    ignore = path / ".gitignore"
+    lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else []
+    missing = [line for line in IGNORED.splitlines() if line not in lines]
+    if missing:
+        write_text(ignore, "".join(f"{line}\n" for line in (*lines, *missing)))
+    # Batches are committed by scheduled runs too, where nobody has set up an identity.
+    if not _asks(path, "git", "config", "user.email"):
+        _run(path, "git", "config", "user.name", "Changeover")
+        _run(path, "git", "config", "user.email", "changeover@localhost")
+
+
+def _make_dvc(path: Path, remote: str) -> None:
+    dvc = (sys.executable, "-m", "dvc")
+    if not (path / ".dvc" / "config").exists():
+        # --force completes an init that was interrupted; there is no cache yet that it could lose.
+        _run(path, *dvc, "init", "--quiet", "--force")
+        _run(path, *dvc, "config", "core.analytics", "false")
+    wanted = remote if "://" in remote else os.path.relpath(path / Path(remote).expanduser(), path / ".dvc")
+    if _asks(path, *dvc, "config", f"remote.{REMOTE}.url") != wanted:
+        target = remote if "://" in remote else str(Path(remote).expanduser())
+        _run(path, *dvc, "remote", "add", "--quiet", "--force", "--default", REMOTE, target)
+
+
+def _commit(path: Path) -> None:
+    files = (SETTINGS, ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
+    _run(path, "git", "add", "--", *files)
+    if _asks(path, "git", "status", "--porcelain", "--", *files):
+        _run(path, "git", "commit", "--quiet", "--message", "Set up the plant", "--", *files)
+
+
+def _environment() -> dict[str, str]:
+    """Ours without the variables that would point git at another repository (set inside git hooks)."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or "AUTHOR" in name or "COMMITTER" in name
+    }
+    return kept | {"DVC_NO_ANALYTICS": "1"}
+
+
+def _asks(path: Path, *command: str) -> str:
+    """What ``command`` prints, or "" if it fails."""
+    answer = subprocess.run(command, cwd=path, env=_environment(), capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def _run(path: Path, *command: str) -> None:
+    try:
+        done = subprocess.run(command, cwd=path, env=_environment(), capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise PlantError(f"{command[0]} is not on the PATH; install it, for example with 'apt install {command[0]}'") from error
+    if done.returncode:
+        reason = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise PlantError(
+            f"'{' '.join(command[-4:])}' failed in {path}: {reason[-1]}; correct that and run 'changeover init {path}' again"
+        )

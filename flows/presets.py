@@ -1,0 +1,67 @@
+"""Named presets: how much a changeover may cost, and what ``params.yaml`` says for it."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from data.errors import BadSettings
+
+Preset = Literal["quick", "standard", "thorough"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+
+SECONDS: dict[Preset, int] = {"quick": 2 * 60, "standard": 8 * 60, "thorough": 60 * 60}
+"""Tuning and training together, in seconds."""
+
+TUNE_SHARE = 0.3
+MIN_BUDGET, MAX_BUDGET = 10.0, 7 * 24 * 3600.0
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_budget(text: str) -> float:
+    """Seconds of ``90s``, ``8m`` or ``1.5h``; BadSettings for anything else, under 10 seconds or over a week."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", text.lower())
+    if not found:
+        raise BadSettings(f"budget {text[:40]!r} is not a number with s, m or h; write 90s, 8m or 1.5h")
+    seconds = float(found[1]) * UNITS[found[2]]
+    if not MIN_BUDGET <= seconds <= MAX_BUDGET:
+        raise BadSettings(f"budget {text!r} is {seconds:g} seconds, but has to be between 10s and 168h; 8m suits most products")
+    return seconds
+
+
+def check_preset(name: str) -> Preset:
+    """``name`` as a preset; BadSettings if there is none of that name."""
+    for preset in PRESETS:
+        if name == preset:
+            return preset
+    raise BadSettings(f"preset {name[:40]!r} is not one of {', '.join(PRESETS)}; try --preset standard")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to spend on one batch. ``budget`` is in seconds, for tuning and training together; None takes the preset's."""
+
+    preset: Preset = "standard"
+    budget: float | None = None
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise BadSettings(f"seed {self.seed} is not between 0 and 2147483647; leave --seed away for 1")
+
+    @property
+    def seconds(self) -> float:
+        """Tuning and training together, in seconds."""
+        return SECONDS[self.preset] if self.budget is None else self.budget
+
+    def params(self) -> dict[str, Any]:
+        """The content of ``params.yaml``: only what differs from the stages' own defaults."""
+        tune_seconds = round(TUNE_SHARE * self.seconds)
+        return {
+            "seed": self.seed,
+            "preset": self.preset,
+            "validate": {},
+            "recipe": {},
+            "tune": {"seconds": tune_seconds, "trials": {"quick": 4, "standard": 12, "thorough": 60}[self.preset]},
+            "train": {"seconds": round(self.seconds) - tune_seconds},
+            "evaluate": {},
+        }

@@ -1,0 +1,22 @@
+"""Promotion as a Prefect flow: looks every minute, so that a signature takes effect without anybody's doing."""
+
+from pathlib import Path
+
+from prefect import flow, get_run_logger
+
+from flows.janitor import clean_up
+from flows.plant import Plant
+from flows.promote import promote_approved
+
+
+@flow(name="promotion", persist_result=False)
+def promotion(plant: str) -> int:
+    """Promote and publish what QA approved, and clean up after runs that were killed; how many products changed."""
+    log = get_run_logger()
+    place = Plant.open(Path(plant))
+    for state in clean_up(place):
+        log.warning("cleaned up after a killed run of %s %s", state.product, state.batch)
+    done = promote_approved(place)
+    for one in done:
+        log.info("version %s of %s is the champion, published to %s", one.version, one.product, one.folder)
+    return len(done)

@@ -1,0 +1,80 @@
+"""The step register: what a batch made becomes a version in the registry, and its place on the registry's pages."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from data.errors import BadBatch
+from flows.decide import Decided
+from flows.job import Job
+from flows.plant import Plant
+from flows.servers import address
+from flows.services import connect_as
+from registry.record import record, recorded
+from registry.versions import Registration
+from registry.versions import register as register_version
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version that is on record; ``url`` is the page to sign at."""
+
+    version: str
+    url: str
+    passed: bool
+    reason: str
+
+
+def register(job: Job, commit: str) -> Registered:
+    """Register the batch's model, made by ``commit`` of the plant. The same model of the same batch gives the same version."""
+    metrics = read_metrics(job)
+    request = Registration(
+        product=job.product,
+        batch=job.batch,
+        metrics=metrics,
+        folder=job.folder.file("report"),
+        commit=commit,
+        images_digest=job.folder.read_record().digest,
+    )
+    version = register_version(connect_as(job.plant, "trainer"), request)
+    passed = version.gates == "passed"
+    return Registered(version.version, page_of(job.plant, job.product, version.version), passed, _reason(metrics))
+
+
+def record_keep(job: Job, decided: Decided) -> None:
+    """An event in the audit trail: this batch keeps the champion. Once a batch and champion, however often it is called."""
+    connection = connect_as(job.plant, "trainer")
+    subject = f"{job.batch} {job.folder.read_record().digest[:12]}"
+    known = recorded(connection, job.product)
+    version = decided.champion or ""
+    if not any((event.action, event.subject, event.version) == ("keep", subject, version) for event in known):
+        record(connection, "keep", job.product, version=version, subject=subject, reason=decided.reason)
+
+
+def read_metrics(job: Job) -> dict[str, Any]:
+    """``report/metrics.json`` of the batch; BadBatch if it is missing or damaged."""
+    source = job.folder.file("report") / "metrics.json"
+    try:
+        metrics = json.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadBatch(f"{source} is missing or damaged ({type(error).__name__}); delete it and run again") from error
+    if not isinstance(metrics, dict):
+        raise BadBatch(f"{source} holds {type(metrics).__name__}, not an object; delete it and run again")
+    return metrics
+
+
+def page_of(plant: Plant, product: str, version: str) -> str:
+    """The address of a version's page in MLflow, where QA signs. ServerError if the server is not up."""
+    # Without the parameter MLflow shows its pages for language models, which have no versions to sign.
+    return f"{address(plant, 'mlflow')}/#/models/{product}/versions/{version}?workflowType=machine_learning"
+
+
+def _reason(metrics: dict[str, Any]) -> str:
+    failed = [gate["text"] for gate in metrics.get("gates", []) if not gate.get("passed")]
+    if failed:
+        return "failed: " + "; ".join(failed)
+    overkill, escape = metrics["overkill"], metrics["escape"]
+    return (
+        f"passed all {len(metrics.get('gates', []))} gates: {overkill['count']} of {overkill['n']} good images rejected, "
+        f"{escape['count']} of {escape['n']} held-out pseudo-defects passed"
+    )

@@ -1,0 +1,127 @@
+"""``changeover serve``: one process that carries out what the schedule, an event or a signature asks for."""
+
+import datetime
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data.batch import check_name
+from flows.errors import PlantError, ServerError
+from flows.orchestration import connect
+from flows.plant import Plant
+from flows.servers import address
+
+READY = "changeover.images.ready"
+"""The event that asks for a changeover; its payload is product, batch and images."""
+PROMOTION_SECONDS = 60.0
+
+
+def deployments(plant: Plant) -> list[Any]:
+    """The Prefect deployments of a plant: a changeover on each product's cron line, one on an event, and promotion.
+
+    Needs ``orchestration.connect`` before. PlantError if a cron line does not parse.
+    """
+    from prefect.types.entrypoint import EntrypointType
+    from prefect.events import DeploymentEventTrigger
+
+    from flows.changeover import changeover
+    from flows.promotion import promotion
+
+    place = {"plant": str(plant.path)}
+    module = EntrypointType.MODULE_PATH
+    made = []
+    for name, product in plant.config.products.items():
+        if product.cron:
+            made.append(
+                changeover.to_deployment(
+                    name=name,
+                    schedule=_schedule(name, product.cron),
+                    parameters=place | {"product": name},
+                    description=f"A changeover of {name} with the images in {product.images}",
+                    entrypoint_type=module,
+                )
+            )
+    payload = {key: f"{{{{ event.payload.{key} }}}}" for key in ("product", "batch", "images")}
+    trigger = DeploymentEventTrigger(enabled=True, expect={READY}, parameters=place | payload)
+    made.append(
+        changeover.to_deployment(
+            name="on-event",
+            # Without parameters of its own a run started by hand in Prefect's pages asks for them.
+            parameters=place,
+            triggers=[trigger],
+            description=f"A changeover for each event {READY}",
+            entrypoint_type=module,
+        )
+    )
+    made.append(
+        promotion.to_deployment(
+            name="every-minute",
+            interval=PROMOTION_SECONDS,
+            parameters=place,
+            description="Promotes and publishes what QA has approved",
+            entrypoint_type=module,
+        )
+    )
+    return made
+
+
+def serve(plant: Plant, say: Callable[[str], None]) -> None:
+    """Register the deployments and carry out their runs until interrupted. ServerError if a server is not up."""
+    address(plant, "mlflow")
+    url = connect(plant)
+    os.environ["CHANGEOVER_PLANT"] = str(plant.path)
+    os.chdir(plant.path)  # runs are started here, wherever the command was typed
+
+    import prefect
+
+    from flows.janitor import clean_up
+
+    clean_up(plant)
+    made = deployments(plant)
+    for deployment in made:
+        say(f"serving {deployment.flow_name}/{deployment.name}: {deployment.description}")
+    say(f"runs and schedules: {url}; stop with Ctrl-C")
+    prefect.serve(*made, print_starting_message=False, limit=4)
+
+
+def request(plant: Plant, product: str, batch: str, images: Path) -> None:
+    """Ask a serving process for a changeover by an event. The same request again finds everything done and does nothing."""
+    check_name("product", product)
+    check_name("batch", batch)
+    import httpx
+
+    images = images.expanduser().resolve()
+    if not images.is_dir():
+        raise PlantError(
+            f"{images} is not a folder; name the folder of good images that the serving machine sees under that path"
+        )
+    event = {
+        "id": str(uuid.uuid4()),
+        "event": READY,
+        "occurred": datetime.datetime.now(datetime.UTC).isoformat(),
+        "resource": {"prefect.resource.id": f"changeover.batch.{product}.{batch}"},
+        "payload": {"product": product, "batch": batch, "images": str(images)},
+    }
+    answer = httpx.post(f"{address(plant, 'prefect')}/api/events", json=[event], timeout=30.0, trust_env=False)
+    if not answer.is_success:
+        raise ServerError(
+            f"the Prefect server refused the event ({answer.status_code}: {answer.text[:200]}); see 'changeover doctor'"
+        )
+
+
+def scheduled_batch(now: datetime.datetime) -> str:
+    """The name of a scheduled batch: the local date of its scheduled time, such as 2026-11-21."""
+    return now.astimezone().date().isoformat()
+
+
+def _schedule(product: str, cron: str) -> Any:
+    from prefect.schedules import Cron
+    from pydantic import ValidationError
+    from tzlocal import get_localzone_name  # comes with great-expectations
+
+    try:
+        return Cron(cron, timezone=get_localzone_name())
+    except (ValueError, ValidationError) as error:
+        raise PlantError(f"cron line {cron!r} of product {product!r} does not parse; '0 6 * * 1' is Mondays at six") from error

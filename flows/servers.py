@@ -1,0 +1,248 @@
+"""The two servers of a plant: MLflow (the registry) and Prefect (what happens when), in the background, on loopback."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from data.files import write_json
+from flows.errors import ServerError
+from flows.plant import Plant
+from flows.processes import ProcessMark, end_group
+
+NAMES = ("mlflow", "prefect")
+HEALTH = {"mlflow": "/health", "prefect": "/api/health"}
+START_SECONDS = 90.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server as it is now: ``url`` and ``port`` are what was last used, or None if it never ran."""
+
+    name: str
+    port: int | None
+    mark: ProcessMark | None
+    log: Path
+
+    @property
+    def url(self) -> str | None:
+        """Address for a browser, without a slash at the end."""
+        return None if self.port is None else f"http://127.0.0.1:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process that we started still runs."""
+        return self.mark is not None and self.mark.alive()
+
+
+def server_status(plant: Plant) -> dict[str, Server]:
+    """Both servers by name, from the plant's records and the process table; nothing is asked over the network."""
+    records = _read(plant)
+    servers = {}
+    for name in NAMES:
+        record = records.get(name, {})
+        mark = ProcessMark(record["pid"], record["started"]) if record.get("pid") else None
+        servers[name] = Server(name, record.get("port"), mark, plant.logs / f"{name}.log")
+    return servers
+
+
+def address(plant: Plant, name: str) -> str:
+    """The address of a running server; ServerError if it is not up."""
+    server = server_status(plant)[name]
+    title = {"mlflow": "MLflow", "prefect": "Prefect"}[name]
+    if not server.running or server.url is None:
+        raise ServerError(f"the {title} server of {plant.path} is not up; start it with 'changeover up'")
+    return server.url
+
+
+def up(plant: Plant, say: Say = lambda line: None) -> dict[str, Server]:
+    """Start what is not running, wait until both answer, and return them; ``say`` is told what is waited for.
+
+    Running it twice, or twice at once, starts nothing twice. ServerError with the last lines of the log if one does not
+    answer within 90 seconds; that one is ended again.
+    """
+    with _lock(plant):
+        started = [name for name in NAMES if not server_status(plant)[name].running]
+        for name in started:
+            say(f"starting the {name} server")
+            _start(plant, name)
+        for name in NAMES:
+            _wait(plant, name, say)
+        return server_status(plant)
+
+
+def down(plant: Plant, say: Say = lambda line: None) -> list[str]:
+    """End the servers that ``up`` started, and only those; the names of those that ran."""
+    ended = []
+    with _lock(plant):
+        for name, server in reversed(server_status(plant).items()):
+            if server.mark is not None:
+                say(f"stopping the {name} server")
+                if end_group(server.mark):
+                    ended.append(name)
+                _write(plant, name, {"port": server.port})
+    return ended
+
+
+def free_port(wanted: int, hold: frozenset[int] = frozenset()) -> int:
+    """``wanted``, or the next port above it that nothing listens on and that is not in ``hold``."""
+    for port in range(wanted, min(wanted + 200, 65536)):
+        if port not in hold and _is_free(port):
+            return port
+    raise ServerError(f"ports {wanted} to {wanted + 199} are all taken; set another one under 'servers' in changeover.yaml")
+
+
+def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Our environment for a server or a stage: telemetry off, this Python first, no settings of other Prefects."""
+    kept = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
+    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+    return kept | TELEMETRY_OFF | dict(extra)
+
+
+TELEMETRY_OFF = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+}
+# With PYTHONDONTWRITEBYTECODE every start of a server compiles everything anew: 32 seconds instead of 8.
+_UNWANTED = frozenset({"PYTHONDONTWRITEBYTECODE", "PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY", "MLFLOW_TRACKING_URI"})
+
+
+def _start(plant: Plant, name: str) -> None:
+    records = _read(plant)
+    # The port of last time goes first: addresses that were mailed around keep working.
+    wanted = {"mlflow": plant.config.servers.mlflow_port, "prefect": plant.config.servers.prefect_port}[name]
+    before = records.get(name, {})
+    if before.get("pid"):  # it died; children of it may still hold the port
+        end_group(ProcessMark(before["pid"], before["started"]), patience=5.0)
+    last = before.get("port") if before.get("wanted", wanted) == wanted else None
+    others = frozenset(int(record["port"]) for other, record in records.items() if other != name and record.get("port"))
+    # A process that was killed may hold its port for a moment more.
+    patience = 3.0 if before.get("pid") else 0.0
+    port = last if last and _becomes_free(last, patience) else free_port(wanted, others)
+    command, environment = _command(plant, name, port)
+    log = plant.logs / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream:
+        stream.write(f"\n--- {time.strftime('%Y-%m-%d %H:%M:%S')} start on port {port}\n".encode())
+        stream.flush()
+        child = subprocess.Popen(
+            command,
+            cwd=plant.state,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    child.returncode = 0  # it outlives us: without this, Popen warns that it is still running when it is collected
+    mark = ProcessMark.of(child.pid)
+    _write(plant, name, {"pid": mark.pid, "started": mark.started, "port": port, "wanted": wanted})
+
+
+def _command(plant: Plant, name: str, port: int) -> tuple[list[str], dict[str, str]]:
+    if name == "mlflow":
+        from registry.server import server_command
+
+        command, extra = server_command(plant.state / "mlflow", port)
+        return list(command), child_environment(extra)
+    home = plant.state / "prefect"
+    home.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    return command, child_environment(
+        {
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # An event starts its run when the scheduler next looks; the default of 5 and 20 seconds is felt at the line.
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "20",
+        }
+    )
+
+
+def _wait(plant: Plant, name: str, say: Say) -> None:
+    import httpx
+
+    server = server_status(plant)[name]
+    begin = time.monotonic()
+    said = 0.0
+    while True:
+        waited = time.monotonic() - begin
+        if not server.running:
+            _write(plant, name, {"port": None})
+            raise ServerError(f"the {name} server ended while starting: {_last_lines(server.log)}; the whole log is {server.log}")
+        try:
+            if httpx.get(f"{server.url}{HEALTH[name]}", timeout=2.0, trust_env=False).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        if waited > START_SECONDS:
+            if server.mark:
+                end_group(server.mark)
+            _write(plant, name, {"port": None})
+            raise ServerError(
+                f"the {name} server did not answer within {START_SECONDS:g} seconds: {_last_lines(server.log)}; "
+                f"the whole log is {server.log}"
+            )
+        if waited - said >= 5:
+            said = waited
+            say(f"waiting for the {name} server, {waited:.0f} of at most {START_SECONDS:.0f} seconds")
+        time.sleep(0.2)
+
+
+def _last_lines(log: Path, count: int = 3) -> str:
+    try:
+        text = log.read_bytes()[-8000:].decode(errors="replace").rpartition("\n--- ")[2]
+    except OSError:
+        return "it wrote no log"
+    lines = [line.strip() for line in text.splitlines()[1:] if line.strip()]
+    return " | ".join(lines[-count:]) or "it wrote nothing"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do: a port whose last connections are still closing counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _becomes_free(port: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while not _is_free(port):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _lock(plant: Plant) -> FileLock:
+    plant.state.mkdir(exist_ok=True)
+    return FileLock(plant.state / "servers.lock", timeout=3 * START_SECONDS)
+
+
+def _read(plant: Plant) -> dict[str, dict[str, Any]]:
+    try:
+        records = json.loads((plant.state / "servers.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return records if isinstance(records, dict) else {}
+
+
+def _write(plant: Plant, name: str, record: dict[str, Any]) -> None:
+    write_json(plant.state / "servers.json", _read(plant) | {name: record})

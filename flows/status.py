@@ -1,0 +1,86 @@
+"""What there is in a plant right now: servers, runs, and each product's versions."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flows.plant import Plant
+from flows.progress_view import current_progress, now_text
+from flows.register import page_of
+from flows.run_record import RunState, read_runs
+from flows.servers import Server, server_status
+from flows.services import connect_as
+from registry.versions import Version, candidate, champion
+
+
+@dataclass(frozen=True)
+class ProductStatus:
+    """Champion and candidate by version number; ``sign_at`` is set while the candidate waits for QA."""
+
+    product: str
+    champion: str | None
+    candidate: str | None
+    sign_off: str
+    sign_at: str | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything that 'changeover status' shows."""
+
+    plant: Plant
+    servers: tuple[Server, ...]
+    runs: tuple[RunState, ...]
+    products: tuple[ProductStatus, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """For a program."""
+        return {
+            "plant": str(self.plant.path),
+            "servers": [{"name": s.name, "running": s.running, "url": s.url if s.running else None} for s in self.servers],
+            "runs": [{"product": r.product, "batch": r.batch, "step": r.step, "alive": r.process.alive()} for r in self.runs],
+            "products": [asdict(product) for product in self.products],
+        }
+
+    def server_rows(self) -> list[tuple[str, str, str]]:
+        """Name, state and address of each server."""
+        return [(s.name, "up" if s.running else "down", (s.url or "") if s.running else "") for s in self.servers]
+
+    def run_rows(self) -> list[tuple[str, str, str]]:
+        """Product, batch and step of each run."""
+        rows = []
+        for run in self.runs:
+            words = now_text(run, current_progress(self.plant.batch(run.product, run.batch), run))
+            rows.append((run.product, run.batch, words if run.process.alive() else f"killed during {run.step}; run it again"))
+        return rows
+
+    def product_rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Product, champion, candidate, sign-off and where to sign."""
+        return [(p.product, p.champion or "none", p.candidate or "none", p.sign_off, p.sign_at or "") for p in self.products]
+
+    def hints(self) -> list[str]:
+        """What to do next, if anything."""
+        if not all(server.running for server in self.servers):
+            return ["start the servers with 'changeover up'"]
+        return [
+            f"promote {p.product} with 'changeover promote --product {p.product}'"
+            for p in self.products
+            if p.sign_off == "approved"
+        ]
+
+
+def read_status(plant: Plant) -> Status:
+    """Read the plant's records and, where it is up, the registry. ``registry.errors.Unreachable`` if that does not answer."""
+    servers = server_status(plant)
+    names = plant.products()
+    if servers["mlflow"].running:
+        connection = connect_as(plant, "trainer")
+        products = [_product(plant, name, champion(connection, name), candidate(connection, name)) for name in names]
+    else:
+        products = [ProductStatus(name, None, None, "unknown", None) for name in names]
+    return Status(plant, tuple(servers.values()), tuple(read_runs(plant)), tuple(products))
+
+
+def _product(plant: Plant, name: str, now: Version | None, waiting: Version | None) -> ProductStatus:
+    sign_at = page_of(plant, name, waiting.version) if waiting and waiting.qa == "pending" else None
+    sign_off = waiting.qa if waiting else "nothing to sign"
+    return ProductStatus(name, now.version if now else None, waiting.version if waiting else None, sign_off, sign_at)

@@ -1,0 +1,43 @@
+"""Presets and budgets."""
+
+import pytest
+
+from data.errors import BadSettings
+from flows.presets import PRESETS, Order, check_preset, parse_budget
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("8m", 480), ("1.5h", 5400), (" 10 S ", 10), ("168h", 604800)])
+def test_a_budget_is_seconds(text: str, seconds: float) -> None:
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "8", "8 minutes", "m", "-8m", "1e3s", "8m30s", "nan s", "9s", "169h", "0m"])
+def test_a_bad_budget_is_named_with_the_rule(text: str) -> None:
+    with pytest.raises(BadSettings, match=r"8m") as error:
+        parse_budget(text)
+    assert repr(text) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_presets_spend_what_they_say() -> None:
+    spent = {}
+    for preset in PRESETS:
+        params = Order(preset).params()
+        assert {"seed", "preset", "validate", "recipe", "tune", "train", "evaluate"} <= set(params)
+        spent[preset] = params["tune"]["seconds"] + params["train"]["seconds"]
+    assert spent == {"quick": 120, "standard": 480, "thorough": 3600}
+
+
+def test_a_budget_goes_before_the_preset_and_is_divided() -> None:
+    params = Order("quick", budget=100).params()
+    assert (params["tune"]["seconds"], params["train"]["seconds"]) == (30, 70)
+
+
+def test_the_same_order_gives_the_same_params() -> None:
+    assert Order("standard", 480.0, 7).params() == Order("standard", None, 7).params()
+
+
+def test_unknown_preset_and_seed() -> None:
+    with pytest.raises(BadSettings, match=r"'fast' is not one of quick, standard, thorough"):
+        check_preset("fast")
+    with pytest.raises(BadSettings, match="seed -1"):
+        Order(seed=-1)

@@ -1,0 +1,44 @@
+"""The arrows of the house point down: who may import whom, and which libraries stay out of which room."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = {"flows", "registry", "models", "data"}
+MAY_USE = {"flows": ROOMS, "models": {"models", "data"}, "registry": {"registry"}, "data": {"data"}}
+MAY_NOT_LOAD = {
+    "flows": set(),
+    "models": {"mlflow", "prefect", "dvc"},
+    "registry": {"torch", "torchvision", "timm", "segmentation_models_pytorch"},
+    "data": {"torch", "torchvision", "timm", "mlflow", "prefect"},
+}
+
+
+def imported(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and top-level name of every import of a file, wherever in the file it stands."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno} imports relatively; write the room's name"
+            yield node.lineno, (node.module or "").split(".")[0]
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_imports_point_down(room: str) -> None:
+    for file in sorted((ROOT / room).rglob("*.py")):
+        for line, name in imported(file):
+            place = f"{file.relative_to(ROOT)}:{line}"
+            assert name not in ROOMS - MAY_USE[room], f"{place}: {room} may not use {name}"
+            assert name not in MAY_NOT_LOAD[room], f"{place}: {room} may not load {name}"
+            assert name != "tests", f"{place}: a room uses the tests"
+
+
+def test_no_file_holds_an_absolute_path_of_a_machine() -> None:
+    for room in sorted(ROOMS):
+        for file in sorted((ROOT / room).rglob("*.py")):
+            text = file.read_text(encoding="utf-8")
+            assert "/work/" not in text and "/root/" not in text, f"{file.relative_to(ROOT)} names a folder of one machine"

@@ -111,11 +111,14 @@ class Connection:
             try:
                 from mlflow import MlflowClient
                 from mlflow.exceptions import MlflowException
+                from requests import RequestException
 
                 try:
                     yield MlflowClient(tracking_uri=self.url, registry_uri=self.url)
                 except MlflowException as problem:
                     raise _ours(problem, self.url) from problem
+                except RequestException as problem:  # MLflow lets those of uploads through
+                    raise _of_upload(problem, self.url) from problem
             finally:
                 for key, value in before.items():
                     if value is None:
@@ -165,6 +168,17 @@ def _ours(problem: Any, url: str) -> RegistryError:
     if "API request to" in sentence and "failed with exception" in sentence:
         return Unreachable(f"the registry at {url} stopped answering: {sentence[:300]}; see whether it still runs")
     return RegistryError(sentence[:1000])
+
+
+def _of_upload(problem: Any, url: str) -> RegistryError:
+    answer = problem.response
+    if answer is None:
+        return Unreachable(f"the registry at {url} stopped answering ({type(problem).__name__}); see whether it still runs")
+    try:
+        sentence = str(answer.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        sentence = f"{answer.request.method} {answer.url} gave status {answer.status_code}; look into the registry's log"
+    return Refused(sentence) if answer.status_code in (401, 403) else RegistryError(sentence)
 
 
 def sha256_of(path: Path) -> str:

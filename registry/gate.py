@@ -8,6 +8,7 @@ before it is done: where the trail cannot be written, nothing happens.
 """
 
 import json
+import textwrap
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from registry.rules import Person
 from registry.seals import NOBODY, roles_of
 
 _LOCK_SECONDS = 30
+LONGEST_ANSWER = 600
 
 
 class Gate:
@@ -170,7 +172,9 @@ def _route() -> str:
 
 
 def _answer(status: int, code: str, sentence: str) -> Response:
-    return Response(json.dumps({"error_code": code, "message": sentence}), status, mimetype="application/json")
+    # One line, and not the length of whatever a client sent.
+    line = textwrap.shorten(sentence, LONGEST_ANSWER, placeholder=" …")
+    return Response(json.dumps({"error_code": code, "message": line}), status, mimetype="application/json")
 
 
 def _sentence(response: Response) -> str:

@@ -3,41 +3,47 @@
 MLflow copies this file into every version (models from code), so it imports no other module of ours.
 """
 
+import warnings
 from typing import Any
 
 import mlflow
 import numpy as np
 
+# Without type hints on predict: MLflow would read them as a schema, and images that differ in size have none. It warns of that
+# when the class is made, wherever the model is loaded.
+with warnings.catch_warnings(record=True):
+    warnings.simplefilter("ignore")
 
-class LineModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defined]
-    """The exported inspector. ``predict`` takes images and gives a verdict and a score for each."""
+    class LineModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defined]
+        """The exported inspector. ``predict`` takes images and gives a verdict and a score for each."""
 
-    def load_context(self, context: Any) -> None:
-        import onnxruntime
+        def load_context(self, context: Any) -> None:
+            import onnxruntime
 
-        self._session = onnxruntime.InferenceSession(context.artifacts["model"], providers=["CPUExecutionProvider"])
-        self._channels = self._session.get_inputs()[0].shape[3]
+            self._session = onnxruntime.InferenceSession(context.artifacts["model"], providers=["CPUExecutionProvider"])
+            self._channels = self._session.get_inputs()[0].shape[3]
 
-    # Without type hints: MLflow would read them as a schema, and images that differ in size have none.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """``{"verdict": bool (N,), true = reject, "score": float32 (N,)}`` for uint8 images.
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+            """``{"verdict": bool (N,), true = reject, "score": float32 (N,)}`` for uint8 images.
 
-        ``model_input`` is an array (N, H, W, C) or a list of arrays (H, W, C), which may differ in size; C is 1 or 3 as
-        trained, H and W are at least 32.
-        """
-        verdicts, scores = [], []
-        for image in model_input:
-            pixels = np.asarray(image)
-            if pixels.dtype != np.uint8 or pixels.ndim != 3:
-                raise ValueError(f"an image of {pixels.dtype} {pixels.shape} was given: uint8 (H, W, C) is needed; convert it")
-            if isinstance(self._channels, int) and pixels.shape[2] != self._channels:
-                raise ValueError(
-                    f"an image has {pixels.shape[2]} channels, the model was trained on {self._channels}; convert it"
-                )
-            score, verdict = self._session.run(["score", "verdict"], {"images": pixels[None]})
-            scores.append(score[0])
-            verdicts.append(verdict[0])
-        return {"verdict": np.array(verdicts, dtype=bool), "score": np.array(scores, dtype=np.float32)}
+            ``model_input`` is an array (N, H, W, C) or a list of arrays (H, W, C), which may differ in size; C is 1 or 3 as
+            trained, H and W are at least 32.
+            """
+            verdicts, scores = [], []
+            for image in model_input:
+                pixels = np.asarray(image)
+                if pixels.dtype != np.uint8 or pixels.ndim != 3:
+                    raise ValueError(
+                        f"an image of {pixels.dtype} {pixels.shape} was given: uint8 (H, W, C) is needed; convert it"
+                    )
+                if isinstance(self._channels, int) and pixels.shape[2] != self._channels:
+                    raise ValueError(
+                        f"an image has {pixels.shape[2]} channels, the model was trained on {self._channels}; convert it"
+                    )
+                score, verdict = self._session.run(["score", "verdict"], {"images": pixels[None]})
+                scores.append(score[0])
+                verdicts.append(verdict[0])
+            return {"verdict": np.array(verdicts, dtype=bool), "score": np.array(scores, dtype=np.float32)}
 
 
 mlflow.models.set_model(LineModel())

@@ -3,6 +3,7 @@
 Every step may be repeated: a registration that died goes on with the run and the model it finds.
 """
 
+import logging
 import math
 import tempfile
 import warnings
@@ -118,7 +119,8 @@ def log_model(client: "MlflowClient", run: "Run", model: Path) -> str:
     # Written by hand rather than by pyfunc.log_model, which goes through MLflow's process-wide active run.
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        # MLflow warns of its own type hints when imported, and of ours (see line_model), past the filters: they end here.
+        # MLflow warns of its own type hints when it is imported, and logs that a uv environment holds no pip.
+        logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
         with warnings.catch_warnings(record=True):
             warnings.simplefilter("ignore")
             from mlflow import pyfunc

@@ -102,9 +102,7 @@ def register(connection: Connection, request: Registration) -> Version:
     if digest != measured:
         raise Broken(f"{model} has digest {digest[:12]}, but {measured[:12]} was measured; run the stage evaluate again")
     with connection.client() as client:
-        found = _registered(client, request, digest)
-        if found is None:
-            found = _create(client, request, digest)
+        found = _registered(client, request, digest) or _create(client, request, digest)
         if found.gates == "passed" and found.qa == "pending" and not found.aliases:
             newest = max(int(one.version) for one in _versions(client, request.product))
             if int(found.version) == newest:
@@ -113,6 +111,25 @@ def register(connection: Connection, request: Registration) -> Version:
 
 
 def _create(client: "MlflowClient", request: Registration, digest: str) -> Version:
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    try:
+        _store(client, request, digest)
+    except (MlflowException, RequestException):
+        # Where another caller was first, its version closed the run, and the server refuses a second one.
+        found = _registered(client, request, digest)
+        if found is None:
+            raise
+        return found
+    found = _registered(client, request, digest)
+    if found is None:
+        raise Broken(f"the registry took a version of {request.product} and does not show it; look into its log")
+    return found
+
+
+def _store(client: "MlflowClient", request: Registration, digest: str) -> None:
+    """The run, its files, the logged model, and last the version."""
     from mlflow.exceptions import MlflowException
 
     run = run_of(client, request.product, request.batch, digest)
@@ -135,26 +152,15 @@ def _create(client: "MlflowClient", request: Registration, digest: str) -> Versi
     except MlflowException as problem:
         if problem.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    try:
-        client.create_model_version(
-            request.product,
-            source=f"models:/{model_id}",
-            run_id=run.info.run_id,
-            tags=tags,
-            description=describe(request.metrics, files, run.info.experiment_id, run.info.run_id),
-            model_id=model_id,
-            await_creation_for=0,
-        )
-    except MlflowException:
-        # Where another caller was first, the server refused the second version of the same model.
-        found = _registered(client, request, digest)
-        if found is None:
-            raise
-        return found
-    found = _registered(client, request, digest)
-    if found is None:
-        raise Broken(f"the registry took a version of {request.product} and does not show it; look into its log")
-    return found
+    client.create_model_version(
+        request.product,
+        source=f"models:/{model_id}",
+        run_id=run.info.run_id,
+        tags=tags,
+        description=describe(request.metrics, files, run.info.experiment_id, run.info.run_id),
+        model_id=model_id,
+        await_creation_for=0,
+    )
 
 
 def _registered(client: "MlflowClient", request: Registration, digest: str) -> Version | None:

@@ -1,0 +1,218 @@
+"""A real registry server on loopback, and small models to register in it."""
+
+import itertools
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from registry.connection import Connection, sha256_of
+from registry.server import DATABASE, server_command
+from registry.users import add_user, prepare
+from registry.versions import Registration
+
+START_SECONDS = 90
+PASSWORD = "correct horse battery"
+PEOPLE = {"ana": "qa", "bo": "qa", "vic": "viewer"}
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A running server and a connection for each kind of user."""
+
+    state: Path
+    url: str
+    pid: int
+    admin: Connection
+    trainer: Connection
+    promoter: Connection
+    ana: Connection
+    """Role qa."""
+    bo: Connection
+    """Role qa, too."""
+    vic: Connection
+    """Role viewer."""
+    bare: Connection
+    """A user without any role."""
+
+    @property
+    def database(self) -> Path:
+        return self.state / DATABASE
+
+    def post(self, who: Connection | None, path: str, body: object, method: str = "POST") -> httpx.Response:
+        """One raw request, as the browser or an attacker sends it."""
+        auth = None if who is None else (who.user, who.password)
+        return httpx.request(method, f"{self.url}{path}", json=body, auth=auth, timeout=30)
+
+    def set_tag(self, who: Connection | None, product: str, version: str, key: str, value: str) -> httpx.Response:
+        """As MLflow's own page does it."""
+        body = {"name": product, "version": version, "key": key, "value": value}
+        return self.post(who, "/ajax-api/2.0/mlflow/model-versions/set-tag", body)
+
+    def set_alias(self, who: Connection | None, product: str, version: str, alias: str) -> httpx.Response:
+        body = {"name": product, "version": version, "alias": alias}
+        return self.post(who, "/ajax-api/2.0/mlflow/registered-models/alias", body)
+
+    def model_file(self, model_id: str) -> Path:
+        """Where the server keeps the model file of a logged model."""
+        (found,) = self.state.glob(f"artifacts/*/models/{model_id}/artifacts/artifacts/model.onnx")
+        return found
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A server with an admin, both services, two people of quality assurance, a viewer, and a user without a role."""
+    state = tmp_path_factory.mktemp("registry")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command, environment = server_command(state, port)
+    url = f"http://127.0.0.1:{port}"
+    with (
+        (state / "server.log").open("wb") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=state) as server,
+    ):
+        try:
+            _wait_for(url, server, state / "server.log")
+            secrets = prepare(state)
+            admin = Connection(url, "admin", secrets.admin)
+            for name, role in PEOPLE.items():
+                add_user(admin, name, PASSWORD, role)
+            admin.call("POST", "/api/2.0/mlflow/users/create", json={"username": "nobody", "password": PASSWORD})
+            yield Registry(
+                state=state,
+                url=url,
+                pid=server.pid,
+                admin=admin,
+                trainer=Connection(url, "trainer", secrets.trainer),
+                promoter=Connection(url, "promoter", secrets.promoter),
+                bare=Connection(url, "nobody", PASSWORD),
+                **{name: Connection(url, name, PASSWORD) for name in PEOPLE},
+            )
+        finally:
+            server.send_signal(signal.SIGTERM)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{url}/health", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    pytest.fail(f"the registry did not start:\n{log.read_text()[-3000:]}")
+
+
+def tiny_inspector(path: Path, threshold: float, product: str = "bolt", batch: str = "a") -> Path:
+    """An exported inspector in small: the score of an image is its brightest value in 0..1."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["float", "channel_axis"], ["channels"], keepdims=0),
+        helper.make_node("Div", ["channels", "full"], ["map"]),
+        helper.make_node("ReduceMax", ["map", "pixel_axes"], ["score"], keepdims=0),
+        helper.make_node("Greater", ["score", "threshold"], ["verdict"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([3], np.int64), "channel_axis"),
+        numpy_helper.from_array(np.array([1, 2], np.int64), "pixel_axes"),
+        numpy_helper.from_array(np.array(255, np.float32), "full"),
+        numpy_helper.from_array(np.array(threshold, np.float32), "threshold"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "inspector",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
+        [
+            helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", "H", "W"]),
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
+            helper.make_tensor_value_info("verdict", TensorProto.BOOL, ["N"]),
+        ],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, {"changeover.product": product, "changeover.batch": batch, "changeover.channels": "3"})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(path))
+    return path
+
+
+def rate(count: int, n: int, low: float, high: float) -> dict[str, Any]:
+    return {"count": count, "n": n, "rate": count / n, "low": low, "high": high}
+
+
+_COUNTER = itertools.count(1)
+
+
+@pytest.fixture
+def product() -> str:
+    """A product that no other test uses."""
+    return f"bolt-m{next(_COUNTER)}"
+
+
+def request_for(root: Path, product: str, batch: str, *, passed: bool = True, threshold: float = 0.5) -> Registration:
+    """The request for one batch, with files like those of the stage evaluate, in ``root/product/batch``."""
+    folder = root / product / batch
+    model = tiny_inspector(folder / "model.onnx", threshold, product, batch)
+    for name, shade in (("good.png", 90), ("defects.png", 200)):
+        Image.fromarray(np.full((60, 200, 3), shade, np.uint8)).save(folder / name)
+    (folder / "report.html").write_text("<!doctype html><title>Report</title><h1>Report of the batch</h1>")
+    (folder / "dvc.lock").write_text("schema: '2.0'\n")
+    metrics: dict[str, Any] = {
+        "schema": 1,
+        "product": product,
+        "batch": batch,
+        "preset": "quick",
+        "seed": 1,
+        "model_digest": sha256_of(model),
+        "images_digest": "ab" * 32,
+        "threshold": threshold,
+        "guarantee": "50 calibration images promise at most 5.8 % overkill with 95 % confidence.",
+        "images": {"train": 60, "tune": 20, "calibrate": 50, "lock": 50},
+        "overkill": rate(0, 50, 0.0, 0.071),
+        "escape": rate(3, 200, 0.003, 0.043),
+        "image_auroc": 0.991,
+        "pixel_ap": 0.72,
+        "families": {"scratch": {"held_out": True, "image_auroc": 0.98, "pixel_ap": 0.7, "escape": rate(3, 100, 0.0, 0.08)}},
+        "gates": [{"name": "overkill", "value": 0.0, "limit": 0.02, "passed": passed, "text": "at most 2 %"}],
+        "passed": passed,
+        "champion": None,
+        "detector": "unet3plus",
+        "settings": {"width": 32, "loss": {"dice": 0.5}},
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return Registration(product, batch, metrics, folder, commit="c0ffee" * 6, images_digest="ab" * 32)
+
+
+@pytest.fixture
+def make_request(tmp_path: Path, product: str) -> Callable[..., Registration]:
+    """Makes requests for batches of ``product``."""
+
+    def make(batch: str = "2026-11-21-a", *, passed: bool = True, threshold: float = 0.5) -> Registration:
+        return request_for(tmp_path, product, batch, passed=passed, threshold=threshold)
+
+    return make
+
+
+def other_model(request: Registration, threshold: float) -> Registration:
+    """The same batch with another model file."""
+    model = tiny_inspector(request.folder / "model.onnx", threshold, request.product, request.batch)
+    return replace(request, metrics={**request.metrics, "model_digest": sha256_of(model), "threshold": threshold})

@@ -20,9 +20,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.server.auth import store as users
 from mlflow.server.handlers import _get_model_registry_store
 
-from registry.attempts import Attempt, Reader, reader_of_request
+from registry.attempts import Attempt, Reader
 from registry.events import Entry, Trail
 from registry.names import STAMPS, TAG_AT, TAG_BY, TAG_DIGEST, TAG_QA, TAG_SIGNED_DIGEST
+from registry.routes import reader_of_request
 from registry.rules import Person
 from registry.seals import NOBODY, roles_of
 

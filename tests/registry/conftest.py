@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Registry:
     """Role viewer."""
     bare: Connection
     """A user without any role."""
+    http: httpx.Client
 
     @property
     def database(self) -> Path:
@@ -54,7 +56,7 @@ class Registry:
     def post(self, who: Connection | None, path: str, body: object, method: str = "POST") -> httpx.Response:
         """One raw request, as the browser or an attacker sends it."""
         auth = None if who is None else (who.user, who.password)
-        return httpx.request(method, f"{self.url}{path}", json=body, auth=auth, timeout=30)
+        return self.http.request(method, f"{self.url}{path}", json=body, auth=auth)
 
     def set_tag(self, who: Connection | None, product: str, version: str, key: str, value: str) -> httpx.Response:
         """As MLflow's own page does it."""
@@ -81,6 +83,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     command, environment = server_command(state, port)
     url = f"http://127.0.0.1:{port}"
     with (
+        ExitStack() as resources,
         (state / "server.log").open("wb") as log,
         subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=state) as server,
     ):
@@ -92,6 +95,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
                 add_user(admin, name, PASSWORD, role)
             admin.call("POST", "/api/2.0/mlflow/users/create", json={"username": "nobody", "password": PASSWORD})
             yield Registry(
+                http=resources.enter_context(httpx.Client(timeout=30, verify=False)),  # noqa: S501 - loopback, without TLS
                 state=state,
                 url=url,
                 pid=server.pid,

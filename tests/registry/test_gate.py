@@ -1,5 +1,6 @@
 """Who may do what at a real server, asked as a browser or an attacker would ask."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -356,3 +357,33 @@ def test_health_says_who_asks(registry: Registry) -> None:
     assert (found["status"], found["user"], found["roles"]) == ("ok", "ana", ["qa"])
     assert registry.bare.check()["roles"] == []
     assert registry.admin.check()["roles"] == ["admin"]
+
+
+def test_a_viewer_writes_nowhere(registry: Registry) -> None:
+    """Every writing route that MLflow has, those of tomorrow included: what the gate does not know is the administrators'."""
+    from mlflow.server.handlers import get_endpoints
+
+    routes = {(method, path) for path, _, methods in get_endpoints() for method in methods if method != "GET"}
+    users = ("users/create", "users/update-admin", "users/delete", "users/permissions/grant", "users/permissions/revoke")
+    roles = ("roles/create", "roles/update", "roles/delete", "roles/assign", "roles/permissions/add", "roles/permissions/update")
+    routes |= {
+        (method, f"/{prefix}/{number}/mlflow/{path}")
+        for path in (*users, *roles, "upload-artifact")
+        for prefix in ("api", "ajax-api")
+        for number in ("2.0", "3.0")
+        for method in ("POST", "PATCH", "DELETE")
+    }
+    native = ("/ajax-api/3.0/jobs/", "/ajax-api/3.0/mlflow/assistant/message", "/api/3.0/mlflow/mcp-servers", "/v1/traces")
+    routes |= {("POST", path) for path in native}
+    assert len(routes) > 200
+    ones = {"<path:artifact_path>": "1/x", "<model_id>": "m-1", "<tag_key>": "k"}
+    done = []
+    for method, path in sorted(routes):
+        for placeholder, value in ones.items():
+            path = path.replace(placeholder, value)  # noqa: PLW2901
+        answer = registry.post(registry.vic, re.sub(r"<[^>]+>", "1", path), {}, method)
+        if answer.status_code < 400:
+            done.append(re.sub(r"^/(ajax-)?api/\d\.\d/", "", path))
+    # These only read, though they are asked with POST.
+    reads = r"/graphql|mlflow/(.*/search|registered-models/get-latest-versions|traces/(batchGetInfos|metrics)|ui-telemetry)"
+    assert [path for path in done if re.fullmatch(reads, path) is None] == []

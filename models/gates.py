@@ -50,7 +50,7 @@ def check_gates(
     """Every gate in a fixed order. The champion's gates are left out where there is no champion."""
     gates = [
         Gate(
-            "overkill", overkill.low, overkill_target, overkill.low <= overkill_target,
+            "overkill (lower bound)", overkill.low, overkill_target, overkill.low <= overkill_target,
             f"{overkill.count} of {overkill.n} good images rejected: with 95 % confidence the overkill is at least "
             f"{overkill.low:.1%}, which must not exceed the target of {overkill_target:.1%}",
         ),

@@ -1,48 +1,25 @@
 """The rules a batch is checked by: a Great Expectations suite over the table of image facts, and what its results mean.
 
-A rule is one expectation; a check is one line for people, of one rule or more. Cameras, parts and light differ from product
-to product, so blur and exposure have no absolute limits: an image is compared with the median of its batch.
+A rule is one expectation; a check is one line for people, of one rule or more.
 """
 
 import logging
-import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
 from data.batch import MIN_IMAGES, BatchRecord
-from data.history import COMPARED, History
+from data.history import History
 from data.image import MIN_SIDE
+from data.outliers import ValidateSettings, brightness_limits, clipped_limit, detail_limit
 
 SIZE_SPREAD = 0.05
 """Crops around a part that was found in the picture differ by a few per cent (commutators: 3 %); that is no second camera."""
 Severity = Literal["error", "warning"]
-
-
-class ValidateSettings(BaseModel):
-    """Section ``validate`` of ``params.yaml``: limits of the warnings. What makes a batch unusable is not a setting."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    few_images: int = Field(24, ge=MIN_IMAGES)
-    """Fewer images than this are a warning."""
-    outlier_sigmas: float = Field(6.0, gt=0)
-    """An image is an outlier beyond this many robust standard deviations (1.4826 × median absolute deviation) …"""
-    blur_factor: float = Field(3.0, gt=1)
-    """… and, for blur, with a sharpness below the median divided by this; …"""
-    brightness_step: float = Field(0.10, gt=0, le=1)
-    """… for brightness, at least this far (of the full range) from the median; …"""
-    clipped_step: float = Field(0.10, gt=0, le=1)
-    """… for over- and underexposure, with at least this share of pixels more than the median image."""
-    duplicates_fraction: float = Field(0.10, ge=0, le=1)
-    """A larger share of near-duplicates that are not of one known part is a warning."""
-    drift_sigmas: float = Field(3.0, gt=0)
-    """A median further than this many robust standard deviations of earlier batches from theirs is a warning."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +78,7 @@ def _table(facts: pd.DataFrame, record: BatchRecord, added: Mapping[str, str]) -
     table["recorded_sha256"] = [then[name].sha256 if name in then else None for name in table["name"]]
     table["side"] = table[["width", "height"]].min(axis=1)
     known = table["width"].notna()
+    table["detail"] = table["sharpness"] / table["contrast"].clip(lower=1 / 255) ** 2  # a dark image is not a blurred one
     table["original"] = table["duplicate_of"].where(table["duplicate_of"].notna(), table["name"]).where(known, None)
     table["usable"] = table["name"].where(known, None)
     groups = {name: image.group for name, image in then.items()}
@@ -112,52 +90,48 @@ def _table(facts: pd.DataFrame, record: BatchRecord, added: Mapping[str, str]) -
 
 
 def _rules(table: pd.DataFrame, record: BatchRecord, history: History, settings: ValidateSettings) -> list[Rule]:
-    """Every expectation, with its limits."""
-    channels = Counter(image.channels for image in record.images).most_common(1)[0][0]
-    dark, bright = brightness_limits(table, settings)
+    """Every expectation, with its limits; those of single facts only if there are facts."""
     rules = [
         Rule("readable", "error", "ExpectColumnValuesToBeNull", {"column": "problem"}),
         Rule("unchanged", "error", "ExpectColumnPairValuesToBeEqual", {"column_A": "sha256", "column_B": "recorded_sha256"}),
-        Rule("minimum size", "error", "ExpectColumnValuesToBeBetween", {"column": "side", "min_value": MIN_SIDE}),
+        _at_least("enough images", "error", "usable", MIN_IMAGES),
+        _at_least("distinct images", "error", "original", MIN_IMAGES),
+        _at_least("plenty of images", "warning", "usable", settings.few_images),
+    ]
+    if not table["usable"].notna().any():
+        return rules
+    channels = Counter(image.channels for image in record.images).most_common(1)[0][0]
+    dark, bright = brightness_limits(table, settings)
+    rules += [
+        _between("minimum size", "error", "side", MIN_SIDE),
         Rule("channels", "error", "ExpectColumnValuesToBeInSet", {"column": "channels", "value_set": [channels]}),
         Rule("bit depth", "error", "ExpectColumnValuesToBeInSet", {"column": "bits", "value_set": [8]}),
-        Rule("enough images", "error", "ExpectColumnUniqueValueCountToBeBetween", {"column": "usable", "min_value": MIN_IMAGES}),
-        Rule(
-            "distinct images", "error", "ExpectColumnUniqueValueCountToBeBetween", {"column": "original", "min_value": MIN_IMAGES}
-        ),
-        Rule(
-            "plenty of images",
-            "warning",
-            "ExpectColumnUniqueValueCountToBeBetween",
-            {"column": "usable", "min_value": settings.few_images},
-        ),
-        Rule(
-            "blur",
-            "warning",
-            "ExpectColumnValuesToBeBetween",
-            {"column": "sharpness", "min_value": sharpness_limit(table, settings)},
-        ),
-        Rule(
-            "exposure",
-            "warning",
-            "ExpectColumnValuesToBeBetween",
-            {"column": "brightness", "min_value": dark, "max_value": bright},
-        ),
+        _between("blur", "warning", "detail", detail_limit(table, settings)),
+        _between("exposure", "warning", "brightness", dark, bright),
     ]
+    for column in ("overexposed", "underexposed"):
+        rules.append(_between("exposure", "warning", column, None, clipped_limit(table[column], settings)))
     for column in ("width", "height"):
         middle = float(table[column].median())
-        limits = {"column": column, "min_value": (1 - SIZE_SPREAD) * middle, "max_value": (1 + SIZE_SPREAD) * middle}
-        rules.append(Rule("one size", "warning", "ExpectColumnValuesToBeBetween", limits))
-    for column in ("overexposed", "underexposed"):
-        limits = {"column": column, "max_value": clipped_limit(table[column], settings)}
-        rules.append(Rule("exposure", "warning", "ExpectColumnValuesToBeBetween", limits))
-    limits = {"column": "repeats", "max_value": settings.duplicates_fraction}
+        rules.append(_between("one size", "warning", column, (1 - SIZE_SPREAD) * middle, (1 + SIZE_SPREAD) * middle))
+    limits: dict[str, Any] = {"column": "repeats", "max_value": settings.duplicates_fraction}
     rules.append(Rule("near-duplicates", "warning", "ExpectColumnMeanToBeBetween", limits))
-    for column in COMPARED if history.batches else ():
+    for column in history.compared():
         low, high = history.limits(column, settings.drift_sigmas)
-        drift = {"column": column, "min_value": low, "max_value": high}
-        rules.append(Rule(f"drift of {column}", "warning", "ExpectColumnMedianToBeBetween", drift))
+        limits = {"column": column, "min_value": low, "max_value": high}
+        rules.append(Rule(f"drift of {column}", "warning", "ExpectColumnMedianToBeBetween", limits))
     return rules
+
+
+def _between(check: str, severity: Severity, column: str, low: float | None, high: float | None = None) -> Rule:
+    """Each value of a column within limits."""
+    limits = {"column": column, "min_value": low, "max_value": high}
+    return Rule(check, severity, "ExpectColumnValuesToBeBetween", limits)
+
+
+def _at_least(check: str, severity: Severity, column: str, least: int) -> Rule:
+    """At least so many different values in a column."""
+    return Rule(check, severity, "ExpectColumnUniqueValueCountToBeBetween", {"column": column, "min_value": least})
 
 
 def _expect(table: pd.DataFrame, rules: Sequence[Rule]) -> list[dict[str, Any]]:
@@ -240,9 +214,10 @@ def _words(
             "Images of different size are accepted; check that they come from one camera and one crop.",
         ),
         "blur": (
-            f"lowest {table['sharpness'].min():.3g}",
-            f"≥ {sharpness_limit(table, settings):.3g}",
-            "Images far less sharp than the rest of the batch: check focus and motion, leave them out if they are blurred.",
+            f"lowest {table['detail'].min():.3g}",
+            f"≥ {detail_limit(table, settings):.3g}",
+            "Sharpness divided by squared contrast. Images far less sharp than the rest of the batch: check focus and motion, "
+            "leave them out if they are blurred.",
         ),
         "exposure": (
             f"brightness {table['brightness'].min():.2f} to {table['brightness'].max():.2f}, overexposed up to "
@@ -258,7 +233,7 @@ def _words(
             "but teach nothing new: check that the line moved on.",
         ),
     }
-    for column in COMPARED if history.batches else ():
+    for column in history.compared():
         low, high = history.limits(column, settings.drift_sigmas)
         words[f"drift of {column}"] = (
             f"median {table[column].median():.3g}",
@@ -286,38 +261,10 @@ def _sizes(table: pd.DataFrame) -> str:
 def _stand_out(table: pd.DataFrame, passed: Mapping[str, bool], named_by_rules: Mapping[str, set[str]]) -> dict[str, set[str]]:
     """Images behind failed checks that are about the batch as a whole."""
     named: dict[str, set[str]] = {}
-    if not passed["near-duplicates"]:
+    if not passed.get("near-duplicates", True):
         named["near-duplicates"] = set(table["name"][table["repeats"] > 0])
     if not passed["distinct images"]:
         named["distinct images"] = set(table["name"][table["duplicate_of"].notna()])
-    if not passed["one size"] and len(named_by_rules["one size"]) > len(table) / 4:
+    if not passed.get("one size", True) and len(named_by_rules["one size"]) > len(table) / 4:
         named["one size"] = set()  # the batch is mixed, not some of its images odd
     return named
-
-
-def robust(values: Iterable[float]) -> tuple[float, float]:
-    """Median and robust standard deviation (1.4826 × median absolute deviation) of the finite values; (0, 0) if none is."""
-    finite = np.asarray([value for value in values if math.isfinite(value)], dtype=float)
-    if finite.size == 0:
-        return 0.0, 0.0
-    middle = float(np.median(finite))
-    return middle, 1.4826 * float(np.median(np.abs(finite - middle)))
-
-
-def sharpness_limit(table: pd.DataFrame, settings: ValidateSettings) -> float:
-    """Sharpness below which an image is blurred against its batch. Sharpness spreads by factors: its logarithm is compared."""
-    middle, sigma = robust(np.log(table["sharpness"].dropna().clip(lower=1e-12)))
-    return math.exp(middle - max(settings.outlier_sigmas * sigma, math.log(settings.blur_factor)))
-
-
-def brightness_limits(table: pd.DataFrame, settings: ValidateSettings) -> tuple[float, float]:
-    """Brightness below and above which an image stands out."""
-    middle, sigma = robust(table["brightness"])
-    reach = max(settings.outlier_sigmas * sigma, settings.brightness_step)
-    return middle - reach, middle + reach
-
-
-def clipped_limit(shares: pd.Series, settings: ValidateSettings) -> float:
-    """Share of clipped pixels above which an image stands out: binary pictures are clipped by nature, so the median counts."""
-    middle, sigma = robust(shares)
-    return middle + max(settings.outlier_sigmas * sigma, settings.clipped_step)

@@ -47,7 +47,9 @@ def image_facts(folder: BatchFolder, record: BatchRecord) -> pd.DataFrame:
     for row in rows:
         row["duplicate_of"] = duplicates.get(row["name"])
     table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.astype(dict.fromkeys(("problem", "duplicate_of", "sha256"), object))
+    for column in ("sha256", "problem", "duplicate_of"):  # None stays None
+        table[column] = pd.Series([row[column] for row in rows], dtype=object)
+    return table
 
 
 COLUMNS = [

@@ -30,14 +30,17 @@ class History(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
     batches: dict[str, EarlierBatch] = {}
 
-    def limits(self, column: str, sigmas: float) -> tuple[float, float]:
-        """Lowest and highest median of ``column`` that is like earlier batches: within ``sigmas`` robust standard deviations.
+    def compared(self) -> tuple[str, ...]:
+        """Facts that earlier batches have values of."""
+        return tuple(column for column in COMPARED if any(getattr(batch, column) for batch in self.batches.values()))
 
-        The spread is that of all earlier images, so that what varies from batch to batch is part of it.
+    def limits(self, column: str, sigmas: float) -> tuple[float, float]:
+        """Lowest and highest median of ``column``, one of ``compared()``, that is like earlier batches.
+
+        Alike is what lies within ``sigmas`` robust standard deviations of all earlier images; so what varies from batch to
+        batch is part of the spread.
         """
         values = np.asarray([value for batch in self.batches.values() for value in getattr(batch, column)], dtype=float)
-        if values.size == 0:
-            return -math.inf, math.inf
         if column == "sharpness":
             values = np.log(np.maximum(values, 1e-12))
         middle = float(np.median(values))

@@ -22,7 +22,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from data.errors import BadImage
 
 FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
-"""Pillow's name of each accepted format and the extension that the stored file gets (MPO is a JPEG with a preview attached)."""
+"""Pillow's name of each accepted format and the extension that the stored file gets. MPO, which Pillow finds while it
+opens a JPEG, is one with a preview attached; the first picture is taken."""
 MIN_SIDE = 32
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 2**20
@@ -68,7 +69,7 @@ def read_bytes(path: Path) -> bytes:
 def decode_image(content: bytes, name: str) -> Decoded:
     """Decode a file's content; ``name`` is for messages. BadImage if it is damaged or not of an accepted kind."""
     try:
-        with Image.open(io.BytesIO(content), formats=[*FORMATS]) as image:
+        with Image.open(io.BytesIO(content), formats=[kind for kind in FORMATS if kind != "MPO"]) as image:
             kind = image.format or ""
             _check_header(image, content, name)
             pixels = _pixels(image, name)

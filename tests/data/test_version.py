@@ -1,0 +1,199 @@
+"""Versioning in throw-away git and DVC repositories."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from data.batch import BatchFolder
+from data.errors import BadBatch, ChangeoverError
+from data.ingest import ingest
+from data.version import commit_files, plant_commit, version_batch
+from tests.data.conftest import Deliver
+
+
+def git(plant: Path, *arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=plant, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def empty_plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git and DVC repository with a local remote and one commit, as a template."""
+    plant = tmp_path_factory.mktemp("template") / "plant"
+    plant.mkdir()
+    git(plant, "init", "--quiet", "--initial-branch=main")
+    for arguments in (["init", "--quiet"], ["remote", "add", "--quiet", "--default", "store", "../store"]):
+        command = [sys.executable, "-m", "dvc", *arguments]
+        subprocess.run(command, cwd=plant, check=True, capture_output=True, env={**os.environ, "DVC_NO_ANALYTICS": "1"})
+    (plant / ".gitignore").write_text("/.changeover/\n.work/\n")
+    git(plant, "add", ".")
+    git(plant, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "start")
+    return plant
+
+
+@pytest.fixture
+def plant(empty_plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the template on a machine without a git identity."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "home" / ".gitconfig"))
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+    return Path(shutil.copytree(empty_plant, tmp_path / "plant"))
+
+
+@pytest.fixture
+def batch(plant: Path, deliver: Deliver) -> BatchFolder:
+    folder = BatchFolder.of(plant, "bolt", "a")
+    ingest(deliver(12), folder, "bolt", "a")
+    return folder
+
+
+def test_a_batch_is_committed_tagged_and_pushed(plant: Path, batch: BatchFolder) -> None:
+    commit = version_batch(plant, batch)
+    assert commit == plant_commit(plant) == git(plant, "rev-parse", "HEAD")
+    assert git(plant, "rev-parse", "bolt/a^{commit}") == commit
+    assert git(plant, "cat-file", "-t", "bolt/a") == "tag", "annotated"
+    assert batch.read_record().digest in git(plant, "tag", "-n2", "-l", "bolt/a")
+    base = "products/bolt/a"
+    assert set(git(plant, "show", "--name-only", "--format=", "HEAD").split()) == {
+        f"{base}/batch.yaml",
+        f"{base}/good.dvc",
+        f"{base}/.gitignore",
+    }
+    stored = [path for path in (plant.parent / "store").rglob("*") if path.is_file()]
+    assert len(stored) == 12 + 1, "the images and their list"
+    assert git(plant, "status", "--porcelain") == ""
+    assert git(plant, "log", "-1", "--format=%an <%ae>") == "changeover <changeover@localhost>"
+
+
+def test_again_changes_nothing(plant: Path, batch: BatchFolder) -> None:
+    commit = version_batch(plant, batch)
+    (plant / "note").write_text("x")
+    later = commit_files(plant, [plant / "note"], "Later work")
+    assert later != commit
+    assert version_batch(plant, batch) == commit
+    assert plant_commit(plant) == later
+
+
+def test_a_configured_identity_is_kept(plant: Path, batch: BatchFolder) -> None:
+    git(plant, "config", "user.name", "Ada")
+    git(plant, "config", "user.email", "ada@plant")
+    version_batch(plant, batch)
+    assert git(plant, "log", "-1", "--format=%an <%ae>") == "Ada <ada@plant>"
+
+
+def test_other_staged_work_is_left_alone(plant: Path, batch: BatchFolder) -> None:
+    (plant / "draft").write_text("not ready")
+    git(plant, "add", "draft")
+    version_batch(plant, batch)
+    assert git(plant, "status", "--porcelain") == "A  draft"
+
+
+def test_changed_images_under_an_old_tag_are_refused(plant: Path, batch: BatchFolder, deliver: Deliver) -> None:
+    commit = version_batch(plant, batch)
+    shutil.rmtree(batch.good)
+    batch.file("batch.yaml").unlink()
+    ingest(deliver(13, "other"), batch, "bolt", "a")
+    with pytest.raises(BadBatch, match=r"tag bolt/a stands for other images.*use a new batch name"):
+        version_batch(plant, batch)
+    assert git(plant, "rev-parse", "bolt/a^{commit}") == commit == plant_commit(plant)
+
+
+def test_an_image_changed_behind_the_record_is_refused(plant: Path, batch: BatchFolder) -> None:
+    version_batch(plant, batch)
+    image = next(batch.good.iterdir())
+    image.unlink()
+    image.write_bytes(b"other")
+    with pytest.raises(BadBatch, match=r"good\.dvc differs"):
+        version_batch(plant, batch)
+
+
+def test_cut_off_before_the_tag_it_is_finished_later(plant: Path, batch: BatchFolder) -> None:
+    commit = version_batch(plant, batch)
+    git(plant, "tag", "--delete", "bolt/a")
+    assert version_batch(plant, batch) == commit
+    assert git(plant, "rev-parse", "bolt/a^{commit}") == commit
+
+
+def test_without_a_remote_nothing_is_pushed(plant: Path, batch: BatchFolder) -> None:
+    (plant / ".dvc" / "config").write_text("")
+    version_batch(plant, batch)
+    assert not (plant.parent / "store").exists()
+
+
+def test_a_remote_that_fails_is_told_in_one_line_and_the_batch_is_not_tagged(plant: Path, batch: BatchFolder) -> None:
+    (plant.parent / "store").write_text("a file where a folder should be")
+    with pytest.raises(ChangeoverError, match=r"'dvc push' failed.*run again") as error:
+        version_batch(plant, batch)
+    assert "\n" not in str(error.value)
+    assert git(plant, "tag") == ""
+    (plant.parent / "store").unlink()
+    assert version_batch(plant, batch) == plant_commit(plant)
+
+
+def test_commit_files_commits_only_these(plant: Path) -> None:
+    for name in ("a.json", "b.json", "[c].json"):
+        (plant / name).write_text("1")
+    git(plant, "add", "b.json")
+    start = plant_commit(plant)
+    commit = commit_files(plant, [plant / "a.json", plant / "[c].json"], "Record a and c")
+    assert git(plant, "show", "--name-only", "--format=%s", commit).split("\n") == ["Record a and c", "", "[c].json", "a.json"]
+    assert commit_files(plant, [plant / "a.json"], "Again") == commit
+    assert commit_files(plant, [], "Nothing") == commit
+    (plant / "a.json").unlink()
+    removed = commit_files(plant, [plant / "a.json"], "Remove a")
+    assert git(plant, "show", "--name-status", "--format=", removed) == "D\ta.json"
+    assert git(plant, "status", "--porcelain") == "A  b.json" and start != commit
+
+
+def test_what_git_refuses_is_told_in_one_line(plant: Path, tmp_path: Path) -> None:
+    with pytest.raises(ChangeoverError, match=r"'git add' failed.*did not match any files"):
+        commit_files(plant, [plant / "missing"], "x")
+    with pytest.raises(ChangeoverError, match="outside the plant"):
+        commit_files(plant, [tmp_path / "elsewhere"], "x")
+    (plant / ".work").mkdir()
+    (plant / ".work" / "x").write_text("1")
+    with pytest.raises(ChangeoverError, match=r"'git add' failed.*ignored") as error:
+        commit_files(plant, [plant / ".work" / "x"], "x")
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_no_plant(tmp_path: Path, deliver: Deliver) -> None:
+    folder = BatchFolder.of(tmp_path / "bare", "bolt", "a")
+    ingest(deliver(12), folder, "bolt", "a")
+    with pytest.raises(ChangeoverError, match=r"not the root of a git and DVC repository.*changeover init"):
+        version_batch(tmp_path / "bare", folder)
+    git(tmp_path / "bare", "init", "--quiet")
+    with pytest.raises(ChangeoverError, match="not the root"):
+        commit_files(tmp_path / "bare", [], "x")
+    with pytest.raises(ChangeoverError, match="no git commit yet"):
+        plant_commit(tmp_path / "bare")
+
+
+def test_a_held_lock_is_waited_for_and_then_named(plant: Path, batch: BatchFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.version.LOCK_SECONDS", 0.1)
+    (plant / ".changeover").mkdir(exist_ok=True)
+    with (
+        FileLock(plant / ".changeover" / "git.lock"),
+        pytest.raises(ChangeoverError, match=r"git\.lock has been held for 0\.1 s by another process"),
+    ):
+        version_batch(plant, batch)
+
+
+def test_commits_at_the_same_time_wait_for_each_other(plant: Path) -> None:
+    paths = [plant / f"record-{number}.json" for number in range(12)]
+    for path in paths:
+        path.write_text("1")
+    with ThreadPoolExecutor(6) as pool:
+        commits = [*pool.map(lambda path: commit_files(plant, [path], f"Record {path.name}"), paths)]
+    assert len(set(commits)) == 12
+    assert git(plant, "status", "--porcelain") == ""

@@ -36,12 +36,15 @@ def poisson_blend(background: Pixels, fill: Pixels, mask: Pixels) -> Pixels:
 
 
 def label_of_change(before: Pixels, after: Pixels, scale: BatchScale) -> Pixels:
-    """Label (H, W) in 0..1: a logistic of the change, one half at ``scale.visible``, zero where nothing can be seen (NSA,
-    Schlüter 2022).
+    """Label (H, W) in 0..1: a logistic of the change, one half at ``scale.visible``, zero where nothing can be seen.
 
-    The change is averaged over a small neighbourhood first, so that the label does not inherit the texture's grain.
+    After NSA (Schlüter 2022). The change is averaged over a small neighbourhood, so that the label does not inherit the
+    texture's grain, and over a wide one, so that an area of another texture is labelled as an area.
     """
-    change = np.abs(after - before).max(axis=2)
-    change = np.asarray(cv2.GaussianBlur(change, (0, 0), 1.2), np.float32)
+    touched = np.abs(after - before).max(axis=2)
+    fine, wide = (np.asarray(cv2.GaussianBlur(touched, (0, 0), sigma), np.float32) for sigma in (1.2, 6.0))
+    near = np.asarray(cv2.dilate(touched, np.ones((7, 7), np.uint8)), np.float32)
+    change = np.maximum(fine, np.minimum(wide, near))
     label = 1.0 / (1.0 + np.exp(np.clip(-6.0 * (change / scale.visible - 1.0), -30, 30)))
-    return np.where(label < 0.1, 0.0, label).astype(np.float32)
+    label = np.where(label < 0.1, 0.0, label)
+    return np.asarray(label if label.max() > 0.5 else np.zeros_like(label), np.float32)

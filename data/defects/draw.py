@@ -11,7 +11,7 @@ from data.defects import nuisance
 from data.defects.blend import label_of_change
 from data.defects.exam import EXAMS
 from data.defects.families import FAMILIES, Canvas, Family
-from data.defects.recipe import Recipe
+from data.defects.recipe import PATTERN_FAMILIES, Recipe
 from data.defects.scale import BatchScale
 
 Image = NDArray[np.uint8]
@@ -79,15 +79,23 @@ def draw_crop(
     if rng.random() >= recipe.clean_fraction:
         donor_index = int(rng.integers(len(images)))
         donor = _turn(rng, _crop(rng, images[donor_index], side), flips).astype(np.float32)
+        families = applicable(recipe.families, scale)
         for _ in range(1 if rng.random() >= recipe.several_fraction else int(rng.integers(2, 4))):
-            level = float(rng.uniform(*difficulty))
-            family = recipe.families[int(rng.integers(len(recipe.families)))]
-            image, added = _defect(FAMILIES[family], recipe, scale, image, donor, float(side), rng, level)
-            label = np.maximum(label, added)
-        if not label.any():
-            family, level = None, 0.0
+            for _ in range(_TRIES):
+                wanted, drawn_at = families[int(rng.integers(len(families)))], float(rng.uniform(*difficulty))
+                image, added = _defect(FAMILIES[wanted], recipe, scale, image, donor, float(side), rng, drawn_at)
+                if added.any():
+                    label, family, level = np.maximum(label, added), wanted, drawn_at
+                    break
     image = nuisance.light(rng, image, scale, recipe.nuisance)
     return Drawn(np.clip(np.round(image), 0, 255).astype(np.uint8), label, family, level, source)
+
+
+def applicable(families: tuple[str, ...], scale: BatchScale) -> tuple[str, ...]:
+    """``families`` without those that cannot be seen on this batch; all of them if nothing else is left."""
+    if not scale.textured:
+        return families
+    return tuple(family for family in families if family not in PATTERN_FAMILIES) or families
 
 
 def _defect(
@@ -100,19 +108,16 @@ def _defect(
     rng: np.random.Generator,
     level: float,
 ) -> tuple[Pixels, Pixels]:
-    """One defect of ``family`` at ``level``; an invisible one is tried again elsewhere, then given up (image unchanged)."""
+    """One try at a defect of ``family`` at ``level``: image and label; an invisible one leaves both as they were."""
     height, width, _ = image.shape
-    for _ in range(_TRIES):
-        centre = rng.uniform(0.02, 0.98, 2) * [width, height]
-        trade = float(rng.uniform(-0.4, 0.4))
-        drawn = family(Canvas(image, donor, recipe, scale, side, centre, trade), rng, level)
-        changed = np.asarray(np.clip(drawn, 0, 255), np.float32)
-        if scale.binary and rng.random() < 0.85:
-            changed = _crisp(image, changed, scale)
-        label = label_of_change(image, changed, scale)
-        if float(label.max()) > 0.5:
-            return changed, label
-    return image, np.zeros((height, width), np.float32)
+    centre = rng.uniform(0.02, 0.98, 2) * [width, height]
+    trade = float(rng.uniform(-0.4, 0.4))
+    drawn = family(Canvas(image, donor, recipe, scale, side, centre, trade), rng, level)
+    changed = np.asarray(np.clip(drawn, 0, 255), np.float32)
+    if scale.binary and rng.random() < 0.85:
+        changed = _crisp(image, changed, scale)
+    label = label_of_change(image, changed, scale)
+    return (changed if label.any() else image), label
 
 
 def _crisp(before: Pixels, after: Pixels, scale: BatchScale) -> Pixels:
@@ -135,5 +140,8 @@ def draw_exam(
     rng = np.random.default_rng([seed, 1 + index, 20_000_003])
     background = image.astype(np.float32)
     side = exam_side(*image.shape[:2])
-    changed, label = _defect(EXAMS[family], recipe, scale, background, background, side, rng, difficulty)
+    for _ in range(_TRIES):
+        changed, label = _defect(EXAMS[family], recipe, scale, background, background, side, rng, difficulty)
+        if label.any():
+            break
     return Drawn(np.clip(np.round(changed), 0, 255).astype(np.uint8), label, family if label.any() else None, difficulty, source)

@@ -108,7 +108,7 @@ def perlin(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixel
     mask = shapes.soften(
         shapes.perlin(rng, canvas.height, canvas.width, canvas.centre, diameter), _edge(rng, diameter, difficulty)
     )
-    fill = canvas.donor if rng.random() < 0.3 else _fill(canvas, rng, mask, difficulty, diameter)
+    fill = canvas.donor if rng.random() < 0.3 and not canvas.scale.textured else _fill(canvas, rng, mask, difficulty, diameter)
     return alpha_blend(canvas.background, fill, mask)
 
 

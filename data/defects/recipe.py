@@ -24,6 +24,11 @@ EXAM_FAMILIES = ("relief", "dent", "erase", "specks")
 """Families that no detector ever trains on: tuning and gates are measured on them. They share no code with the above."""
 
 
+PATTERN_FAMILIES = ("patch", "warp", "structure", "erase")
+"""Families that lay other content of the batch where it does not belong. On a random texture that is just another sample of the
+texture, which nobody could find, so they are drawn on patterned batches only."""
+
+
 class Recipe(BaseModel):
     """Section ``recipe`` of ``params.yaml``. Lengths are fractions of the crop's side, strengths are in units of the batch's
     own variation (see ``data.defects.scale``), so that one recipe serves every product."""
@@ -38,9 +43,9 @@ class Recipe(BaseModel):
     """Diameter at difficulty 0, as a fraction of the crop's side."""
     size_hard: float = Field(0.04, gt=0.0, le=1.0)
     """Diameter at difficulty 1."""
-    strength_easy: float = Field(12.0, gt=0.0)
+    strength_easy: float = Field(14.0, gt=0.0)
     """Change at difficulty 0, in units of the good images' local variation."""
-    strength_hard: float = Field(2.5, gt=0.0)
+    strength_hard: float = Field(2.8, gt=0.0)
     """Change at difficulty 1."""
     nuisance: float = Field(1.0, ge=0.0, le=3.0)
     """Strength of harmless variation (light, sub-pixel shift, noise, blur), as a multiple of the built-in amounts."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from data.batch import BatchFolder
-from data.defects.draw import draw_exam
+from data.defects.draw import applicable, draw_exam
 from data.defects.recipe import EXAM_FAMILIES, Recipe
 from data.defects.scale import Image, measure_scale
 from data.errors import BadSettings
@@ -42,11 +42,12 @@ def regenerate(folder: BatchFolder) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     progress, listed, skipped = Progress(folder.path, "regenerate"), [], 0
-    total = len(SUBSETS) * len(EXAM_FAMILIES) * recipe.per_family
+    families = applicable(EXAM_FAMILIES, scale)
+    total = len(SUBSETS) * len(families) * recipe.per_family
     for number, (subset, family, i) in enumerate(
-        (subset, family, i) for subset in SUBSETS for family in EXAM_FAMILIES for i in range(recipe.per_family)
+        (subset, family, i) for subset in SUBSETS for family in families for i in range(recipe.per_family)
     ):
-        name = split[subset][(i * len(EXAM_FAMILIES) + EXAM_FAMILIES.index(family)) % len(split[subset])]
+        name = split[subset][(i * len(families) + families.index(family)) % len(split[subset])]
         difficulty = (i + 0.5) / recipe.per_family
         drawn = draw_exam(recipe, scale, images[name], 0, family, difficulty, seed, number)
         progress.update(number + 1, total, f"{family} {i + 1}")
@@ -62,7 +63,7 @@ def regenerate(folder: BatchFolder) -> None:
     target = folder.file("defects")
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-    print(f"{len(listed)} exam defects of {len(EXAM_FAMILIES)} families, {skipped} invisible ones left out")
+    print(f"{len(listed)} exam defects of {len(families)} families, {skipped} invisible ones left out")
 
 
 if __name__ == "__main__":

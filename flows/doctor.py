@@ -110,9 +110,9 @@ def _disk(path: Path) -> Iterator[Finding]:
 def _servers(plant: Plant) -> Iterator[Finding]:
     for server in server_status(plant).values():
         if server.running:
-            yield Finding("ok", server.name, f"up at {server.url}")
+            yield Finding("ok", f"{server.name} server", f"up at {server.url}")
         else:
-            yield Finding("warning", server.name, "down", "start it with 'changeover up'")
+            yield Finding("warning", f"{server.name} server", "down", "start it with 'changeover up'")
 
 
 def _remote(plant: Plant) -> Iterator[Finding]:

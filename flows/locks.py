@@ -23,11 +23,14 @@ def batch_lock(plant: Plant, product: str, batch: str, waiting: Callable[[str], 
 
 @contextmanager
 def host_lock(waiting: Callable[[str], None]) -> Iterator[None]:
-    """Hold the host's processors: two trainings at once would each take twice as long and miss their budgets."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    with _held(
-        cache / "changeover" / "host.lock", "another changeover on this machine is training; waiting for it to end", waiting
-    ):
+    """Hold the host's processors: two trainings at once would each take twice as long and miss their budgets.
+
+    ``CHANGEOVER_HOST_LOCK`` names another lock file, such as one for each GPU of a machine with several.
+    """
+    named = os.environ.get("CHANGEOVER_HOST_LOCK")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "changeover"
+    path = Path(named).expanduser() if named else cache / "host.lock"
+    with _held(path, "another changeover on this machine is training; waiting for it to end", waiting):
         yield
 
 

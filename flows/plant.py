@@ -88,8 +88,7 @@ class Plant:
 
     def products(self) -> list[str]:
         """Names of the products that have a batch here or a line in the settings, sorted."""
-        folder = self.path / "products"
-        here = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+        here = {record.parent.parent.name for record in (self.path / "products").glob("*/*/batch.yaml")}
         return sorted({*here, *self.config.products})
 
 

@@ -53,6 +53,8 @@ def now_text(state: RunState, progress: ProgressState | None) -> str:
             words.append(f"{time_text(progress.seconds_left)} left")
         if progress.message:
             words.append(progress.message)
+    elif state.step and not state.note:
+        words.append(f"{time_text(max(time.time() - state.step_began, 0))} so far")
     if state.note:
         words.append(state.note)
     return ", ".join(words)

@@ -23,8 +23,8 @@ def deployments(plant: Plant) -> list[Any]:
 
     Needs ``orchestration.connect`` before. PlantError if a cron line does not parse.
     """
-    from prefect.types.entrypoint import EntrypointType
     from prefect.events import DeploymentEventTrigger
+    from prefect.types.entrypoint import EntrypointType
 
     from flows.changeover import changeover
     from flows.promotion import promotion

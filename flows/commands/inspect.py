@@ -30,6 +30,7 @@ def inspect(
     files = image_files(images)
     with waiting(f"inspecting {len(files)} images") as say:
         model = fetch_model(place, product, version, alias)
+        number = model.version.version
         rows = []
         for row in look(model.path, files, out):
             rows.append(row)
@@ -37,12 +38,12 @@ def inspect(
                 say(f"inspected {len(rows)} of {len(files)} images")
     bad = sum(row.verdict == "error" for row in rows)
     if as_json:
-        print(json.dumps({"product": product, "version": model.version, "images": [asdict(row) for row in rows]}, indent=2))
+        print(json.dumps({"product": product, "version": number, "images": [asdict(row) for row in rows]}, indent=2))
     else:
         cells = [
             (row.image, row.verdict, "" if row.score is None else f"{row.score:.3f}", row.overlay or row.reason) for row in rows
         ]
-        print_table(f"{product}, version {model.version}", ("image", "verdict", "score", "overlay" if out else "remark"), cells)
+        print_table(f"{product}, version {number}", ("image", "verdict", "score", "overlay" if out else "remark"), cells)
         rejected = sum(row.verdict == "reject" for row in rows)
         typer.echo(f"{len(rows) - bad - rejected} pass, {rejected} reject, {bad} could not be inspected", err=True)
     if bad:

@@ -31,7 +31,13 @@ def run(
 
 
 def run_changeover(
-    plant: Path | None, product: str, batch: str, images: Path | None, preset: str | None, budget: str | None, seed: int
+    plant: Path | None,
+    product: str,
+    batch: str,
+    images: Path | None,
+    preset: str | None,
+    budget: str | None = None,
+    seed: int = 1,
 ) -> "Outcome":
     """Check the order, then run the flow in this process and show its progress."""
     from flows.job import make_job

@@ -1,0 +1,223 @@
+"""A changeover end to end, through the command line alone: killed, resumed, signed, promoted, inspected, kept."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.sample import write_sample
+from flows.locks import batch_lock
+from flows.plant import Plant
+from flows.run_record import RunState, read_runs
+from flows.services import connect_as
+from registry.record import recorded
+from registry.versions import versions
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
+
+PRODUCT = "plate"
+PASSWORD = "a-long-password"
+
+
+def command(plant: Plant, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", "flows.cli", *map(str, arguments), "--plant", str(plant.path)]
+
+
+def environment(plant: Plant) -> dict[str, str]:
+    """Ours, with the password, and a lock of the tests' own: another training on this machine is not waited for."""
+    return os.environ | {"CHANGEOVER_PASSWORD": PASSWORD, "CHANGEOVER_HOST_LOCK": str(plant.state / "host.lock")}
+
+
+def changeover(plant: Plant, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, as a person starts it."""
+    done = subprocess.run(
+        command(plant, *arguments),
+        env=environment(plant),
+        cwd=plant.path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=560,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def sample(running: Plant) -> Path:
+    """``good`` holds 18 images to learn from, ``kept`` 6 more, ``defect`` 4."""
+    folder = running.path / ".changeover" / "sample"
+    write_sample(folder, 24, 4, 1)
+    (folder / "kept").mkdir()
+    for file in sorted((folder / "good").iterdir())[18:]:
+        file.rename(folder / "kept" / file.name)
+    return folder
+
+
+def order(sample: Path, batch: str) -> tuple[str, ...]:
+    return ("run", "--product", PRODUCT, "--batch", batch, "--images", str(sample / "good"), "--budget", "40s", "--json")
+
+
+def the_run(plant: Plant) -> RunState | None:
+    return next((run for run in read_runs(plant) if run.product == PRODUCT), None)
+
+
+@pytest.fixture(scope="module")
+def candidate(running: Plant, sample: Path) -> dict[str, Any]:
+    """The outcome of a run that was killed during training, once and for good, and then started again."""
+    log = running.path / ".changeover" / "killed.log"
+    with log.open("wb") as stream:
+        victim = subprocess.Popen(command(running, *order(sample, "b1")), env=environment(running), stdout=stream, stderr=stream)
+    checkpoints = running.batch(PRODUCT, "b1").work / "train"
+    deadline = time.monotonic() + 300
+    while not any(checkpoints.glob("checkpoint*")):
+        assert victim.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    state = the_run(running)
+    assert state and state.step == "train" and state.stage and state.stage.alive()
+    victim.send_signal(signal.SIGKILL)
+    victim.wait(10)
+    assert state.stage.alive(), "the stage has a session of its own and is left behind"
+    assert "killed during train" in changeover(running, "status").stdout
+    assert versions(connect_as(running, "trainer"), PRODUCT) == []
+
+    done = changeover(running, *order(sample, "b1"))
+    assert not state.stage.alive()
+    outcome: dict[str, Any] = json.loads(done.stdout)
+    outcome["told"] = done.stderr
+    return outcome
+
+
+def test_a_killed_run_resumes_and_ends_with_one_version(running: Plant, candidate: dict[str, Any]) -> None:
+    assert (candidate["status"], candidate["version"]) == ("candidate", "1")
+    assert "tune: up to date" in candidate["told"]
+    known = versions(connect_as(running, "trainer"), PRODUCT)
+    assert [(one.version, one.aliases, one.qa) for one in known] == [("1", ("candidate",), "pending")]
+    assert Path(candidate["report"]).read_text(encoding="utf-8").startswith("<!")
+    training = json.loads((running.batch(PRODUCT, "b1").file("model") / "training.json").read_text())
+    assert training["networks"][0]["resumed_at"] > 0
+    assert read_runs(running) == []
+
+
+def test_everything_is_on_record(running: Plant, candidate: dict[str, Any]) -> None:
+    folder = running.batch(PRODUCT, "b1")
+    tracked = git(running, "ls-files", str(folder.path)).splitlines()
+    names = {name.removeprefix(f"products/{PRODUCT}/b1/") for name in tracked}
+    assert {
+        "batch.yaml",
+        "good.dvc",
+        "params.yaml",
+        "dvc.yaml",
+        "dvc.lock",
+        "history.json",
+        "validation.json",
+        "split.json",
+    } <= names
+    assert {"decision.json", "champion/champion.json", "study/best.json", "report/metrics.json"} <= names
+    assert not [name for name in names if name.endswith((".png", ".onnx", ".pt")) or ".work" in name]
+    assert git(running, "status", "--porcelain", "--", str(folder.path)) == ""
+    assert f"{PRODUCT}/b1" in git(running, "tag").split()
+    version = versions(connect_as(running, "trainer"), PRODUCT)[0]
+    assert version.commit == git(running, "rev-parse", "HEAD").strip()
+    # What the stages made is in the remote too: years later this machine may be gone.
+    cloud = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--cloud", "dvc.yaml"],
+        cwd=folder.path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "in sync" in cloud.stdout
+
+
+def test_the_same_run_again_does_nothing(running: Plant, sample: Path, candidate: dict[str, Any]) -> None:
+    head = git(running, "rev-parse", "HEAD")
+    again = changeover(running, *order(sample, "b1"))
+    assert json.loads(again.stdout)["version"] == "1"
+    for stage in ("validate", "regenerate", "tune", "train", "evaluate"):
+        assert f"{stage}: up to date" in again.stderr
+    assert git(running, "rev-parse", "HEAD") == head
+    assert len(versions(connect_as(running, "trainer"), PRODUCT)) == 1
+
+
+def test_changed_images_are_refused(running: Plant, sample: Path, candidate: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copytree(sample / "good", tmp_path / "good")
+    next((tmp_path / "good").iterdir()).unlink()
+    arguments = ("run", "--product", PRODUCT, "--batch", "b1", "--images", tmp_path / "good")
+    error = changeover(running, *arguments, code=2).stderr.splitlines()[-1]
+    assert error.startswith("error: ") and "other images" in error and "new batch name" in error
+
+
+def test_a_second_run_waits_and_ctrl_c_is_one_line(running: Plant, sample: Path, candidate: dict[str, Any]) -> None:
+    with batch_lock(running, PRODUCT, "b1", print):
+        waiting = subprocess.Popen(
+            command(running, *order(sample, "b1")), env=environment(running), stderr=subprocess.PIPE, text=True
+        )
+        assert waiting.stderr is not None
+        assert "another run of plate b1 is at work" in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGINT)
+        _, errors = waiting.communicate(timeout=30)
+    assert waiting.returncode == 130
+    assert errors.splitlines()[-1] == "error: interrupted; run the same command again to go on from here"
+    assert "Traceback" not in errors
+    assert read_runs(running) == []
+
+
+def test_signed_promoted_inspected_and_kept(running: Plant, sample: Path, candidate: dict[str, Any]) -> None:
+    product = ("--product", PRODUCT)
+    refused = changeover(running, "promote", *product, code=2).stderr
+    assert "not approved" in refused
+    nobody = changeover(running, "inspect", sample / "kept", *product, code=2).stderr
+    assert "has no champion yet" in nobody
+
+    assert "added eva with role qa" in changeover(running, "users", "add", "eva", "--role", "qa").stdout
+    sign = ("sign-off", *product, "--version", "1", "--user", "eva")
+    assert "without a decision" in changeover(running, *sign, "--reason", "fine", code=2).stderr
+    assert "without a reason" in changeover(running, *sign, "--approve", code=2).stderr
+    assert "is approved by eva" in changeover(running, *sign, "--approve", "--reason", "looks right").stdout
+    assert "changeover promote" in changeover(running, "status").stdout
+
+    first, second = (changeover(running, "promote", *product).stdout for _ in range(2))
+    assert "is now the champion" in first and "is already the champion" in second
+    pointer = json.loads((running.publish / PRODUCT / "current.json").read_text())
+    assert pointer["version"] == "1" and (running.publish / PRODUCT / pointer["folder"] / "model.onnx").exists()
+    actions = [event.action for event in recorded(connect_as(running, "trainer"), PRODUCT) if event.allowed]
+    assert actions.count("publish") == 1
+
+    (sample / "kept" / "broken.png").write_bytes(b"no image")
+    out = running.path / ".changeover" / "overlays"
+    looked = changeover(running, "inspect", sample / "kept", sample / "defect", *product, "--out", out, "--json", code=1)
+    rows = json.loads(looked.stdout)["images"]
+    assert len(rows) == 6 + 4 + 1
+    assert next(row["reason"] for row in rows if row["verdict"] == "error").startswith("'broken.png'")
+    assert all(Path(row["overlay"]).read_bytes().startswith(b"\x89PNG") for row in rows if row["verdict"] != "error")
+    table = changeover(running, "inspect", sample / "defect", *product, "--alias", "champion")
+    assert table.stdout.splitlines()[0] == "image\tverdict\tscore\tremark"
+
+    history = json.loads(changeover(running, "history", *product, "--json").stdout)
+    assert [(line["version"], line["qa"], line["by"], line["reason"]) for line in history] == [
+        ("1", "approved", "eva", "looks right")
+    ]
+
+    # Its own model was promoted: the batch is not decided anew, and stays as it is.
+    assert json.loads(changeover(running, *order(sample, "b1")).stdout)["version"] == "1"
+
+    # A new batch that looks the same: the champion is kept, with one event however often it is asked.
+    for _ in range(2):
+        kept = json.loads(changeover(running, *order(sample, "b2")).stdout)
+        assert (kept["status"], kept["version"]) == ("kept", "1")
+    actions = [event.action for event in recorded(connect_as(running, "trainer"), PRODUCT)]
+    assert actions.count("keep") == 1
+    assert len(versions(connect_as(running, "trainer"), PRODUCT)) == 1
+
+
+def git(plant: Plant, *arguments: str) -> str:
+    done = subprocess.run(["/usr/bin/env", "git", *arguments], cwd=plant.path, capture_output=True, text=True, check=True)
+    return done.stdout

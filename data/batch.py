@@ -64,7 +64,7 @@ class BatchRecord(BaseModel):
 
 
 def images_digest(images: tuple[ImageRecord, ...]) -> str:
-    """SHA-256 over the sorted lines ``sha256  name  group``: the same images and parts give the same digest, whatever the order."""
+    """SHA-256 over the sorted lines ``sha256  name  group``: order does not matter."""
     lines = sorted(f"{image.sha256}  {image.name}  {image.group or ''}\n" for image in images)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -106,4 +106,6 @@ class BatchFolder:
         except FileNotFoundError as error:
             raise BadBatch(f"no batch.yaml in {self.path}; ingest images first with 'changeover run'") from error
         except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
-            raise BadBatch(f"{source} is damaged ({type(error).__name__}); restore it with 'git checkout -- {source.name}'") from error
+            raise BadBatch(
+                f"{source} is damaged ({type(error).__name__}); restore it with 'git checkout -- {source.name}'"
+            ) from error

@@ -178,12 +178,12 @@ def _words(
         "readable": (
             f"{int(table['problem'].notna().sum())} unreadable",
             "0",
-            "Every image opens. If not: restore good/ with 'dvc checkout good.dvc', or ingest again.",
+            "Images that do not open: restore good/ with 'dvc checkout good.dvc', or ingest again.",
         ),
         "unchanged": (
             f"{changed} changed, missing or added",
             "0",
-            "Files are byte for byte those that were ingested. If not: restore good/ with 'dvc checkout good.dvc', "
+            "Files that are not byte for byte those that were ingested: restore good/ with 'dvc checkout good.dvc', "
             "or ingest the images as a new batch.",
         ),
         "minimum size": (

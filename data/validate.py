@@ -38,7 +38,7 @@ def validate(folder: BatchFolder) -> None:
     _print_facts(checks)
     if failed:
         first = failed[0]
-        more = f" ({len(failed) - 1} more failed checks)" if len(failed) > 1 else ""
+        more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
         which = f" ({', '.join(first.images[:3])}{', …' if len(first.images) > 3 else ''})" if first.images else ""
         raise BadBatch(
             f"batch {record.batch!r} fails check {first.name!r}: {first.observed}{which}, allowed {first.limit}{more}; "

@@ -2,8 +2,8 @@
 
     python benchmarks/real_defects.py PRODUCT_DIR MODEL_ONNX
 
-PRODUCT_DIR is laid out as ``split.csv`` (columns file, split), ``good/``, ``defect/<kind>/`` and ``mask/<kind>/<stem>.png``; only files of
-split ``test`` are read. Prints one JSON object. Nothing here may be used to choose a model or a threshold.
+PRODUCT_DIR is laid out as ``split.csv`` (columns file, split), ``good/``, ``defect/<kind>/`` and ``mask/<kind>/<stem>.png``;
+only files of split ``test`` are read. Prints one JSON object. Nothing here may be used to choose a model or a threshold.
 """
 
 import csv

@@ -9,8 +9,6 @@
 Every message names the value, the rule and the fix, in one line.
 """
 
-# ruff: noqa: N818 - "except Refused" says it
-
 
 class RegistryError(Exception):
     """Base of everything that can go wrong between us and the registry."""

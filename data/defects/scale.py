@@ -19,7 +19,7 @@ class BatchScale:
     """Grey levels (0..255) of the good images.
 
     ``variation``: robust standard deviation of the fine texture (image minus its local mean), the unit of strength.
-    ``dark``, ``bright``: 2 % and 98 % quantile of all pixels. ``binary``: images of practically two grey levels. ``textured``: the
+    ``dark``, ``bright``: 2 % and 98 % quantile of all pixels. ``binary``: practically two grey levels. ``textured``: the
     surface is a random texture, not a pattern (its fine texture is nearly Gaussian: the median of its absolute value is
     over 0.15 of the 97 % quantile; 0.31 for a Gaussian, under 0.1 where edges stand out of smooth surroundings).
     """

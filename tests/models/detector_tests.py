@@ -106,7 +106,7 @@ class DetectorTests:
             cv2.line(defective, (60, 30), (100, 70), 240, 3)
             cv2.circle(defective, (80, 64), 9, 20, -1)
             with torch.no_grad():
-                clean_map, clean_score, _ = inspector(torch.from_numpy(clean)[None])
+                _, clean_score, _ = inspector(torch.from_numpy(clean)[None])
                 defect_map, defect_score, _ = inspector(torch.from_numpy(defective)[None])
             assert defect_score > clean_score
             y, x = np.unravel_index(int(defect_map[0].argmax()), defect_map.shape[1:])

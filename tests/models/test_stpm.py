@@ -1,5 +1,7 @@
 """STPM."""
 
+from typing import Any, ClassVar
+
 import torch
 
 from models.stpm import Stpm
@@ -8,7 +10,7 @@ from tests.models.detector_tests import DetectorTests
 
 class TestStpm(DetectorTests):
     name = "stpm"
-    settings = {"backbone": "resnet10t"}
+    settings: ClassVar[dict[str, Any]] = {"backbone": "resnet10t"}
     steps = 150
 
 

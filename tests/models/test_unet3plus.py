@@ -1,5 +1,7 @@
 """UNet 3+."""
 
+from typing import Any, ClassVar
+
 import pytest
 import torch
 from torch import nn
@@ -12,13 +14,13 @@ from tests.models.detector_tests import DetectorTests
 
 class TestUNet3Plus(DetectorTests):
     name = "unet3plus"
-    settings = {"encoder": "tu-resnet10t", "depth": 3, "width": 8}
+    settings: ClassVar[dict[str, Any]] = {"encoder": "tu-resnet10t", "depth": 3, "width": 8}
     steps = 80
 
 
 class TestUNet3PlusOnEfficientNet(DetectorTests):
     name = "unet3plus"
-    settings = {"encoder": "efficientnet-b0", "depth": 3, "width": 8}
+    settings: ClassVar[dict[str, Any]] = {"encoder": "efficientnet-b0", "depth": 3, "width": 8}
     steps = 120
 
     def test_it_learns(self) -> None:
@@ -26,7 +28,7 @@ class TestUNet3PlusOnEfficientNet(DetectorTests):
 
 
 def test_every_decoder_level_sees_all_scales() -> None:
-    """Full-scale skips (Huang 2020, fig. 1): a gradient from each decoder level reaches each encoder level at or above it and all below."""
+    """Full-scale skips (Huang 2020, fig. 1): every encoder level at or above this one, and every decoder level below it."""
     network = UNet3Plus(1, "resnet18", depth=4, width=8)
     levels = len(network.stages) + 1
     for stage in network.stages:
@@ -37,7 +39,7 @@ def test_every_decoder_level_sees_all_scales() -> None:
 
 
 def test_moving_the_convolution_before_the_enlargement_changes_nothing_for_the_linear_part() -> None:
-    """1×1 kernels commute with bilinear interpolation exactly; this is why decoder parts are convolved at their own resolution."""
+    """1×1 kernels commute with bilinear interpolation: this is why decoder parts are convolved at their own size."""
     x, convolution = torch.randn(1, 4, 8, 8), nn.Conv2d(4, 2, 1, bias=False)
     up = nn.Upsample(scale_factor=4, mode="bilinear", align_corners=False)
     assert torch.allclose(convolution(up(x)), up(convolution(x)), atol=1e-5)

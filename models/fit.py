@@ -34,11 +34,16 @@ class Spec:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train: exactly ``steps`` with ``validations`` if given (a rebuild), else as many as fit into ``seconds``."""
+    """How long to train: exactly ``steps`` with ``validations`` if given (a rebuild), else as many as fit into ``seconds``.
+
+    ``threads``: of this process; None takes the faster of one and as many as there are cores (one wins where other programs
+    hold the cores: every operation of several threads waits for the slowest of them).
+    """
 
     seconds: float
     steps: int | None = None
     validations: int = 8
+    threads: int | None = None
 
 
 @dataclass
@@ -148,8 +153,8 @@ class _Run:
 def measure(
     run: Callable[[], _Run], series: CropSeries, batch_size: int, workers: int, validate: Validate | None
 ) -> tuple[float, float]:
-    """Seconds a step takes, drawing included, and a validation, on a throw-away copy: the mean of four steps after two."""
-    trial, total = run(), 6
+    """Seconds a step takes, drawing included, and a validation, on a throw-away copy: the mean of three steps after two."""
+    trial, total = run(), 5
     start = 0.0
     for i, batch in enumerate(batches(series, batch_size, 0, total, workers)):
         if i == 2:
@@ -159,6 +164,16 @@ def measure(
     if validate is not None:
         validate(trial.average)
     return (stepped - start) / (total - 2), time.monotonic() - stepped
+
+
+def choose_threads(seconds: Callable[[], float]) -> None:
+    """Set the faster of one thread and all cores, by ``seconds`` a step takes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    tried = {}
+    for threads in {1, cores}:
+        torch.set_num_threads(threads)
+        tried[threads] = seconds()
+    torch.set_num_threads(min(tried, key=lambda threads: tried[threads]))
 
 
 def fit(
@@ -193,11 +208,13 @@ def fit(
 
     state = _load(checkpoint, key)
     if state is None:
-        log = _planned(plan, lambda: measure(fresh, series(6), spec.batch_size, workers, validate))
-        log.device, log.threads = str(device), torch.get_num_threads()
+        if plan.threads is not None:
+            torch.set_num_threads(plan.threads)
+        log = _planned(plan, lambda v: measure(fresh, series(5), spec.batch_size, workers, v), validate, device)
     else:
         log = TrainingLog(**state["log"])
         log.resumed_at = log.steps
+        torch.set_num_threads(log.threads)
     run, best, stale = fresh(), None, 0
     if state is not None:
         run.restore(state)
@@ -231,16 +248,21 @@ def fit(
     return run.average.cpu().eval(), log
 
 
-def _planned(plan: Plan, measured: Callable[[], tuple[float, float]]) -> TrainingLog:
+def _planned(
+    plan: Plan, measured: Callable[[Validate | None], tuple[float, float]], validate: Validate | None, device: torch.device
+) -> TrainingLog:
     """How many steps and validations fit; what is measured for it counts as well."""
     if plan.steps is not None:
-        return TrainingLog(plan.steps, plan.validations)
+        return TrainingLog(plan.steps, plan.validations, device=str(device), threads=torch.get_num_threads())
     started = time.monotonic()
-    step_seconds, validation_seconds = measured()
+    if plan.threads is None and device.type == "cpu":
+        choose_threads(lambda: measured(None)[0])
+    step_seconds, validation_seconds = measured(validate)
     left = plan.seconds - (time.monotonic() - started)
     validations = min(plan.validations, int(VALIDATION_SHARE * max(left, 0.0) / max(validation_seconds, 1e-3)))
     left -= (validations + 1) * validation_seconds
-    return TrainingLog(max(int(0.97 * left / step_seconds), 10), validations, seconds=time.monotonic() - started)
+    steps, spent = max(int(0.97 * left / step_seconds), 10), time.monotonic() - started
+    return TrainingLog(steps, validations, seconds=spent, device=str(device), threads=torch.get_num_threads())
 
 
 Best = tuple[float, dict[str, Tensor]]

@@ -61,6 +61,16 @@ def test_a_budget_ends_training_in_time_and_still_gives_a_detector() -> None:
     assert detector(torch.randn(1, 1, 64, 64)).shape == (1, 1, 64, 64)
 
 
+def test_the_faster_number_of_threads_is_taken() -> None:
+    before = torch.get_num_threads()
+    try:
+        for faster in {1, before}:
+            fit_module.choose_threads(lambda faster=faster: 1.0 if torch.get_num_threads() == faster else 2.0)
+            assert torch.get_num_threads() == faster
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_early_stop_gives_the_best_not_the_last() -> None:
     images = [good_image(i) for i in range(4)]
     values = iter([0.1, 0.2, 0.9, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1])

@@ -88,7 +88,7 @@ def _processor() -> Iterator[Finding]:
             fix = "install the driver that this torch needs; see https://pytorch.org/get-started/locally"
             yield Finding("warning", "processor", f"there is a GPU, but torch {torch.__version__} cannot use it", fix)
         else:
-            yield Finding("ok", "processor", f"{cores} cores, no GPU: preset standard takes its 8 minutes all the same")
+            yield Finding("ok", "processor", f"{cores} cores, no GPU: preset standard takes its 6 minutes all the same")
     except Exception as error:  # noqa: BLE001  # a broken torch raises anything from OSError to AttributeError
         yield Finding("error", "processor", f"torch does not load: {error}"[:200], "run 'make clean setup'")
 

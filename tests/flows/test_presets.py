@@ -24,16 +24,16 @@ def test_presets_spend_what_they_say() -> None:
         params = Order(preset).params()
         assert {"seed", "preset", "validate", "recipe", "tune", "train", "evaluate"} <= set(params)
         spent[preset] = params["tune"]["seconds"] + params["train"]["seconds"]
-    assert spent == {"quick": 120, "standard": 480, "thorough": 3600}
+    assert spent == {"quick": 120, "standard": 360, "thorough": 3600}
 
 
 def test_a_budget_goes_before_the_preset_and_is_divided() -> None:
     params = Order("quick", budget=100).params()
-    assert (params["tune"]["seconds"], params["train"]["seconds"]) == (30, 70)
+    assert (params["tune"]["seconds"], params["train"]["seconds"]) == (25, 75)
 
 
 def test_the_same_order_gives_the_same_params() -> None:
-    assert Order("standard", 480.0, 7).params() == Order("standard", None, 7).params()
+    assert Order("standard", 360.0, 7).params() == Order("standard", None, 7).params()
 
 
 def test_unknown_preset_and_seed() -> None:

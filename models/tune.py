@@ -59,9 +59,11 @@ def read_settings(params: dict[str, Any], section: str, model: type[BaseModel]) 
 
 def spec_of(params: dict[str, Any], side: int) -> Spec:
     """A trial's parameters as a training specification."""
-    settings: dict[str, Any] = {}
-    if params["detector"] == "unet3plus":
-        settings = {"encoder": "tu-resnet10t", "depth": 4, "width": 16}
+    networks: dict[str, dict[str, Any]] = {
+        "unet3plus": {"encoder": "tu-resnet10t", "depth": 4, "width": 16},
+        "stpm": {"backbone": "resnet10t"},
+    }
+    settings = networks[params["detector"]]
     return Spec(params["detector"], settings, params.get("schedule", "none"), params["learning_rate"], side=side)
 
 

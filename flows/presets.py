@@ -9,10 +9,10 @@ from data.errors import BadSettings
 Preset = Literal["quick", "standard", "thorough"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
-SECONDS: dict[Preset, int] = {"quick": 2 * 60, "standard": 6 * 60, "thorough": 60 * 60}
+SECONDS: dict[Preset, int] = {"quick": 3 * 60, "standard": 6 * 60, "thorough": 60 * 60}
 """Tuning and training together, in seconds."""
 
-TUNE_SHARE = 0.25
+TUNE_SHARE = 0.2
 MIN_BUDGET, MAX_BUDGET = 10.0, 7 * 24 * 3600.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 

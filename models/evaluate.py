@@ -69,7 +69,6 @@ def choose_smoothing(detectors: Sequence[Detector], images: list[ExamImage], def
 def figures(good: list[Examined], defects: list[Examined], threshold: float) -> dict[str, Any]:
     """Overkill, escape, AUROC, pixel AP and the same by family, of one model at its ``threshold``."""
     good_scores = [e.seen.score for e in good]
-    defect_scores = [e.seen.score for e in defects]
 
     def of(chosen: list[Examined]) -> dict[str, Any]:
         scores = [e.seen.score for e in chosen]
@@ -88,10 +87,7 @@ def figures(good: list[Examined], defects: list[Examined], threshold: float) -> 
         "overkill": rate(sum(s > threshold for s in good_scores), len(good_scores)).as_dict(),
         **of(defects),
         "families": {f: {"held_out": True, **of([e for e in defects if e.exam.family == f])} for f in families},
-        "easy": rate(
-            sum(s <= threshold for e, s in zip(defects, defect_scores, strict=True) if (e.exam.difficulty or 0) < EASY),
-            sum((e.exam.difficulty or 0) < EASY for e in defects),
-        ),
+        "easy": of([e for e in defects if (e.exam.difficulty or 0) < EASY]),
     }
 
 
@@ -145,7 +141,8 @@ def evaluate(folder: BatchFolder) -> None:
     parity = float(np.abs(reference - good[0].seen.map).max())
     gates = check_gates(
         settings.gates, rate(ours["overkill"]["count"], ours["overkill"]["n"]), settings.overkill_target,
-        rate(ours["escape"]["count"], ours["escape"]["n"]), ours.pop("easy"), ours["image_auroc"], parity, champion,
+        rate(ours["escape"]["count"], ours["escape"]["n"]), rate(ours["easy"]["escape"]["count"], ours["easy"]["escape"]["n"]),
+        ours["easy"]["image_auroc"], parity, champion,
     )  # fmt: skip
     trials = json.loads((folder.file("study") / "trials.json").read_text(encoding="utf-8"))
     metrics = {
@@ -210,7 +207,6 @@ def _champion(folder: BatchFolder, good: list[ExamImage], defects: list[ExamImag
         [Examined(e, inspector.inspect(e.image)) for e in defects],
         inspector.threshold,
     )
-    del result["easy"]
     return {"version": card["version"], "batch": card["batch"], "threshold": inspector.threshold, **result}
 
 

@@ -25,9 +25,9 @@ class Spec:
     detector: str = "unet3plus"
     settings: dict[str, Any] = field(default_factory=dict)
     schedule: Schedule = "linear"
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     decay: float = 1e-4
-    batch_size: int = 16
+    batch_size: int = 8
     side: int = 128
     flips: bool = True
 

@@ -13,7 +13,7 @@ class GateLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     image_auroc: float = Field(0.8, ge=0.5, le=1.0)
-    """Least area under the ROC curve between good lock images and exam defects."""
+    """Least area under the ROC curve between good images and easy exam defects (difficulty below 0.5)."""
     easy_escape: float = Field(0.5, ge=0.0, le=1.0)
     """Largest share of easy exam defects (difficulty below 0.5) that may pass."""
     parity: float = Field(1e-3, gt=0.0)
@@ -56,7 +56,7 @@ def check_gates(
         ),
         Gate(
             "separation", image_auroc, limits.image_auroc, image_auroc >= limits.image_auroc,
-            f"image AUROC {image_auroc:.3f} between good images and held-out pseudo-defects; "
+            f"image AUROC {image_auroc:.3f} between good images and easy held-out pseudo-defects; "
             f"at least {limits.image_auroc:.2f} is asked for",
         ),
         Gate(

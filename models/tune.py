@@ -80,7 +80,7 @@ def suggest(trial: Any, settings: TuneSettings) -> dict[str, Any]:
     if detector == "stpm":
         params["learning_rate"] = trial.suggest_float("stpm_learning_rate", 5e-4, 5e-3, log=True)
         return params
-    params["learning_rate"] = trial.suggest_float("learning_rate", 5e-4, 6e-3, log=True)
+    params["learning_rate"] = trial.suggest_float("learning_rate", 1e-3, 1e-2, log=True)
     params["schedule"] = trial.suggest_categorical("schedule", [s for s in SCHEDULES if s != "reversed"])
     params["mix"] = trial.suggest_categorical("mix", list(MIXES))
     return params
@@ -90,9 +90,9 @@ SHORTEST_TRIAL = 16.0
 """Seconds: below that a budget buys one network that has learned nothing after another."""
 
 DEFAULTS: tuple[dict[str, Any], ...] = (
-    {"detector": "unet3plus", "learning_rate": 2e-3, "schedule": "linear", "mix": "all"},
+    {"detector": "unet3plus", "learning_rate": 5e-3, "schedule": "linear", "mix": "all"},
     {"detector": "stpm", "stpm_learning_rate": 2e-3},
-    {"detector": "unet3plus", "learning_rate": 2e-3, "schedule": "linear", "mix": "drawn"},
+    {"detector": "unet3plus", "learning_rate": 5e-3, "schedule": "linear", "mix": "drawn"},
 )
 """Tried first, in this order: sensible settings before any search."""
 

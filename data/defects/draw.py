@@ -11,6 +11,7 @@ from data.defects import nuisance
 from data.defects.blend import label_of_change
 from data.defects.exam import EXAMS
 from data.defects.families import FAMILIES, Canvas, Family
+from data.defects.foreground import foreground
 from data.defects.recipe import PATTERN_FAMILIES, Recipe
 from data.defects.scale import BatchScale
 
@@ -107,10 +108,18 @@ def _defect(
     side: float,
     rng: np.random.Generator,
     level: float,
+    part: NDArray[np.bool_] | None = None,
 ) -> tuple[Pixels, Pixels]:
-    """One try at a defect of ``family`` at ``level``: image and label; an invisible one leaves both as they were."""
+    """One try at a defect of ``family`` at ``level``: image and label; an invisible one leaves both as they were.
+
+    ``part``: mask of where its centre may lie; None: anywhere.
+    """
     height, width, _ = image.shape
     centre = rng.uniform(0.02, 0.98, 2) * [width, height]
+    if part is not None:
+        places = np.flatnonzero(part)
+        y, x = divmod(int(places[int(rng.integers(len(places)))]), width)
+        centre = np.array([x, y], np.float64)
     trade = float(rng.uniform(-0.4, 0.4))
     drawn = family(Canvas(image, donor, recipe, scale, side, centre, trade), rng, level)
     changed = np.asarray(np.clip(drawn, 0, 255), np.float32)
@@ -136,12 +145,12 @@ def exam_side(height: int, width: int) -> float:
 def draw_exam(
     recipe: Recipe, scale: BatchScale, image: Image, source: int, family: str, difficulty: float, seed: int, index: int
 ) -> Drawn:
-    """A whole good image with one exam defect of ``family`` at ``difficulty``; ``(seed, index)`` fixes everything else."""
+    """A whole good image with one exam defect of ``family`` at ``difficulty`` on the part; ``(seed, index)`` fixes the rest."""
     rng = np.random.default_rng([seed, 1 + index, 20_000_003])
     background = image.astype(np.float32)
-    side = exam_side(*image.shape[:2])
+    side, part = exam_side(*image.shape[:2]), foreground(image)
     for _ in range(_TRIES):
-        changed, label = _defect(EXAMS[family], recipe, scale, background, background, side, rng, difficulty)
+        changed, label = _defect(EXAMS[family], recipe, scale, background, background, side, rng, difficulty, part)
         if label.any():
             break
     return Drawn(np.clip(np.round(changed), 0, 255).astype(np.uint8), label, family if label.any() else None, difficulty, source)

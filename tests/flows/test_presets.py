@@ -24,12 +24,12 @@ def test_presets_spend_what_they_say() -> None:
         params = Order(preset).params()
         assert {"seed", "preset", "validate", "recipe", "tune", "train", "evaluate"} <= set(params)
         spent[preset] = params["tune"]["seconds"] + params["train"]["seconds"]
-    assert spent == {"quick": 120, "standard": 360, "thorough": 3600}
+    assert spent == {"quick": 180, "standard": 360, "thorough": 3600}
 
 
 def test_a_budget_goes_before_the_preset_and_is_divided() -> None:
     params = Order("quick", budget=100).params()
-    assert (params["tune"]["seconds"], params["train"]["seconds"]) == (25, 75)
+    assert (params["tune"]["seconds"], params["train"]["seconds"]) == (20, 80)
 
 
 def test_the_same_order_gives_the_same_params() -> None:

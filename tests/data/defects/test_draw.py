@@ -8,6 +8,7 @@ from data.defects import blend, fills, shapes
 from data.defects.draw import draw_crop, draw_exam
 from data.defects.exam import EXAMS
 from data.defects.families import FAMILIES, Canvas
+from data.defects.foreground import foreground
 from data.defects.recipe import EXAM_FAMILIES, TRAINING_FAMILIES, Recipe
 from data.defects.scale import BatchScale, measure_scale
 from data.errors import BadSettings
@@ -175,3 +176,18 @@ def test_fill_turns_its_sign_where_there_is_no_room() -> None:
 def test_contradictory_recipes_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises((BadSettings, ValueError)):
         Recipe.model_validate(bad)
+
+
+def test_exam_defects_lie_on_the_part_where_the_background_is_plain() -> None:
+    image = np.full((160, 200, 1), 15, np.uint8)
+    image[40:120, 60:150] = brushed(3)[40:120, 60:150]
+    image[70:90, 90:110] = 15  # a hole is part of the part
+    part = foreground(image)
+    assert part[70:90, 90:110].all() and part[45:115, 65:145].all()
+    assert not part[:35].any() and not part[:, :55].any()
+    assert foreground(brushed(1)).all()
+    scale = measure_scale([image] * 3)
+    drawn = [draw_exam(Recipe(), scale, image, 0, "specks", 0.3, 1, i) for i in range(20)]
+    centres = [np.argwhere(d.label > 0.5).mean(0) for d in drawn if d.family]
+    assert len(centres) > 10
+    assert all(30 <= y <= 130 and 50 <= x <= 160 for y, x in centres)

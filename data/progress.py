@@ -5,11 +5,10 @@ replaced whole, at most four times a second.
 """
 
 import json
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from data.files import write_text
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,10 @@ class Progress:
             seconds_left = (now - self._start) * max(total - done, 0.0) / done
         state = ProgressState(self._stage, float(done), float(total), seconds_left, message)
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self._file, json.dumps(asdict(state)))
+        # Replaced whole so that no reader sees half of it, but not forced to the disk: nobody needs it after a power cut.
+        written = self._file.with_suffix(f".{os.getpid()}")
+        written.write_text(json.dumps(asdict(state)), encoding="utf-8")
+        written.replace(self._file)
 
 
 def read_progress(folder: Path) -> ProgressState | None:

@@ -120,7 +120,8 @@ def _defect(
         places = np.flatnonzero(part)
         y, x = divmod(int(places[int(rng.integers(len(places)))]), width)
         centre = np.array([x, y], np.float64)
-    trade = float(rng.uniform(-0.4, 0.4))
+    # A whole image is for examinations: there the difficulty is meant as it stands.
+    trade = float(rng.uniform(-0.4, 0.4)) if part is None else 0.0
     drawn = family(Canvas(image, donor, recipe, scale, side, centre, trade), rng, level)
     changed = np.asarray(np.clip(drawn, 0, 255), np.float32)
     if scale.binary and rng.random() < 0.85:

@@ -7,7 +7,7 @@ import torch
 
 from models.curriculum import SCHEDULES, difficulty_range
 from models.fit import learning_rate_at
-from models.losses import dice_loss, focal_loss
+from models.losses import dice_loss, segmentation_loss
 
 
 def test_dice_by_hand() -> None:
@@ -25,9 +25,10 @@ def test_dice_leaves_clean_samples_out() -> None:
     assert float(dice_loss(logits, labels, torch.zeros(2))) == 0.0
 
 
-def test_focal_by_hand() -> None:
-    logits, labels = torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 0.5]]]])
-    assert float(focal_loss(logits, labels)) == pytest.approx(0.5 * (0.25 * math.log(2)))  # the second pixel is spot on
+def test_segmentation_loss_is_dice_and_cross_entropy_by_hand() -> None:
+    logits, labels = torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 0.0]]]])
+    assert float(segmentation_loss(logits, labels, torch.ones(1))) == pytest.approx(1 - 2.0 / 2.5 + math.log(2))
+    assert float(segmentation_loss(logits, labels, torch.zeros(1))) == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -24,7 +24,7 @@ TEMPLATE = """\
 #  mlflow_port: 5000
 #  prefect_port: 4200
 
-#preset: standard                  # quick (3 minutes of training), standard (6) or thorough (60)
+#preset: standard                  # quick (4 minutes of training), standard (6) or thorough (60)
 #budget: 8m                        # time for tuning and training together, instead of the preset's
 #gates:                            # limits a candidate must keep; a product's own stand in products/<product>/product.yaml
 #  image_auroc: 0.8                # least separation of good images and pseudo-defects

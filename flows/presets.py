@@ -9,7 +9,7 @@ from data.errors import BadSettings
 Preset = Literal["quick", "standard", "thorough"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
-SECONDS: dict[Preset, int] = {"quick": 3 * 60, "standard": 6 * 60, "thorough": 60 * 60}
+SECONDS: dict[Preset, int] = {"quick": 4 * 60, "standard": 6 * 60, "thorough": 60 * 60}
 """Tuning and training together, in seconds."""
 
 TUNE_SHARE = 0.2

@@ -24,7 +24,7 @@ def test_presets_spend_what_they_say() -> None:
         params = Order(preset).params()
         assert {"seed", "preset", "validate", "recipe", "tune", "train", "evaluate"} <= set(params)
         spent[preset] = params["tune"]["seconds"] + params["train"]["seconds"]
-    assert spent == {"quick": 180, "standard": 360, "thorough": 3600}
+    assert spent == {"quick": 240, "standard": 360, "thorough": 3600}
 
 
 def test_a_budget_goes_before_the_preset_and_is_divided() -> None:

@@ -84,6 +84,8 @@ def candidate(running: Plant, sample: Path) -> dict[str, Any]:
     assert state and state.step == "train" and state.stage and state.stage.alive()
     victim.send_signal(signal.SIGKILL)
     victim.wait(10)
+    # Held still, or a slow machine lets the stage finish before the next run can end it, and nothing is left to resume.
+    os.killpg(state.stage.pid, signal.SIGSTOP)
     assert state.stage.alive(), "the stage has a session of its own and is left behind"
     assert "killed during train" in changeover(running, "status").stdout
     assert versions(connect_as(running, "trainer"), PRODUCT) == []

@@ -12,7 +12,7 @@ PRESETS: tuple[Preset, ...] = get_args(Preset)
 SECONDS: dict[Preset, int] = {"quick": 4 * 60, "standard": 6 * 60, "thorough": 60 * 60}
 """Tuning and training together, in seconds."""
 
-TUNE_SHARE = 0.2
+TUNE_SHARE, WORTH_TUNING = 0.25, 360.0
 MIN_BUDGET, MAX_BUDGET = 10.0, 7 * 24 * 3600.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -55,13 +55,14 @@ class Order:
 
     def params(self) -> dict[str, Any]:
         """The content of ``params.yaml``: only what differs from the stages' own defaults."""
-        tune_seconds = round(TUNE_SHARE * self.seconds)
+        # Under two minutes of tuning no two detectors can be told apart: training gets the time.
+        tune_seconds = round(TUNE_SHARE * self.seconds) if self.seconds >= WORTH_TUNING else min(10, round(0.05 * self.seconds))
         return {
             "seed": self.seed,
             "preset": self.preset,
             "validate": {},
             "recipe": {},
-            "tune": {"seconds": tune_seconds, "trials": {"quick": 2, "standard": 3, "thorough": 24}[self.preset]},
+            "tune": {"seconds": tune_seconds, "trials": {"quick": 1, "standard": 2, "thorough": 16}[self.preset]},
             "train": {"seconds": round(self.seconds) - tune_seconds},
             "evaluate": {},
         }

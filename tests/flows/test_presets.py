@@ -29,7 +29,7 @@ def test_presets_spend_what_they_say() -> None:
 
 def test_a_budget_goes_before_the_preset_and_is_divided() -> None:
     params = Order("quick", budget=100).params()
-    assert (params["tune"]["seconds"], params["train"]["seconds"]) == (20, 80)
+    assert (params["tune"]["seconds"], params["train"]["seconds"]) == (5, 95)
 
 
 def test_the_same_order_gives_the_same_params() -> None:

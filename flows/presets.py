@@ -56,7 +56,8 @@ class Order:
     def params(self) -> dict[str, Any]:
         """The content of ``params.yaml``: only what differs from the stages' own defaults."""
         # Under two minutes of tuning no two detectors can be told apart: training gets the time.
-        tune_seconds = round(TUNE_SHARE * self.seconds) if self.seconds >= WORTH_TUNING else min(10, round(0.05 * self.seconds))
+        worth_it = self.seconds >= WORTH_TUNING
+        tune_seconds = round(TUNE_SHARE * self.seconds) if worth_it else min(max(1, round(0.05 * self.seconds)), 10)
         return {
             "seed": self.seed,
             "preset": self.preset,

@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING
 from data.batch import BatchFolder
 from data.progress import ProgressState, read_progress
 from flows.run_record import STEPS, RunState, our_run
-from flows.terminal import say
+from flows.terminal import PLAIN_EVERY, say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from flows.plant import Plant
-
-PLAIN_EVERY = 10.0
-"""Seconds between two plain lines about the same step."""
 
 
 @contextmanager

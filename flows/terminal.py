@@ -1,8 +1,12 @@
 """What a person sees: Rich where there is a terminal, plain lines that a program can read where there is none."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+PLAIN_EVERY = 10.0
+"""Seconds between two plain lines about the same piece of work."""
 
 
 def say(line: str) -> None:
@@ -54,3 +58,39 @@ def waiting(text: str) -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True).status(text) as status:
         yield status.update
+
+
+@contextmanager
+def telling(what: str) -> Iterator[Callable[[str, float | None], None]]:
+    """A bar with the time left for one long piece of work in several parts; plain lines, one every ten seconds, elsewhere.
+
+    Gives a function that is told the part and how much of it is done (0..1, or None where that is not known).
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (SpinnerColumn(), TextColumn("[bold]{task.fields[what]}"), BarColumn(width=28), TimeElapsedColumn())
+        with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
+            task, before = bar.add_task("", total=None, what=what), ""
+
+            def show(part: str, share: float | None) -> None:
+                nonlocal before
+                stage = part.partition(":")[0]
+                if stage != before:
+                    before = stage
+                    bar.reset(task, total=None if share is None else 1.0, what=what)
+                bar.update(task, description=part[:60], total=None if share is None else 1.0, completed=share or 0.0)
+
+            yield show
+        return
+    last, part_before = 0.0, ""
+
+    def line(part: str, share: float | None) -> None:
+        nonlocal last, part_before
+        stage = part.partition(":")[0]
+        if stage != part_before or time.monotonic() - last >= PLAIN_EVERY:
+            last, part_before = time.monotonic(), stage
+            say(f"{what}: {part}" + ("" if share is None else f", {share:.0%}"))
+
+    yield line

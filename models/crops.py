@@ -17,11 +17,13 @@ from models.detector import TrainingBatch
 from models.preprocess import statistics
 
 Image = NDArray[np.uint8]
+Part = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class CropPlan:
-    """What to draw: ``total`` crops of ``side`` px; the curriculum's progress at crop ``i`` is ``i / total``."""
+    """What to draw: ``total`` crops of ``side`` px; the curriculum's progress at crop ``i`` is ``i / total``.
+    ``competence``: of the network that they are drawn for, where it sets the pace."""
 
     recipe: Recipe
     scale: BatchScale
@@ -31,13 +33,15 @@ class CropPlan:
     seed: int
     flips: bool = True
     with_defects: bool = True
+    competence: float = 0.0
 
 
 class CropSeries(Dataset[tuple[Tensor, Tensor]]):
     """Crop ``i`` as (image (C, S, S) normalised float, label (1, S, S) float)."""
 
-    def __init__(self, images: list[Image], plan: CropPlan) -> None:
-        self._images = images
+    def __init__(self, images: list[Image], plan: CropPlan, parts: list[Part] | None = None) -> None:
+        """``parts``: the images' foreground masks, so that chips follow a part's rim; None takes the images' own."""
+        self._images, self._parts = images, parts
         self._statistics = [statistics(image) for image in images]
         self._plan = plan
         self._recipe = plan.recipe if plan.with_defects else plan.recipe.model_copy(update={"clean_fraction": 1.0})
@@ -47,8 +51,8 @@ class CropSeries(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         plan = self._plan
-        window = difficulty_range(plan.schedule, index / max(plan.total, 1))
-        drawn = draw_crop(self._recipe, plan.scale, self._images, plan.side, plan.seed, index, window, plan.flips)
+        window = difficulty_range(plan.schedule, index / max(plan.total, 1), plan.competence)
+        drawn = draw_crop(self._recipe, plan.scale, self._images, plan.side, plan.seed, index, window, plan.flips, self._parts)
         mean, spread = self._statistics[drawn.source]
         image = (drawn.image.astype(np.float32) / 255.0 - mean) / spread
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(drawn.label[None])

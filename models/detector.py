@@ -23,6 +23,8 @@ class Detector(nn.Module):
     """Base of all families. ``learns_from_good_only``: the trainer then draws no pseudo-defects for it."""
 
     learns_from_good_only = False
+    mastery: float | None = None
+    """Share (0..1) of the last training batch's defects that was found; None in families that see no defects."""
 
     def prepare(self, good: Tensor) -> None:
         """Compute what is computed rather than learned, from good crops (N, C, H, W); by default nothing."""
@@ -41,9 +43,12 @@ def build_detector(name: str, channels: int, settings: dict[str, Any]) -> Detect
     setting."""
     from data.errors import BadSettings
     from models.stpm import Stpm
+    from models.unet import TinyUNet, UNet, UNetPlusPlus
     from models.unet3plus import UNet3Plus
 
-    families: dict[str, type[Detector]] = {"unet3plus": UNet3Plus, "stpm": Stpm}
+    families: dict[str, type[Detector]] = {
+        "unet": UNet, "tiny_unet": TinyUNet, "unetplusplus": UNetPlusPlus, "unet3plus": UNet3Plus, "stpm": Stpm,
+    }  # fmt: skip
     if name not in families:
         raise BadSettings(f"detector {name!r} is not one of {', '.join(sorted(families))}")
     try:

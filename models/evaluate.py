@@ -4,8 +4,6 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +16,18 @@ from data.errors import BadBatch
 from data.files import file_digest, write_json
 from data.progress import Progress
 from data.stage import read_params, run_stage
-from models.calibrate import calibrate
+from models.assemble import Examined, assemble, examine
 from models.curriculum import difficulty_range
-from models.detector import Detector
 from models.exam import ExamImage, read_batch
 from models.example import Example
-from models.export import export, set_threshold
-from models.exported import ExportedInspector, Inspection
+from models.exported import ExportedInspector
 from models.gates import GateLimits, check_gates
-from models.inspector import Inspector, Region, fit_fusion
+from models.inspector import Region
 from models.metrics import auroc, average_precision, pooled, rate
-from models.objective import objective, tune_set
 from models.report import ReportContents, write_report
 from models.train import read_trained
 from models.tune import read_settings
 
-SMOOTHINGS = (3, 5, 9, 15)
 EASY = 0.5
 
 
@@ -42,28 +36,11 @@ class EvaluateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     overkill_target: float = Field(0.01, gt=0.0, lt=0.5)
-    views: int = Field(1, ge=1, le=4)
-    """Test-time views: 1, 2 or 4 flips, averaged."""
+    flips: int = Field(1, ge=1, le=4)
+    """Test-time flips: 1, 2 or 4, averaged."""
     region: dict[str, float] = Field(default_factory=dict)
     """Region of interest (left, top, right, bottom as fractions); empty: the whole image."""
     gates: GateLimits = GateLimits()
-
-
-@dataclass(frozen=True)
-class Examined:
-    """An exam or good image with what the exported file said of it."""
-
-    exam: ExamImage
-    seen: Inspection
-
-
-def choose_smoothing(detectors: Sequence[Detector], images: list[ExamImage], defects: list[ExamImage], scale: float) -> int:
-    """Side of the mean filter that serves the tuning images best; the smaller wins a tie."""
-    windows = tune_set(images, defects, scale, most=24)
-    if not windows.defects:
-        return 5
-    values = {side: objective(detectors[0], windows, side).value for side in SMOOTHINGS}
-    return max(SMOOTHINGS, key=lambda side: (round(values[side], 3), -side))
 
 
 def figures(good: list[Examined], defects: list[Examined], threshold: float) -> dict[str, Any]:
@@ -107,37 +84,26 @@ def evaluate(folder: BatchFolder) -> None:
     count = len(batch.good["calibrate"]) + len(batch.good["lock"]) + len(batch.defects["lock"])
     done = 0
 
-    smooth = choose_smoothing(detectors, batch.good["tune"], batch.defects["tune"], training["scale"])
-    inspector = Inspector(detectors, training["scale"], views=settings.views, smooth=smooth, region=region).eval()
-    fit_fusion(inspector, [exam.image for exam in batch.good["tune"]][:16])
-    properties = {"product": record.product, "batch": record.batch, "detector": training["detector"]}
-    export(inspector, model, batch.channels, {**properties, "threshold": "nan", "pixel_threshold": "nan"})
-
-    def examine(exported: ExportedInspector, exams: list[ExamImage], what: str) -> list[Examined]:
+    def saw(name: str) -> None:
         nonlocal done
-        examined = []
-        for exam in exams:
-            examined.append(Examined(exam, exported.inspect(exam.image)))
-            done = min(done + 1, count)
-            progress.update(done, count, f"{what}: {exam.name}")
-        return examined
+        done = min(done + 1, count)
+        progress.update(done, count, name)
 
-    exported = ExportedInspector(model)
-    calibrated = examine(exported, batch.good["calibrate"], "calibrate")
-    calibration = calibrate([e.seen.score for e in calibrated], settings.overkill_target)
-    pixel_threshold = calibration.threshold  # the score is the map's maximum: one rejecting pixel rejects the part
-    set_threshold(model, calibration.threshold, pixel_threshold)
-    exported = ExportedInspector(model)
-    # Their verdicts were given before there was a threshold; map and score do not depend on it.
-    calibrated = [replace(e, seen=replace(e.seen, verdict=e.seen.score > exported.threshold)) for e in calibrated]
+    assembled = assemble(
+        batch, detectors, training, model,
+        {"product": record.product, "batch": record.batch, "detector": training["detector"]},
+        settings.overkill_target, settings.flips, region, saw,
+    )  # fmt: skip
+    exported, calibration, fusion = assembled.exported, assembled.calibration, assembled.fusion
+    calibrated = assembled.calibrated
     before = time.monotonic()
-    good = examine(exported, batch.good["lock"], "lock")
+    good = examine(exported, batch.good["lock"], saw)
     per_image = (time.monotonic() - before) / max(len(good), 1)
-    defects = examine(exported, batch.defects["lock"], "exam defect")
+    defects = examine(exported, batch.defects["lock"], saw)
     ours = figures(good, defects, exported.threshold)
     champion = _champion(folder, batch.good["lock"], batch.defects["lock"], batch.channels)
     with torch.no_grad():
-        reference = inspector(torch.from_numpy(good[0].exam.image)[None])[0][0].numpy()
+        reference = assembled.inspector(torch.from_numpy(good[0].exam.image)[None])[0][0].numpy()
     parity = float(np.abs(reference - good[0].seen.map).max())
     gates = check_gates(
         settings.gates, rate(ours["overkill"]["count"], ours["overkill"]["n"]), settings.overkill_target,
@@ -152,9 +118,10 @@ def evaluate(folder: BatchFolder) -> None:
         "guarantee": calibration.guarantee, "images": {subset: len(exams) for subset, exams in batch.good.items()}, **ours,
         "gates": [gate.as_dict() for gate in gates], "passed": all(gate.passed for gate in gates), "champion": champion,
         "detector": training["detector"],
-        "settings": {**training["settings"], **training["chosen"], "networks": len(detectors), "smooth": smooth,
-                     "views": settings.views, "scale": training["scale"], "region": vars(region)},
-        "training": training, "study": {"trials": len(trials), "best": training["chosen"]},
+        "settings": {**training["settings"], **training["chosen"], "networks": len(fusion.chosen),
+                     "views": list(fusion.reductions), "smooth": list(fusion.smooths), "flips": settings.flips,
+                     "scale": training["scale"], "region": vars(region)},
+        "training": training, "study": {"trials": len(trials), "best": training["chosen"]}, "fusion": fusion.tried,
         "timing": {"tune_s": round(sum(t["seconds"] for t in trials), 1), "train_s": round(training["seconds"], 1),
                    "evaluate_s": round(time.monotonic() - started, 1), "ms_per_image": round(1000 * per_image, 1)},
         "environment": environment(),
@@ -186,6 +153,17 @@ def environment() -> dict[str, str]:
     }
 
 
+def _schedule(training: dict[str, Any]) -> list[tuple[float, float, float]]:
+    """(progress, lowest difficulty, highest difficulty) of the first network's training."""
+    log = training["networks"][0]
+    steps, paces = max(int(log["steps_planned"]), 1), [(0, 0.0), *log["competences"]]
+    points = []
+    for progress in np.linspace(0, 1, 41).tolist():
+        competence = [c for step, c in paces if step <= progress * steps][-1]
+        points.append((progress, *difficulty_range(training["spec"]["schedule"], progress, competence)))
+    return points
+
+
 def _champion(folder: BatchFolder, good: list[ExamImage], defects: list[ExamImage], channels: int) -> dict[str, Any] | None:
     """The champion's figures on the same frozen images, or None where there is none or it was made for other cameras."""
     source = folder.file("champion")
@@ -202,11 +180,7 @@ def _champion(folder: BatchFolder, good: list[ExamImage], defects: list[ExamImag
             f"this batch has {channels}: not compared"
         )
         return None
-    result = figures(
-        [Examined(e, inspector.inspect(e.image)) for e in good],
-        [Examined(e, inspector.inspect(e.image)) for e in defects],
-        inspector.threshold,
-    )
+    result = figures(examine(inspector, good), examine(inspector, defects), inspector.threshold)
     return {"version": card["version"], "batch": card["batch"], "threshold": inspector.threshold, **result}
 
 
@@ -222,7 +196,6 @@ def _report(
         )
         for e in (*good, *defects)
     ]  # fmt: skip
-    schedule = training["spec"]["schedule"]
     write_report(
         out / "report.html",
         ReportContents(
@@ -230,7 +203,7 @@ def _report(
             validation=json.loads(folder.file("validation.json").read_text(encoding="utf-8")),
             examples=examples,
             study=trials,
-            schedule=[(p, *difficulty_range(schedule, p)) for p in np.linspace(0, 1, 41).tolist()],
+            schedule=_schedule(training),
             learning=[(step, loss) for step, _, loss in training["networks"][0]["losses"]],
             record=folder.read_record(),
         ),

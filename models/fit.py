@@ -4,7 +4,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from data.defects.foreground import foreground
 from data.files import replacing
 from models.crops import CropPlan, CropSeries, Image, batches
-from models.curriculum import Schedule
+from models.curriculum import PACES, Schedule, advanced
 from models.detector import Detector, TrainingBatch, build_detector
 
 
@@ -48,7 +49,8 @@ class Plan:
 
 @dataclass
 class TrainingLog:
-    """What happened. ``losses``: (step, seconds, smoothed loss); ``ended_by``: steps, time or early stop."""
+    """What happened. ``losses``: (step, seconds, smoothed loss); ``mastered``: dice of the steps since the
+    competence was last looked at; ``competences``: (step, competence from there on); ``ended_by``: steps, time or early stop."""
 
     steps_planned: int = 0
     validations_planned: int = 0
@@ -62,9 +64,18 @@ class TrainingLog:
     losses: list[tuple[int, float, float]] = field(default_factory=list)
     validations: list[tuple[int, float]] = field(default_factory=list)
     smoothed: float = 0.0
+    mastered: list[float] = field(default_factory=list)
+    competences: list[tuple[int, float]] = field(default_factory=list)
 
-    def note(self, loss: float, seconds: float) -> None:
+    @property
+    def competence(self) -> float:
+        """Where a competence-paced curriculum stands, 0..1."""
+        return self.competences[-1][1] if self.competences else 0.0
+
+    def note(self, loss: float, seconds: float, mastery: float | None = None) -> None:
         """Count one more step with its ``loss``, ``seconds`` after the start; about a hundred of them are kept for the curve."""
+        if mastery is not None:
+            self.mastered.append(round(mastery, 4))
         self.smoothed = loss if self.steps == 0 else 0.95 * self.smoothed + 0.05 * loss
         self.steps += 1
         self.seconds = seconds
@@ -197,8 +208,17 @@ def fit(
     workers = data_workers(device)
     defects = not type(build_detector(spec.detector, channels, spec.settings)).learns_from_good_only
 
+    log: TrainingLog | None = None
+
+    def paced() -> float:
+        return 0.0 if log is None else log.competence
+
+    parts = [foreground(image) for image in images]
+
     def series(steps: int, with_defects: bool = defects) -> CropSeries:
-        return CropSeries(images, replace(crop_plan, total=steps * spec.batch_size, with_defects=with_defects))
+        return CropSeries(
+            images, replace(crop_plan, total=steps * spec.batch_size, with_defects=with_defects, competence=paced()), parts
+        )
 
     clean = series(max(64 // spec.batch_size, 1), with_defects=False)
     good = torch.stack([clean[i][0] for i in range(len(clean))])
@@ -223,9 +243,10 @@ def fit(
     validate_every = max(total // log.validations_planned, 1) if validate is not None and log.validations_planned else total
     begun, waited = time.monotonic() - log.seconds, 0.0
     last_saved = last_mark = time.monotonic()
-    for batch in batches(series(total), spec.batch_size, log.steps, total, workers):
+    for batch in _paced_batches(lambda: series(total), spec, log, workers):
         waited += time.monotonic() - last_mark
-        log.note(run.step(batch, log.steps / total, log.steps), time.monotonic() - begun)
+        loss = run.step(batch, log.steps / total, log.steps)
+        log.note(loss, time.monotonic() - begun, run.network.mastery if spec.schedule == "competence" else None)
         if report is not None:
             report(log.steps, total, log.smoothed, f"loss {log.smoothed:.3f}")
         if validate is not None and log.steps % validate_every == 0 and log.steps < total:
@@ -246,6 +267,23 @@ def fit(
         best, _ = _validated(validate, run, log, best)
         run.average.load_state_dict(best[1])
     return run.average.cpu().eval(), log
+
+
+def _paced_batches(series: Callable[[], CropSeries], spec: Spec, log: TrainingLog, workers: int) -> Iterator[TrainingBatch]:
+    """The batches from ``log.steps`` on. Where competence sets the pace, it is looked at twenty times, and what follows is drawn
+    for it."""
+    total = log.steps_planned
+    if spec.schedule != "competence":
+        yield from batches(series(), spec.batch_size, log.steps, total, workers)
+        return
+    pace = max(total // PACES, 1)
+    while log.steps < total:
+        if log.steps and log.steps % pace == 0:
+            mastery = sum(log.mastered) / len(log.mastered) if log.mastered else None
+            log.competences.append((log.steps, round(advanced(log.competence, mastery), 4)))
+            log.mastered = []
+        end = min(log.steps - log.steps % pace + pace, total)
+        yield from batches(series(), spec.batch_size, log.steps, end, workers)
 
 
 def _planned(

@@ -1,18 +1,23 @@
 """The inspector: detectors with everything around them, from camera pixels to a verdict. It alone is evaluated, exported and
 shipped."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data.errors import BadSettings
 from models.detector import Detector
-from models.preprocess import normalise, resize
+from models.preprocess import normalise, reduce, resize
 
 STRIDE = 32
+MARGIN = 16
+"""Pixels beyond an image's sides that detectors see."""
+MIN_SPREAD = 1e-2
 
 
 @dataclass(frozen=True)
@@ -30,69 +35,85 @@ class Region:
 
 
 class Inspector(nn.Module):
-    """Pre-processing, detectors, test-time views, fusion, smoothing, score and threshold in one module.
+    """Pre-processing, detectors, test-time flips, fusion, smoothing, score and threshold in one module.
 
-    ``centres``, ``spreads``: median and spread of each detector's map on good tuning images; maps are fused as the mean of
-    ``(map - centre) / spread``. ``views``: 1 (as it is), 2 (+ left-right) or 4 (+ both flips). ``smooth``: side in px (odd) of
-    the mean
-    filter on the fused map at working scale. The score is the largest value of the map.
+    ``reductions``: of each detector's view (see ``models.view``). ``smooths``: side in px (odd) of the mean filter on each
+    detector's map, in its own px. ``centres``, ``spreads``: mean and standard deviation, over good tuning images, of the largest
+    value of that map; in units of them the maps of one view are averaged, and the larger of the views' maps counts: what is seen
+    at one resolution need not be seen at another. ``flips``: 1 (as it is), 2 (+ left-right) or 4 (+ both). The score is the
+    largest value of the fused map.
     """
 
     def __init__(
         self,
         detectors: list[Detector],
         scale: float,
-        centres: list[float] | None = None,
-        spreads: list[float] | None = None,
-        views: int = 1,
-        smooth: int = 5,
+        reductions: Sequence[int] = (),
+        smooths: Sequence[int] = (),
+        flips: int = 1,
         region: Region | None = None,
     ) -> None:
         super().__init__()
-        if smooth % 2 == 0 or views not in (1, 2, 4):
-            raise BadSettings(f"inspector: smooth {smooth} must be odd and views {views} one of 1, 2, 4")
+        self.reductions = tuple(reductions) or (1,) * len(detectors)
+        self.smooths = tuple(smooths) or (5,) * len(detectors)
+        if any(s % 2 == 0 for s in self.smooths) or flips not in (1, 2, 4) or len(self.smooths) != len(detectors):
+            raise BadSettings(
+                f"inspector: smooths {self.smooths} must be odd and {len(detectors)}, one a detector, flips {flips} 1, 2 or 4"
+            )
         self.detectors = nn.ModuleList(detectors)
-        self.scale, self.views, self.smooth = scale, views, smooth
+        self.scale, self.flips = scale, flips
         self.region = region or Region()
         self.centres: Tensor
         self.spreads: Tensor
         self.threshold: Tensor
-        self.register_buffer("centres", torch.tensor(centres or [0.0] * len(detectors)))
-        self.register_buffer("spreads", torch.tensor(spreads or [1.0] * len(detectors)))
+        self.register_buffer("centres", torch.zeros(len(detectors)))
+        self.register_buffer("spreads", torch.ones(len(detectors)))
         self.register_buffer("threshold", torch.tensor(0.0))
 
-    def prepared(self, images: Tensor) -> Tensor:
-        """uint8 (N, H, W, C) to normalised float (N, C, h, w), padded at the right and bottom to multiples of 32 by
-        reflection."""
-        x = normalise(resize(images.permute(0, 3, 1, 2).float() / 255.0, self.scale))  # (N, C, h, w)
-        height, width = x.shape[-2], x.shape[-1]
-        return F.pad(x, (0, (-width) % STRIDE, 0, (-height) % STRIDE), mode="reflect")
+    def working(self, images: Tensor) -> Tensor:
+        """uint8 (N, H, W, C) to float (N, C, h, w) in 0..1 at working scale."""
+        return resize(images.permute(0, 3, 1, 2).float() / 255.0, self.scale)
 
-    def detector_maps(self, x: Tensor) -> list[Tensor]:
-        """Each detector's map (N, 1, h, w), averaged over the views."""
-        flips: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)][: self.views]
-        maps = []
-        for detector in self.detectors:
-            seen = [detector(torch.flip(x, f)).flip(f) if f else detector(x) for f in flips]
-            maps.append(torch.stack(seen).mean(0) if len(seen) > 1 else seen[0])
-        return maps
+    def raw_map(self, number: int, working: Tensor) -> Tensor:
+        """Map (N, 1, h', w') of one detector on images at working scale, in its view's px, averaged over flips."""
+        x = normalise(reduce(working, self.reductions[number]))
+        height, width = x.shape[-2], x.shape[-1]
+        # Zeros, the mean, are what training crops show beyond an image's sides.
+        right, bottom = MARGIN + (-width - 2 * MARGIN) % STRIDE, MARGIN + (-height - 2 * MARGIN) % STRIDE
+        x = F.pad(x, (MARGIN, right, MARGIN, bottom))
+        detector = self.detectors[number]
+        flips: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)][: self.flips]
+        seen = [detector(torch.flip(x, f)).flip(f) if f else detector(x) for f in flips]
+        mean = torch.stack(seen).mean(0) if len(seen) > 1 else seen[0]
+        return mean[:, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+
+    def smoothed(self, number: int, raw: Tensor) -> Tensor:
+        """The mean of a detector's map over a square of its ``smooth``."""
+        side = self.smooths[number]
+        return F.avg_pool2d(F.pad(raw, (side // 2,) * 4, mode="replicate"), side, stride=1)
+
+    def fused(self, raw: Sequence[Tensor], height: int, width: int) -> Tensor:
+        """One map (N, 1, height, width) at working scale out of each detector's raw map."""
+        by_view: dict[int, list[Tensor]] = {}
+        for number, reduction in enumerate(self.reductions):
+            found = (self.smoothed(number, raw[number]) - self.centres[number]) / self.spreads[number]
+            by_view.setdefault(reduction, []).append(found)
+        views: list[Tensor] = []
+        for reduction, maps in by_view.items():
+            one = torch.stack(maps).mean(0) if len(maps) > 1 else maps[0]
+            if reduction > 1:
+                one = F.interpolate(one, scale_factor=reduction, mode="bilinear", align_corners=False)[:, :, :height, :width]
+            views.append(one)
+        return torch.stack(views).amax(0) if len(views) > 1 else views[0]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """uint8 (N, H, W, C) to map (N, H, W), score (N,) and verdict (N,): True rejects."""
-        x = self.prepared(images)
-        fused = torch.stack(
-            [(m - c) / s for m, c, s in zip(self.detector_maps(x), self.centres, self.spreads, strict=True)]
-        ).mean(0)
-        margin = self.smooth // 2
-        fused = F.avg_pool2d(F.pad(fused, (margin,) * 4, mode="replicate"), self.smooth, stride=1)
-        height, width = images.shape[1], images.shape[2]
-        if self.scale == 1.0:
-            full = fused[:, 0, :height, :width]
-        else:
-            resized = resize(images.permute(0, 3, 1, 2).float(), self.scale)
-            fused = fused[:, :, : resized.shape[-2], : resized.shape[-1]]
-            full = F.interpolate(fused, size=(height, width), mode="bilinear", align_corners=False)[:, 0]
-        full = self._inside_region(full)
+        working = self.working(images)
+        raw = [self.raw_map(number, working) for number in range(len(self.detectors))]
+        fused = self.fused(raw, working.shape[-2], working.shape[-1])
+        if self.scale != 1.0:
+            fused = F.interpolate(fused, size=(images.shape[1], images.shape[2]), mode="bilinear", align_corners=False)
+        full = self._inside_region(fused[:, 0])
         score = full.flatten(1).amax(1)
         return full, score, score > self.threshold
 
@@ -110,15 +131,16 @@ class Inspector(nn.Module):
 
 
 @torch.no_grad()
-def fit_fusion(inspector: Inspector, images: list[Any]) -> None:
-    """Set ``centres`` and ``spreads`` from good tuning images (uint8 (H, W, C)): median, and 99th percentile minus median."""
-    per_detector: list[list[Tensor]] = [[] for _ in inspector.detectors]
-    for image in images:
-        x = inspector.prepared(torch.from_numpy(image)[None])
-        for collected, m in zip(per_detector, inspector.detector_maps(x), strict=True):
-            collected.append(m.flatten()[:: max(m.numel() // 20_000, 1)])
-    for i, collected in enumerate(per_detector):
-        values = torch.cat(collected).double()
-        centre = values.median()
-        inspector.centres[i] = centre
-        inspector.spreads[i] = (values.quantile(0.99) - centre).clamp(min=1e-3)
+def raw_maps(inspector: Inspector, image: NDArray[np.uint8]) -> list[Tensor]:
+    """The raw map of every detector for one image (H, W, C)."""
+    working = inspector.working(torch.from_numpy(image)[None].to(inspector.centres.device))
+    return [inspector.raw_map(number, working) for number in range(len(inspector.detectors))]
+
+
+@torch.no_grad()
+def fit_fusion(inspector: Inspector, good: Sequence[Sequence[Tensor]]) -> None:
+    """Set ``centres`` and ``spreads`` from the raw maps of good tuning images, at least two."""
+    for number in range(len(inspector.detectors)):
+        largest = torch.stack([inspector.smoothed(number, raw[number]).amax() for raw in good]).double()
+        inspector.centres[number] = largest.mean()
+        inspector.spreads[number] = largest.std().clamp(min=MIN_SPREAD)

@@ -18,6 +18,14 @@ def dice_loss(logits: Tensor, labels: Tensor, defective: Tensor) -> Tensor:
     return ((1.0 - dice) * defective).sum() / defective.sum().clamp(min=1.0)
 
 
+@torch.no_grad()
+def mastery_of(logits: Tensor, labels: Tensor, defective: Tensor) -> float:
+    """How much of the drawn defects is found: dice (0..1) at a probability of one half, averaged over the defective samples."""
+    found, wanted = logits.float() > 0, labels > 0.5
+    dice = 2.0 * (found & wanted).sum((1, 2, 3)) / (found.sum((1, 2, 3)) + wanted.sum((1, 2, 3))).clamp(min=1)
+    return float((dice * defective).sum() / defective.sum().clamp(min=1.0))
+
+
 def segmentation_loss(logits: Tensor, labels: Tensor, defective: Tensor) -> Tensor:
     """Dice over defective samples + cross entropy over all pixels, the pairing that the founding report's winner used.
 

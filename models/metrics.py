@@ -38,6 +38,63 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     return float((hits / (ends + 1.0) * np.diff(np.r_[0, hits])).sum() / positives)
 
 
+def f1_max(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
+    """The largest F1 over all thresholds, and the score at which it is reached (at or above it is positive); (0, inf) if nothing
+    is positive."""
+    truth, values = np.asarray(labels).ravel() > 0, np.asarray(scores, np.float64).ravel()
+    positives = int(truth.sum())
+    if not positives:
+        return 0.0, float("inf")
+    order = np.argsort(-values, kind="stable")
+    values, truth = values[order], truth[order]
+    ends = np.flatnonzero(np.r_[values[1:] != values[:-1], True])
+    f1 = 2.0 * np.cumsum(truth)[ends] / (ends + 1.0 + positives)
+    best = int(f1.argmax())
+    return float(f1[best]), float(values[ends[best]])
+
+
+def aupro(maps: list[NDArray[np.float32]], labels: list[NDArray[np.floating]], limit: float = 0.3, stride: int = 2) -> float:
+    """Area under the per-region overlap curve up to a false positive rate of ``limit``, divided by it (Bergmann 2020): 0..1.
+
+    Each connected region (8 neighbours) of a label (over one half) counts alike, however large; false positives are pixels
+    outside all labels. Maps and labels (H, W) are taken every ``stride``-th row and column. 0 if there is no region.
+    """
+    import cv2
+
+    scores, weights, regions = [], [], 0
+    for anomaly, label in zip(maps, labels, strict=True):
+        truth = np.ascontiguousarray(label[::stride, ::stride] > 0.5)
+        count, marks = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
+        sizes = np.bincount(marks.ravel(), minlength=count).astype(np.float64)
+        share = np.r_[0.0, 1.0 / np.maximum(sizes[1:], 1.0)]
+        regions += count - 1
+        scores.append(anomaly[::stride, ::stride].ravel())
+        weights.append(share[marks].ravel())
+    if not regions:
+        return 0.0
+    values, weight = np.concatenate(scores), np.concatenate(weights)
+    order = np.argsort(-values, kind="stable")
+    values, weight = values[order], weight[order]
+    ends = np.flatnonzero(np.r_[values[1:] != values[:-1], True])
+    outside = weight == 0
+    overlap = np.r_[0.0, np.cumsum(weight)[ends] / regions]
+    false = np.r_[0.0, np.cumsum(outside)[ends] / max(int(outside.sum()), 1)]
+    inside = int(np.searchsorted(false, limit, side="right"))
+    at_limit = float(np.interp(limit, false, overlap))
+    x, y = np.r_[false[:inside], limit], np.r_[overlap[:inside], at_limit]
+    return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2.0) / limit)
+
+
+def rank_correlation(one: ArrayLike, other: ArrayLike) -> float:
+    """Spearman's rank correlation, ties at their mean rank; NaN with fewer than three pairs or no spread."""
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(np.asarray(values, np.float64)) for values in (one, other))
+    if len(a) < 3 or a.std() == 0 or b.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
 @dataclass(frozen=True)
 class Rate:
     """``count`` of ``n``, with its two-sided 95 % Clopper-Pearson interval ``low`` to ``high``."""

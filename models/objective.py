@@ -11,15 +11,16 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.detector import Detector
 from models.exam import ExamImage
-from models.inspector import Inspector, fit_fusion
+from models.inspector import Inspector, fit_fusion, raw_maps
 from models.metrics import auroc, average_precision, pooled
 from models.preprocess import at_working_scale
 
-WINDOW = 256
 HARD = 0.35
+MOST = 36
 
 
 @dataclass(frozen=True)
@@ -37,58 +38,62 @@ class Objective:
 
 @dataclass(frozen=True)
 class TuneSet:
-    """Windows of at most 256 px at working scale: ``defects`` with their label in view, ``good`` ones anywhere."""
+    """Whole images at working scale: ``defects`` with their labels, and ``good`` ones, mirrored where there are few."""
 
     good: list[NDArray[np.uint8]]
     defects: list[ExamImage]
 
 
-def tune_set(good: Sequence[ExamImage], defects: Sequence[ExamImage], scale: float, most: int = 48) -> TuneSet:
-    """Cut windows around what matters: whole images cost seconds each, and a tuning trial has only seconds."""
-    rng = np.random.default_rng(0)
-    chosen = (
-        [defects[i] for i in np.unique(np.linspace(0, len(defects) - 1, min(most, len(defects))).astype(int))] if defects else []
-    )
-    windows = []
+def tune_set(good: Sequence[ExamImage], defects: Sequence[ExamImage], scale: float, most: int = MOST) -> TuneSet:
+    """At most ``most`` of the exam defects, evenly over families and difficulties, and as many good images."""
+    chosen = [defects[i] for i in np.unique(np.linspace(0, len(defects) - 1, min(most, len(defects))).astype(int))]
+    small = []
     for exam in chosen:
-        if exam.label is None:
-            continue
-        image = at_working_scale(exam.image, scale)
-        label = np.asarray(cv2.resize(exam.label, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA), np.float32)
-        y, x = np.unravel_index(int(label.argmax()), label.shape)
-        top, left = _window_start(int(y), image.shape[0], rng), _window_start(int(x), image.shape[1], rng)
-        view = np.s_[top : top + WINDOW, left : left + WINDOW]
-        windows.append(ExamImage(exam.name, np.ascontiguousarray(image[view]), label[view], exam.family, exam.difficulty))
-    clean = []
-    for i in range(max(most // 2, 1)):
-        image = at_working_scale(good[i % len(good)].image, scale)
-        top = int(rng.integers(max(image.shape[0] - WINDOW, 0) + 1))
-        left = int(rng.integers(max(image.shape[1] - WINDOW, 0) + 1))
-        clean.append(np.ascontiguousarray(image[top : top + WINDOW, left : left + WINDOW]))
-    return TuneSet(clean, windows)
+        if exam.label is not None:
+            image = at_working_scale(exam.image, scale)
+            label = np.asarray(cv2.resize(exam.label, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA), np.float32)
+            small.append(ExamImage(exam.name, image, label, exam.family, exam.difficulty))
+    clean = [at_working_scale(exam.image, scale) for exam in good[:most]]
+    mirrored = [np.ascontiguousarray(image[flip]) for flip in (np.s_[:, ::-1], np.s_[::-1], np.s_[::-1, ::-1]) for image in clean]
+    return TuneSet((clean + mirrored)[: max(min(most, 4 * len(clean)), len(clean))], small)
 
 
-def _window_start(at: int, size: int, rng: np.random.Generator) -> int:
-    low, high = max(at - WINDOW + 16, 0), min(at - 16, size - WINDOW)
-    return int(np.clip(rng.integers(low, max(high, low) + 1), 0, max(size - WINDOW, 0)))
+@dataclass(frozen=True)
+class Looks:
+    """Raw maps of ``detectors`` (views ``reductions``) on a tune set, made once and fused in many ways."""
+
+    detectors: tuple[Detector, ...]
+    reductions: tuple[int, ...]
+    tune: TuneSet
+    good: list[list[Tensor]]
+    defects: list[list[Tensor]]
 
 
-def objective(detector: Detector, tune: TuneSet, smooth: int = 5) -> Objective:
-    """Examine ``detector`` (evaluation mode, any device) on ``tune``, its map smoothed over ``smooth`` px."""
-    device = next(detector.parameters()).device
-    inspector = Inspector([detector], 1.0, smooth=smooth).to(device).eval()
-    fit_fusion(inspector, tune.good[:8])
+def look(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Looks:
+    """Run ``detectors`` (evaluation mode, any device) over ``tune``."""
+    inspector = Inspector(list(detectors), 1.0, reductions).to(next(detectors[0].parameters()).device).eval()
+    seen = [[raw_maps(inspector, image) for image in images] for images in (tune.good, [exam.image for exam in tune.defects])]
+    return Looks(tuple(detectors), inspector.reductions, tune, seen[0], seen[1])
 
-    @torch.no_grad()
-    def look(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
-        anomaly, score, _ = inspector(torch.from_numpy(image)[None].to(device))
-        return anomaly[0].cpu().numpy(), float(score[0])
 
-    good = [look(image) for image in tune.good]
-    seen = [(exam, *look(exam.image)) for exam in tune.defects]
-    good_scores = [score for _, score in good]
+@torch.no_grad()
+def judge(looks: Looks, members: Sequence[int], smooths: Sequence[int] = ()) -> Objective:
+    """The objective of some of the detectors, fused; ``smooths`` as of ``Inspector``, one a member."""
+    chosen = [looks.detectors[n] for n in members]
+    inspector = Inspector(chosen, 1.0, [looks.reductions[n] for n in members], smooths).to(looks.good[0][0].device)
+    good = [[maps[n] for n in members] for maps in looks.good]
+    fit_fusion(inspector, good)
+
+    def fused(raw: list[Tensor], image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return inspector.fused(raw, image.shape[0], image.shape[1])[0, 0].cpu().numpy()
+
+    good_scores = [float(fused(raw, image).max()) for raw, image in zip(good, looks.tune.good, strict=True)]
+    seen = []
+    for raw, exam in zip(looks.defects, looks.tune.defects, strict=True):
+        anomaly = fused([raw[n] for n in members], exam.image)
+        seen.append((exam, anomaly, float(anomaly.max())))
     families: dict[str, float] = {}
-    for family in sorted({exam.family for exam in tune.defects if exam.family}):
+    for family in sorted({exam.family for exam in looks.tune.defects if exam.family}):
         hard = [item for item in seen if item[0].family == family and (item[0].difficulty or 0) >= HARD]
         if not hard:
             continue
@@ -102,3 +107,8 @@ def objective(detector: Detector, tune: TuneSet, smooth: int = 5) -> Objective:
     overkill = float(np.mean([score > middle for score in good_scores]))
     values = list(families.values())
     return Objective(0.5 * (min(values) + float(np.mean(values))) - overkill, families, overkill)
+
+
+def objective(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Objective:
+    """Examine ``detectors``, fused, on ``tune``, at the usual smoothing."""
+    return judge(look(detectors, tune, reductions), range(len(detectors)))

@@ -3,6 +3,7 @@ share it."""
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,18 +14,58 @@ Image = NDArray[np.uint8]
 MIN_SPREAD = 0.04  # standard deviation (of 0..1) below which an image counts as flat and its noise is not blown up
 
 
+OVERSAMPLED = 0.88
+MIN_SIDE = 192
+
+
 def working_scale(images: Sequence[Image], max_pixels: int) -> float:
-    """Factor (at most 1) that brings the median image of (H, W, C) down to ``max_pixels``; rounded to 1/64 so that it is exact
-    in a file."""
+    """Factor (at most 1) at which detectors look at images (H, W, C).
+
+    It brings the median image down to ``max_pixels`` (rounded to 1/64, so that it is exact in a file), and halves images whose
+    detail is all coarser than their pixels: four times the surface is then learned from in the same time.
+    """
     pixels = float(np.median([image.shape[0] * image.shape[1] for image in images]))
-    return float(min(1.0, max(round(64 * (max_pixels / pixels) ** 0.5), 8) / 64))
+    scale = float(min(1.0, max(round(64 * (max_pixels / pixels) ** 0.5), 8) / 64))
+    shortest = float(np.median([min(image.shape[:2]) for image in images]))
+    chosen = [images[i] for i in np.unique(np.linspace(0, len(images) - 1, min(12, len(images))).astype(int))]
+    while shortest * scale / 2 >= MIN_SIDE and smoothness([at_working_scale(image, scale) for image in chosen]) > OVERSAMPLED:
+        scale /= 2
+    return scale
+
+
+def smoothness(images: Sequence[Image]) -> float:
+    """Correlation of neighbouring pixels (along the rougher axis) in what the images (H, W, C) show below 6 px; their median.
+
+    Near 1 where a camera resolves more than the surface shows; 0 for independent pixels.
+    """
+    found = []
+    for image in images:
+        grey = np.ascontiguousarray(image.mean(axis=2), np.float32)
+        fine = grey - cv2.GaussianBlur(grey, (0, 0), 6.0)
+        power = max(float((fine * fine).mean()), 1e-6)
+        found.append(min(float((fine[:, 1:] * fine[:, :-1]).mean()), float((fine[1:] * fine[:-1]).mean())) / power)
+    return float(np.median(found))
 
 
 def resize(images: Tensor, scale: float) -> Tensor:
-    """(N, C, H, W) float to working resolution; ``scale`` 1 is the identity."""
-    if scale == 1.0:
+    """(N, C, H, W) float to working resolution; ``scale`` 1 is the identity.
+
+    Whole steps are averaged and only the rest is interpolated: interpolation alone would skip pixels, and thin defects with them.
+    """
+    steps = int(1.0 / scale + 1e-9)
+    images, rest = reduce(images, steps), scale * steps
+    if rest > 1.0 - 1e-9:
         return images
-    return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False, recompute_scale_factor=True)
+    return F.interpolate(images, scale_factor=rest, mode="bilinear", align_corners=False, recompute_scale_factor=True)
+
+
+def reduce(images: Tensor, steps: int) -> Tensor:
+    """(N, C, H, W) to the means of ``steps`` x ``steps`` pixels, (N, C, ceil(H / steps), ceil(W / steps)); a border that does not
+    fill a square is continued by its outermost pixels."""
+    if steps == 1:
+        return images
+    padding = (0, (-images.shape[-1]) % steps, 0, (-images.shape[-2]) % steps)
+    return F.avg_pool2d(F.pad(images, padding, mode="replicate"), steps)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -45,10 +86,10 @@ def statistics(image: Image) -> tuple[float, float]:
     return float(values.mean()), max(float(values.std()), MIN_SPREAD)
 
 
-def at_working_scale(image: Image, scale: float) -> Image:
-    """``image`` (H, W, C) uint8 through ``resize``, as uint8 again."""
-    if scale == 1.0:
+def at_working_scale(image: Image, scale: float, reduction: int = 1) -> Image:
+    """``image`` (H, W, C) uint8 through ``resize`` and ``reduce``, as uint8 again."""
+    if scale == 1.0 and reduction == 1:
         return image
     tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
-    small = resize(tensor, scale)[0].permute(1, 2, 0).round().clamp(0, 255)
+    small = reduce(resize(tensor, scale), reduction)[0].permute(1, 2, 0).round().clamp(0, 255)
     return np.asarray(small.numpy(), np.uint8)

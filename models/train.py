@@ -24,6 +24,7 @@ from models.fit import Plan, fit
 from models.objective import objective, tune_set
 from models.preprocess import at_working_scale
 from models.tune import read_settings, recipe_of, spec_of
+from models.view import View, views_of
 
 
 class TrainSettings(BaseModel):
@@ -50,26 +51,34 @@ def train(folder: BatchFolder) -> None:
         raise BadBatch("study/best.json is missing or damaged; delete the folder study and run again") from error
     batch = read_batch(folder, ("train", "tune"))
     images = [at_working_scale(exam.image, scale) for exam in batch.good["train"]]
-    windows = tune_set(batch.good["tune"], batch.defects["tune"], scale)
-    recipe, spec = recipe_of(chosen, read_recipe(params)), spec_of(chosen, side)
-    measured = measure_scale(images)
+    examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
+    recipe = recipe_of(chosen, read_recipe(params))
+    views = views_of(images, side)
+    planned = [(view, number) for view in views for number in range(settings.networks)]
     progress = Progress(folder.path, "train")
     detectors, logs = [], []
-    for number in range(settings.networks):
+    for number, (view, member) in enumerate(planned):
         key = _key(params, best, images, number)
+        spec = spec_of(chosen, view.side)
         finished = folder.work / "train" / f"network-{number}-{key}.pt"
 
         def report(step: int, steps: int, loss: float, message: str, number: int = number) -> None:
-            which = f"network {number + 1} of {settings.networks}, " if settings.networks > 1 else ""
-            progress.update(number + step / steps, settings.networks, f"{which}step {step} of {steps}, {message}")
+            which = f"network {number + 1} of {len(planned)}, " if len(planned) > 1 else ""
+            done = sum(view.share for view, _ in planned[:number]) + planned[number][0].share * step / steps
+            progress.update(done, settings.networks, f"{which}step {step} of {steps}, {message}")
 
         if finished.exists():
             detector, log = _read_network(finished, spec.detector, batch.channels, spec.settings)
         else:
-            crops = CropPlan(recipe, measured, spec.side, 0, spec.schedule, seed + 1000 * number)
-            plan = Plan(settings.seconds / settings.networks, settings.steps)
+            seen = [at_working_scale(image, 1.0, view.reduction) for image in images]
+            crops = CropPlan(recipe, measure_scale(seen), spec.side, 0, spec.schedule, seed + 1000 * member)
+            plan = Plan(settings.seconds * view.share / settings.networks, settings.steps)
+
+            def value(detector: Detector, view: View = view) -> float:
+                return objective([detector], examined, [view.reduction]).value
+
             detector, training = fit(
-                images, crops, spec, plan, lambda d: objective(d, windows).value,
+                seen, crops, spec, plan, value,
                 checkpoint=folder.work / "train" / f"checkpoint-{number}.pt", key=key, report=report,
             )  # fmt: skip
             log = asdict(training)
@@ -79,7 +88,8 @@ def train(folder: BatchFolder) -> None:
         detectors.append(detector)
         logs.append(log)
         print(
-            f"network {number + 1}: {log['steps']} of {log['steps_planned']} steps in {log['seconds']:.0f} s, "
+            f"network {number + 1} (1/{view.reduction}): {log['steps']} of {log['steps_planned']} steps "
+            f"in {log['seconds']:.0f} s, "
             f"ended by {log['ended_by']}"
         )
     out = folder.work / "model"
@@ -88,7 +98,8 @@ def train(folder: BatchFolder) -> None:
     torch.save([d.state_dict() for d in detectors], out / "weights.pt")
     write_json(out / "training.json", {
         "detector": spec.detector, "settings": spec.settings, "spec": asdict(spec), "recipe": recipe.model_dump(mode="json"),
-        "scale": scale, "batch_scale": vars(measured), "chosen": chosen, "networks": logs, "seed": seed,
+        "scale": scale, "batch_scale": vars(measure_scale(images)), "views": [vars(view) for view in views],
+        "reductions": [view.reduction for view, _ in planned], "chosen": chosen, "networks": logs, "seed": seed,
         "weights_digest": file_digest(out / "weights.pt"), "seconds": sum(log["seconds"] for log in logs),
     })  # fmt: skip
     target = folder.file("model")

@@ -22,6 +22,7 @@ from models.crops import CropPlan
 from models.curriculum import SCHEDULES
 from models.exam import Batch, read_batch
 from models.fit import Plan, Spec, fit
+from models.networks import NETWORKS
 from models.objective import objective, tune_set
 from models.preprocess import at_working_scale, working_scale
 
@@ -59,12 +60,8 @@ def read_settings(params: dict[str, Any], section: str, model: type[BaseModel]) 
 
 def spec_of(params: dict[str, Any], side: int) -> Spec:
     """A trial's parameters as a training specification."""
-    networks: dict[str, dict[str, Any]] = {
-        "unet3plus": {"encoder": "tu-resnet10t", "depth": 4, "width": 16},
-        "stpm": {"backbone": "resnet10t"},
-    }
-    settings = networks[params["detector"]]
-    return Spec(params["detector"], settings, params.get("schedule", "none"), params["learning_rate"], side=side)
+    family, settings = NETWORKS[params["detector"]]
+    return Spec(family, dict(settings), params.get("schedule", "none"), params["learning_rate"], side=side)
 
 
 def recipe_of(params: dict[str, Any], recipe: Recipe) -> Recipe:
@@ -116,7 +113,7 @@ def tune(folder: BatchFolder) -> None:
     scale = working_scale(images, settings.max_pixels)
     images = [at_working_scale(image, scale) for image in images]
     measured = measure_scale(images)
-    windows = tune_set(batch.good["tune"], batch.defects["tune"], scale)
+    examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
 
     key = hashlib.sha256(json.dumps([params, _fingerprint(batch)], sort_keys=True, default=str).encode()).hexdigest()[:16]
     journal = folder.work / "tune" / f"journal-{key}.log"
@@ -151,7 +148,7 @@ def tune(folder: BatchFolder) -> None:
 
         crops = CropPlan(recipe_of(chosen, recipe), measured, settings.side, 0, chosen.get("schedule", "none"), seed)
         detector, log = fit(images, crops, spec_of(chosen, settings.side), Plan(0.8 * each), report=report)
-        result = objective(detector, windows)
+        result = objective([detector], examined)
         trial.set_user_attr("seconds", time.monotonic() - begun)
         trial.set_user_attr("chosen", chosen)
         trial.set_user_attr("families", result.families)

@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from data.defects import nuisance
 from data.defects.blend import label_of_change
 from data.defects.exam import EXAMS
-from data.defects.families import FAMILIES, Canvas, Family
-from data.defects.foreground import foreground
-from data.defects.recipe import PATTERN_FAMILIES, Recipe
+from data.defects.families import FAMILIES, Canvas
+from data.defects.foreground import foreground, rim
+from data.defects.recipe import PATTERN_FAMILIES, RIM_FAMILIES, Recipe
 from data.defects.scale import BatchScale
 
 Image = NDArray[np.uint8]
 Pixels = NDArray[np.float32]
+Part = NDArray[np.bool_]
 _TRIES = 4
 
 
@@ -35,23 +35,40 @@ class Drawn:
     source: int
 
 
-def _crop(rng: np.random.Generator, image: Image, side: int) -> Image:
-    height, width, _ = image.shape
-    if height < side or width < side:
-        image = np.asarray(
-            cv2.copyMakeBorder(image, 0, max(side - height, 0), 0, max(side - width, 0), cv2.BORDER_REFLECT_101), np.uint8
-        ).reshape(max(height, side), max(width, side), -1)
-        height, width, _ = image.shape
-    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-    return image[top : top + side, left : left + side]
+@dataclass(frozen=True)
+class _View:
+    """A square crop of a good image. ``inside``: mask of what is image and not beyond its sides. ``part``: of what is part of
+    that."""
+
+    image: Image
+    inside: Part
+    part: Part
 
 
-def _turn(rng: np.random.Generator, image: Image, flips: bool) -> Image:
+def _view(rng: np.random.Generator, image: Image, part: Part | None, side: int, flips: bool) -> _View:
+    """A crop anywhere, perhaps mirrored, that may reach beyond the image by a quarter of its ``side``, so that the image's rim is
+    seen as often as its middle. What is beyond is the image's mean, as where the inspector looks beyond it."""
+    height, width, channels = image.shape
+    margin = side // 4
+    top, left = (
+        int(rng.integers(min(-margin, size - side), max(size - side + margin, 0) + 1)) if size < side
+        else int(rng.integers(-margin, size - side + margin + 1))
+        for size in (height, width)
+    )  # fmt: skip
+    rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
+    within = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    view = np.full((side, side, channels), round(float(image.mean())), np.uint8)
+    view[within] = image[rows, columns]
+    inside = np.zeros((side, side), np.bool_)
+    inside[within] = True
+    shown = inside.copy()
+    if part is not None:
+        shown[within] = part[rows, columns]
     if flips and rng.random() < 0.5:
-        image = image[:, ::-1]
+        view, inside, shown = view[:, ::-1], inside[:, ::-1], shown[:, ::-1]
     if flips and rng.random() < 0.5:
-        image = image[::-1]
-    return image
+        view, inside, shown = view[::-1], inside[::-1], shown[::-1]
+    return _View(view, inside, shown)
 
 
 def draw_crop(
@@ -63,15 +80,17 @@ def draw_crop(
     index: int,
     difficulty: tuple[float, float] = (0.0, 1.0),
     flips: bool = True,
+    parts: Sequence[Part] | None = None,
 ) -> Drawn:
     """Crop number ``index`` of the endless series that ``(recipe, seed)`` defines.
 
     ``images``: good images (H, W, C) uint8; ``side``: of the square crop in px; ``difficulty``: range to draw from (the
-    curriculum).
+    curriculum); ``parts``: their ``foreground`` masks, where chips are to follow the part's rim and not the image's.
     """
     rng = np.random.default_rng([seed, index])
     source = int(rng.integers(len(images)))
-    background = _turn(rng, _crop(rng, images[source], side), flips).astype(np.float32)
+    view = _view(rng, images[source], None if parts is None else parts[source], side, flips)
+    background = view.image.astype(np.float32)
     if rng.random() < 0.5:
         background = nuisance.shift(rng, background, recipe.nuisance)
     level, family = 0.0, None
@@ -79,16 +98,17 @@ def draw_crop(
     image = background
     if rng.random() >= recipe.clean_fraction:
         donor_index = int(rng.integers(len(images)))
-        donor = _turn(rng, _crop(rng, images[donor_index], side), flips).astype(np.float32)
+        donor = _view(rng, images[donor_index], None, side, flips).image.astype(np.float32)
         families = applicable(recipe.families, scale)
         for _ in range(1 if rng.random() >= recipe.several_fraction else int(rng.integers(2, 4))):
             for _ in range(_TRIES):
                 wanted, drawn_at = families[int(rng.integers(len(families)))], float(rng.uniform(*difficulty))
-                image, added = _defect(FAMILIES[wanted], recipe, scale, image, donor, float(side), rng, drawn_at)
+                image, added = _defect(wanted, recipe, scale, image, donor, float(side), rng, drawn_at, view.part, view.inside)
                 if added.any():
                     label, family, level = np.maximum(label, added), wanted, drawn_at
                     break
     image = nuisance.light(rng, image, scale, recipe.nuisance)
+    image = np.where(view.inside[..., None], image, view.image.astype(np.float32))
     return Drawn(np.clip(np.round(image), 0, 255).astype(np.uint8), label, family, level, source)
 
 
@@ -100,7 +120,7 @@ def applicable(families: tuple[str, ...], scale: BatchScale) -> tuple[str, ...]:
 
 
 def _defect(
-    family: Family,
+    family: str,
     recipe: Recipe,
     scale: BatchScale,
     image: Pixels,
@@ -108,25 +128,33 @@ def _defect(
     side: float,
     rng: np.random.Generator,
     level: float,
-    part: NDArray[np.bool_] | None = None,
+    part: Part,
+    inside: Part | None = None,
 ) -> tuple[Pixels, Pixels]:
-    """One try at a defect of ``family`` at ``level``: image and label; an invisible one leaves both as they were.
-
-    ``part``: mask of where its centre may lie; None: anywhere.
-    """
+    """One try at a defect of ``family`` at ``level``: image and label; one that is invisible or has no place here leaves both as
+    they were. ``inside``: mask of what is image in a training crop; None on a whole image, where an exam defect is drawn on the
+    part, its difficulty meant as it stands."""
     height, width, _ = image.shape
+    exam = inside is None
     centre = rng.uniform(0.02, 0.98, 2) * [width, height]
-    if part is not None:
-        places = np.flatnonzero(part)
-        y, x = divmod(int(places[int(rng.integers(len(places)))]), width)
-        centre = np.array([x, y], np.float64)
-    # A whole image is for examinations: there the difficulty is meant as it stands.
-    trade = float(rng.uniform(-0.4, 0.4)) if part is None else 0.0
-    drawn = family(Canvas(image, donor, recipe, scale, side, centre, trade), rng, level)
+    places = rim(part, whole=exam) if family in RIM_FAMILIES else None
+    if exam and places is None:
+        places = np.argwhere(part)[:, ::-1]
+    if places is not None:
+        if not len(places):
+            return image, np.zeros((height, width), np.float32)
+        centre = places[int(rng.integers(len(places)))].astype(np.float64)
+    trade = 0.0 if exam else float(rng.uniform(-0.4, 0.4))
+    draw = EXAMS[family] if exam else FAMILIES[family]
+    drawn = draw(Canvas(image, donor, recipe, scale, side, centre, trade, part), rng, level)
     changed = np.asarray(np.clip(drawn, 0, 255), np.float32)
     if scale.binary and rng.random() < 0.85:
         changed = _crisp(image, changed, scale)
+    if inside is not None:
+        changed = np.where(inside[..., None], changed, image)
     label = label_of_change(image, changed, scale)
+    if inside is not None:
+        label = label * inside
     return (changed if label.any() else image), label
 
 
@@ -151,7 +179,7 @@ def draw_exam(
     background = image.astype(np.float32)
     side, part = exam_side(*image.shape[:2]), foreground(image)
     for _ in range(_TRIES):
-        changed, label = _defect(EXAMS[family], recipe, scale, background, background, side, rng, difficulty, part)
+        changed, label = _defect(family, recipe, scale, background, background, side, rng, difficulty, part)
         if label.any():
             break
     return Drawn(np.clip(np.round(changed), 0, 255).astype(np.uint8), label, family if label.any() else None, difficulty, source)

@@ -91,9 +91,49 @@ def specks(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixel
     return _push(canvas, change if rng.random() < 0.3 else -change)
 
 
+def stain(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A wide area, up to most of the view, of another brightness or polish; its outline is a slow wave about an ellipse."""
+    radius = min(float(rng.uniform(0.8, 1.8)) * canvas.side, 0.45 * max(canvas.height, canvas.width))
+    along, across = _grid(canvas, float(rng.uniform(0, np.pi)))
+    across = across * np.float32(rng.uniform(1.0, 2.0))
+    bearing = np.arctan2(across, along)
+    outline: NDArray[np.floating] = np.ones_like(along)
+    for waves in (2, 3, 5):
+        outline = outline + np.float32(rng.normal(0, 0.3 / waves)) * np.cos(
+            waves * bearing + np.float32(rng.uniform(0, 2 * np.pi))
+        )
+    softness = float(rng.uniform(0.04, 0.25))
+    inside = 1.0 / (1.0 + np.exp(np.clip((np.hypot(along, across) / radius - outline) / softness, -30, 30)))
+    change = canvas.amount(rng, difficulty) * 0.8
+    if rng.random() < 0.7:
+        return _push(canvas, (change * inside).astype(np.float32))
+    mean = np.asarray(cv2.blur(canvas.background, (9, 9)), np.float32).reshape(canvas.background.shape)
+    polished = mean + 0.25 * (canvas.background - mean) + 0.5 * change
+    return np.asarray(canvas.background + inside[..., None] * (polished - canvas.background), np.float32)
+
+
+def notch(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A bite out of the part's rim: a few overlapping discs, dark or bright, whichever is further from the surface."""
+    radius = max(0.45 * canvas.diameter(rng, difficulty), 2.0)
+    y, x = np.mgrid[: canvas.height, : canvas.width].astype(np.float32)
+    bite = np.zeros((canvas.height, canvas.width), np.float32)
+    for _ in range(int(rng.integers(1, 5))):
+        cx, cy = canvas.centre + rng.normal(0, 0.6 * radius, 2)
+        own = radius * float(rng.uniform(0.5, 1.0))
+        bite = np.maximum(bite, np.clip(own - np.hypot(x - cx, y - cy) + 0.5, 0, 1))
+    surface = float((canvas.background.mean(axis=2) * bite).sum() / (bite.sum() + 1e-6))
+    dark, bright = canvas.scale.dark, canvas.scale.bright
+    level = dark if surface - dark > bright - surface else bright
+    step = np.sign(level - surface) * min(abs(level - surface), 1.5 * canvas.amount(rng, difficulty))
+    rough = rng.normal(0, 0.4 * canvas.scale.variation, bite.shape).astype(np.float32)
+    return np.asarray(np.clip(canvas.background + (bite * (step + rough))[..., None], 0, 255), np.float32)
+
+
 EXAMS: dict[str, Callable[[Canvas, np.random.Generator, float], Pixels]] = {
     "relief": relief,
     "dent": dent,
     "erase": erase,
     "specks": specks,
+    "stain": stain,
+    "notch": notch,
 }

@@ -26,6 +26,7 @@ class Canvas:
     ``background`` and ``donor``: (H, W, C) float32, 0..255, the donor from a different good image where there is one.
     ``side``: length in px that the recipe's sizes are fractions of. ``centre``: (x, y) of the defect. ``trade``: what of the
     difficulty is moved from size to strength (-0.5..0.5): a hard defect may be long and faint, or tiny and strong.
+    ``part``: mask (H, W) of the part; None where all of the canvas is part.
     """
 
     background: Pixels
@@ -35,6 +36,7 @@ class Canvas:
     side: float
     centre: NDArray[np.float64]
     trade: float = 0.0
+    part: NDArray[np.bool_] | None = None
 
     @property
     def height(self) -> int:
@@ -216,6 +218,23 @@ def structure(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pi
     return alpha_blend(canvas.background, fill, mask)
 
 
+def chip(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A piece broken off at the part's rim: the background shows, or the rough fracture where there is none in view."""
+    diameter = 1.2 * canvas.diameter(rng, difficulty)
+    draw = shapes.bezier_blob if rng.random() < 0.5 else shapes.gaussian_hull
+    mask = draw(rng, canvas.height, canvas.width, canvas.centre, diameter)
+    mask = shapes.elastic(rng, mask, 0.2 * diameter, max(diameter / 4.0, 2.0))
+    fill = None
+    if canvas.part is not None:
+        mask = mask * canvas.part
+        if not canvas.part.all() and rng.random() < 0.7:
+            beside = np.median(canvas.background[~canvas.part], axis=0).astype(np.float32)  # (C,)
+            grain = canvas.background - fills.flattened(canvas.background, 2.0)
+            fill = beside + 0.3 * grain
+    mask = shapes.soften(mask, float(rng.uniform(0.3, 1.0)))
+    return alpha_blend(canvas.background, _fill(canvas, rng, mask, difficulty, diameter) if fill is None else fill, mask)
+
+
 Family = Callable[[Canvas, np.random.Generator, float], Pixels]
 FAMILIES: dict[str, Family] = {
     "bezier": bezier,
@@ -226,4 +245,5 @@ FAMILIES: dict[str, Family] = {
     "region": region,
     "warp": warp,
     "structure": structure,
+    "chip": chip,
 }

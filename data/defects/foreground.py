@@ -1,4 +1,4 @@
-"""Where the part is: a defect beside it is nobody's defect."""
+"""Where the part is and where it ends: a defect beside it is nobody's defect, a chip is one at its rim."""
 
 import cv2
 import numpy as np
@@ -29,3 +29,16 @@ def foreground(image: Image) -> NDArray[np.bool_]:
     _, marks = cv2.connectedComponents(framed, connectivity=4)
     part = (marks != marks[0, 0])[1:-1, 1:-1]
     return np.asarray(part) if 0.1 <= part.mean() <= 0.95 else everything
+
+
+def rim(part: NDArray[np.bool_], whole: bool) -> NDArray[np.intp]:
+    """Pixels (n, 2) as (x, y) of ``part`` (H, W) where it ends.
+
+    ``whole``: the view shows the whole image, whose sides then end the part as well; beyond the sides of a crop it goes on.
+    """
+    framed = cv2.copyMakeBorder(
+        part.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT if whole else cv2.BORDER_REPLICATE, value=0
+    )
+    inner = cv2.erode(framed, np.ones((3, 3), np.uint8))[1:-1, 1:-1]
+    y, x = np.nonzero(part & (inner == 0))
+    return np.stack([x, y], 1)

@@ -17,16 +17,20 @@ TRAINING_FAMILIES = (
     "region",
     "warp",
     "structure",
+    "chip",
 )
 """Families that detectors learn from, in the order of the picture sheet."""
 
-EXAM_FAMILIES = ("relief", "dent", "erase", "specks")
+EXAM_FAMILIES = ("relief", "dent", "erase", "specks", "stain", "notch")
 """Families that no detector ever trains on: tuning and gates are measured on them. They share no code with the above."""
 
 
 PATTERN_FAMILIES = ("patch", "warp", "structure", "erase")
 """Families that lay other content of the batch where it does not belong. On a random texture that is just another sample of the
 texture, which nobody could find, so they are drawn on patterned batches only."""
+
+RIM_FAMILIES = ("chip", "notch")
+"""Families that live where the part ends, and nowhere else."""
 
 
 class Recipe(BaseModel):

@@ -1,0 +1,153 @@
+"""The benchmark: what a changeover trains on a product's good images, measured on its real test images, once.
+
+The stages are those of a changeover, run in a working folder of their own, without servers, git or DVC.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.batch import MIN_IMAGES, BatchFolder
+from data.benchmark_set import BenchmarkSet
+from data.errors import BadBatch
+from data.files import write_json, write_yaml
+from data.progress import read_progress
+from flows.errors import StageError
+from flows.presets import Order
+from flows.servers import child_environment
+
+STAGES = {"regenerate": "data.defects.regenerate", "tune": "models.tune", "train": "models.train"}
+Tell = Callable[[str, float | None], None]
+"""Told what is being done, and how much of it (0..1) where that is known."""
+
+
+def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Train on the good images of ``product`` and measure, in the empty folder ``work``; every figure of the table.
+
+    ``overrides``: sections of ``params.yaml`` that differ from the order's, for ablations. BadBatch for a set that cannot be
+    used; StageError if a stage fails.
+    """
+    from data.image import read_image
+    from models.assemble import assemble
+    from models.exam import read_batch
+    from models.measure import measure
+    from models.train import read_trained
+
+    folder = BatchFolder(work)
+    params = order.params()
+    for section, values in (overrides or {}).items():
+        params[section] = {**params.get(section, {}), **values} if isinstance(values, dict) else values
+    tell("reading images", None)
+    split = _lay_out(product, folder, params, [read_image(file) for file, _ in product.train])
+    started = time.monotonic()
+    for stage, module in STAGES.items():
+        _run(folder, stage, module, tell)
+    batch = read_batch(folder, ("train", "tune", "calibrate"))
+    detectors, training = read_trained(folder, batch.channels)
+    tell("assembling", None)
+    properties = {"product": product.name[:60], "batch": "bench", "detector": training["detector"]}
+    assembled = assemble(batch, detectors, training, folder.file("model.onnx"), properties, 0.01)
+    seconds = time.monotonic() - started
+    total = len(product.test)
+    figures = measure(assembled.exported, product.test, lambda done: tell("measuring", done / total))
+    result = {
+        "product": product.name, "images": {subset: len(names) for subset, names in split.items()}, "seconds": round(seconds, 1),
+        "seed": order.seed, "preset": order.preset, "budget": order.seconds, "chosen": training["chosen"],
+        "scale": training["scale"], "views": list(assembled.fusion.reductions), "smooth": list(assembled.fusion.smooths),
+        "steps": [log["steps"] for log in training["networks"]], "objective": assembled.fusion.value,
+        "tried": assembled.fusion.tried, "threshold": assembled.exported.threshold, **figures,
+    }  # fmt: skip
+    write_json(folder.file("bench.json"), result)
+    return result
+
+
+def _lay_out(
+    product: BenchmarkSet, folder: BatchFolder, params: dict[str, Any], images: list[np.ndarray]
+) -> dict[str, list[str]]:
+    """Links to the images, ``split.json`` and ``params.yaml``; the names of each subset."""
+    from data.duplicates import find_duplicates, thumbnail
+    from data.split import SUBSETS, split_batch
+
+    if len(images) < 6:
+        raise BadBatch(f"{product.name} has {len(images)} good training images; a benchmark needs at least 6")
+    folder.good.mkdir(parents=True)
+    groups: dict[str, str | None] = {}
+    for number, (file, group) in enumerate(product.train):
+        name = f"{number:05d}{file.suffix.lower()}"
+        (folder.good / name).symlink_to(file.resolve())
+        groups[name] = group
+    names = list(groups)
+    if len(names) >= MIN_IMAGES:
+        thumbnails = np.stack([thumbnail(image.mean(axis=2)) for image in images])
+        found = split_batch(groups, params["seed"], find_duplicates(names, thumbnails)).as_json()
+        split = {subset: list(found[subset]) for subset in SUBSETS}
+    else:  # fewer than a changeover takes: what is tuned on is locked as well, which nothing is measured on here
+        split = {"train": names[:-4], "tune": names[-4:-2], "calibrate": names[-2:], "lock": names[-4:-2]}
+    write_json(folder.file("split.json"), split)
+    write_yaml(folder.file("params.yaml"), params)
+    return split
+
+
+def _run(folder: BatchFolder, stage: str, module: str, tell: Tell) -> None:
+    log = folder.path / f"{stage}.log"
+    with log.open("wb") as stream:
+        child = subprocess.Popen(
+            [sys.executable, "-m", module], cwd=folder.path, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
+            env=child_environment({"OMP_WAIT_POLICY": "PASSIVE"}),
+        )  # fmt: skip
+        try:
+            while child.poll() is None:
+                time.sleep(0.2)
+                state = read_progress(folder.path)
+                now = state if state and state.stage == stage and state.total else None
+                tell(f"{stage}{': ' + now.message if now else ''}", now.done / now.total if now else None)
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
+    if child.returncode:
+        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()] or ["no output"]
+        raise StageError(f"{stage} failed: {lines[-1].removeprefix('error: ')[:300]}; see {log}")
+
+
+def table(results: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Rows of the benchmark table, its header first, and the mean last where there are several products."""
+    header = ("product", "train", "image AUROC", "image AP", "F1 max", "pixel AP", "AUPRO", "overkill", "escape", "minutes", "ms")
+    rows: list[tuple[str, ...]] = [header]
+    for r in results:
+        over, escape = (f"{r[k]['rate']:.1%} ({r[k]['low']:.1%} to {r[k]['high']:.1%})" for k in ("overkill", "escape"))
+        rows.append((
+            r["product"], str(sum(r["images"].values())), *(f"{r[k]:.3f}" for k in FIGURES), over, escape,
+            f"{r['seconds'] / 60:.1f}", f"{r['ms_per_image']:.0f}",
+        ))  # fmt: skip
+    if len(results) > 1:
+        means = (f"{sum(r[k] for r in results) / len(results):.3f}" for k in FIGURES)
+        rows.append(("mean", "", *means, "", "", f"{sum(r['seconds'] for r in results) / 60 / len(results):.1f}", ""))
+    return rows
+
+
+FIGURES = ("image_auroc", "image_ap", "f1_max", "pixel_ap", "aupro")
+
+
+def markdown(results: list[dict[str, Any]]) -> str:
+    """The table, the kinds of defect below it, and what it was measured on."""
+    from models.evaluate import environment
+
+    rows = table(results)
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|" + "---|" * len(rows[0]))
+    kinds = [
+        f"{r['product']}: " + ", ".join(f"{k} {v:.3f}" for k, v in r["kinds"].items()) for r in results if len(r["kinds"]) > 1
+    ]
+    if kinds:
+        lines += ["", "Image AUROC by kind of defect. " + "; ".join(kinds) + "."]
+    machine = ", ".join(f"{key} {value}" for key, value in environment().items())
+    first = results[0]
+    return "\n".join(
+        [*lines, "", f"Seed {first['seed']}, budget {first['budget']:.0f} s, preset {first['preset']}; {machine}.", ""]
+    )

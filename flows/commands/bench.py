@@ -1,0 +1,46 @@
+"""``changeover bench``."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import JsonOption
+
+
+def bench(
+    data: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="A product with a split.csv, or a folder of products.")],
+    products: Annotated[
+        list[str] | None, typer.Option("--product", "-p", metavar="NAME", help="Only this one; repeatable.")
+    ] = None,
+    preset: Annotated[str, typer.Option("--preset", help="quick, standard or thorough.")] = "quick",
+    budget: Annotated[str | None, typer.Option("--budget", metavar="TIME", help="Tuning and training, such as 8m.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of every random draw.")] = 1,
+    keep: Annotated[Path | None, typer.Option("--keep", metavar="FOLDER", help="Keep models and logs here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train on the good images of every product, measure on its real test images, and print one table of Markdown."""
+    from data.benchmark_set import find_sets, read_set
+    from data.errors import BadBatch
+    from flows import bench as benchmark
+    from flows.presets import Order, check_preset, parse_budget
+    from flows.terminal import say, telling
+
+    order = Order(check_preset(preset), parse_budget(budget) if budget else None, seed)
+    sets = [read_set(folder) for folder in find_sets(data)]
+    wanted = [s for s in sets if not products or s.name in products]
+    missing = sorted(set(products or ()) - {s.name for s in sets})
+    if missing:
+        raise BadBatch(f"product {missing[0]!r} is not in {str(data)!r}; it has {', '.join(s.name for s in sets)}")
+    results = []
+    with tempfile.TemporaryDirectory(prefix="changeover-bench-") as scratch:
+        for number, product in enumerate(wanted, 1):
+            work = (keep or Path(scratch)) / product.name
+            if work.exists():
+                raise BadBatch(f"{str(work)!r} exists already; give --keep another folder, so that nothing is overwritten")
+            with telling(f"{product.name} ({number} of {len(wanted)})") as tell:
+                results.append(benchmark.bench(product, order, work, tell))
+            say(f"{product.name}: image AUROC {results[-1]['image_auroc']:.3f}, pixel AP {results[-1]['pixel_ap']:.3f}")
+    print(json.dumps({"products": results}, indent=2) if as_json else benchmark.markdown(results))

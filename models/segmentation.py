@@ -1,0 +1,52 @@
+"""What the segmentation networks share: two heads, where a defect is and whether there is one, learned together and fused."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.detector import Detector, TrainingBatch
+from models.losses import mastery_of, segmentation_loss
+
+RARE = -3.0
+"""Bias that output layers start from: defects are rare, so not from one half."""
+
+
+class SegmentationDetector(Detector):
+    """A network with a segmentation head and a classification head, trained on pseudo-defects.
+
+    The classification head is a map at the deepest stride, not a pooled vector, so that it means the same on a crop and on a
+    whole image; the fused anomaly map is ``segmentation logit + guide * log-sigmoid(classification logit)``, the soft form
+    of UNet 3+'s multiplication by the predicted class (Huang 2020). ``guide`` 0 leaves the classification out.
+    """
+
+    def __init__(self, deepest: int, guide: float) -> None:
+        super().__init__()
+        self.guide = guide
+        self.classify = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(deepest, 1, 1))
+
+    def heads(self, images: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Logits at full resolution (N, 1, H, W), coarser levels' logits from deep to shallow (deep supervision, where there is
+        any), and the classification map at the deepest stride."""
+        raise NotImplementedError
+
+    def training_loss(self, batch: TrainingBatch, progress: float) -> Tensor:
+        """Segmentation loss at every level (weight 1, then 1/2, 1/4 …) + cross entropy of the classification map and of its
+        maximum."""
+        fine, coarse, classes = self.heads(batch.images)
+        self.mastery = mastery_of(fine, batch.labels, batch.defective)
+        loss = segmentation_loss(fine, batch.labels, batch.defective)
+        for i, logits in enumerate(reversed(coarse)):
+            step = batch.labels.shape[-1] // logits.shape[-1]
+            labels = F.max_pool2d(batch.labels, step)
+            loss = loss + 0.5 ** (i + 1) * segmentation_loss(logits, labels, batch.defective)
+        present = F.max_pool2d(batch.labels, batch.labels.shape[-1] // classes.shape[-1])
+        loss = loss + 0.25 * F.binary_cross_entropy_with_logits(classes.float(), present)
+        whole = classes.float().flatten(1).amax(1)
+        return loss + 0.25 * F.binary_cross_entropy_with_logits(whole, batch.defective)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Fused logits (N, 1, H, W)."""
+        fine, _, classes = self.heads(images)
+        if self.guide == 0:
+            return fine.float()
+        guide = F.interpolate(F.logsigmoid(classes.float()), size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        return fine.float() + self.guide * guide

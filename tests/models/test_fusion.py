@@ -1,0 +1,89 @@
+"""Which views count, and how smooth: chosen on tuning images only."""
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.detector import Detector
+from models.exam import ExamImage
+from models.fusion import choose_fusion
+from models.inspector import Inspector
+from models.objective import judge, look, tune_set
+from models.preprocess import at_working_scale, smoothness, working_scale
+from models.view import views_of
+
+
+class Darkness(Detector):
+    """Finds what is darker than the rest, at the resolution it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return -images[:, :1]
+
+
+def surface(seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, 25, (128, 160))
+    return np.clip(150 + noise, 0, 255).astype(np.uint8)[..., None]
+
+
+def stained(seed: int) -> ExamImage:
+    """A wide, faint stain, lost in the noise of single pixels."""
+    label = np.zeros((128, 160), np.float32)
+    cv2.circle(label, (80, 64), 40, 1.0, -1)
+    image = np.clip(surface(seed).astype(np.float32) - 14 * label[..., None], 0, 255).astype(np.uint8)
+    return ExamImage(f"stain-{seed}", image, label, "stain", 0.5)
+
+
+def test_a_wide_faint_stain_is_found_at_a_glance_and_that_view_is_chosen() -> None:
+    good = [ExamImage(f"good-{i}", surface(i)) for i in range(6)]
+    tune = tune_set(good, [stained(100 + i) for i in range(8)], 1.0)
+    detectors = [Darkness(), Darkness()]
+    fusion = choose_fusion(detectors, [1, 8], tune)
+    assert fusion.chosen == (1,) and fusion.reductions == (8,)
+    assert fusion.tried["1/8"] > fusion.tried["1/1"] + 0.05
+    assert {"1/1 and 1/8", "1/1, smoothed over 15 px"} <= set(fusion.tried)
+
+
+def test_judging_cached_maps_is_judging_the_inspector_itself() -> None:
+    tune = tune_set([ExamImage(f"good-{i}", surface(i)) for i in range(4)], [stained(100 + i) for i in range(4)], 1.0)
+    detectors = [Darkness(), Darkness()]
+    looks = look(detectors, tune, [1, 4])
+    judged = judge(looks, [0, 1], [5, 3])
+    inspector = Inspector(list(detectors), 1.0, [1, 4], [5, 3]).eval()
+    from models.inspector import fit_fusion
+
+    fit_fusion(inspector, looks.good)
+    with torch.no_grad():
+        good = [float(inspector(torch.from_numpy(image)[None])[1]) for image in tune.good]
+        bad = [float(inspector(torch.from_numpy(exam.image)[None])[1]) for exam in tune.defects]
+    assert judged.overkill == np.mean([g > np.median(bad) for g in good])
+
+
+def test_few_good_images_are_mirrored_and_many_are_not() -> None:
+    good = [ExamImage(f"good-{i}", surface(i)) for i in range(3)]
+    assert len(tune_set(good, [], 1.0, most=10).good) == 10
+    many = [ExamImage(f"good-{i}", surface(i)) for i in range(12)]
+    assert len(tune_set(many, [], 1.0, most=10).good) == 10
+
+
+def test_views_are_all_of_a_large_image_at_a_glance_and_one_of_a_small() -> None:
+    small, large = np.zeros((100, 120, 1), np.uint8), np.zeros((640, 640, 1), np.uint8)
+    assert [view.reduction for view in views_of([small], 128)] == [1]
+    views = views_of([large], 128)
+    assert [view.reduction for view in views] == [1, 7] and sum(view.share for view in views) == 1.0
+    assert at_working_scale(large, 1.0, views[1].reduction).shape == (92, 92, 1)
+
+
+def test_images_without_fine_detail_are_worked_on_at_half_their_size() -> None:
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(128, 40, (500, 400)).astype(np.float32) for _ in range(3)]
+    sharp = [np.clip(n, 0, 255).astype(np.uint8)[..., None] for n in noise]
+    blurred = [np.clip(128 + 6 * (cv2.GaussianBlur(n, (0, 0), 3) - 128), 0, 255).astype(np.uint8)[..., None] for n in noise]
+    assert smoothness(sharp) < 0.1 < 0.9 < smoothness(blurred)
+    assert working_scale(sharp, 10**6) == 1.0
+    assert working_scale(blurred, 10**6) == 0.5  # and no smaller: 200 px are left
+    assert working_scale(sharp, 50_000) == 0.5

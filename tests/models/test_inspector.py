@@ -1,0 +1,84 @@
+"""The inspector: views, fusion, smoothing, region, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from data.errors import BadSettings
+from models.detector import Detector
+from models.inspector import Inspector, Region, fit_fusion, raw_maps
+from models.preprocess import normalise, reduce, resize
+
+
+class Brightness(Detector):
+    """The image itself as its map: what fusion makes of it can be worked by hand."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, :1] * self.factor
+
+
+def image(seed: int = 0, height: int = 40, width: int = 52) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 1), np.uint8)
+
+
+def as_seen(pixels: np.ndarray, reduction: int = 1) -> Tensor:
+    return normalise(reduce(torch.from_numpy(pixels)[None].permute(0, 3, 1, 2).float() / 255.0, reduction))[0, 0]
+
+
+def test_one_detector_without_smoothing_gives_its_own_map() -> None:
+    inspector = Inspector([Brightness()], 1.0, smooths=[1]).eval()
+    anomaly, score, verdict = inspector(torch.from_numpy(image())[None])
+    assert torch.allclose(anomaly[0], as_seen(image()), atol=1e-6)
+    assert score[0] == anomaly.max() and bool(verdict[0])
+
+
+def test_networks_of_one_view_are_averaged_and_the_larger_of_two_views_counts() -> None:
+    inspector = Inspector([Brightness(1.0), Brightness(3.0), Brightness(5.0)], 1.0, [1, 1, 4], [1, 1, 1]).eval()
+    anomaly, _, _ = inspector(torch.from_numpy(image())[None])
+    fine = 2.0 * as_seen(image())
+    wide = 5.0 * as_seen(image(), 4)
+    enlarged = torch.nn.functional.interpolate(wide[None, None], scale_factor=4, mode="bilinear", align_corners=False)[0, 0]
+    assert torch.allclose(anomaly[0], torch.maximum(fine, enlarged[:40, :52]), atol=1e-5)
+
+
+def test_fusion_is_in_units_of_the_good_images_largest_values() -> None:
+    inspector = Inspector([Brightness(), Brightness(100.0)], 1.0, [1, 2], [3, 3]).eval()
+    good = [raw_maps(inspector, image(seed)) for seed in range(6)]
+    fit_fusion(inspector, good)
+    for number in range(2):
+        largest = [float(inspector.smoothed(number, raw[number]).max()) for raw in good]
+        assert float(inspector.centres[number]) == pytest.approx(np.mean(largest), rel=1e-5)
+        assert float(inspector.spreads[number]) == pytest.approx(np.std(largest, ddof=1), rel=1e-4)
+
+
+def test_outside_the_region_nothing_rejects() -> None:
+    pixels = np.full((40, 40, 1), 100, np.uint8)
+    pixels[5, 5] = 255
+    pixels[30, 30] = 180
+    inspector = Inspector([Brightness()], 1.0, smooths=[1], region=Region(0.5, 0.5, 1.0, 1.0)).eval()
+    anomaly, _, _ = inspector(torch.from_numpy(pixels)[None])
+    assert int(anomaly[0].argmax()) == 30 * 40 + 30
+
+
+@pytest.mark.parametrize("wrong", [{"smooths": [4]}, {"smooths": [3, 3]}, {"flips": 3}])
+def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(BadSettings, match="inspector"):
+        Inspector([Brightness()], 1.0, **wrong)  # type: ignore[arg-type]
+
+
+def test_reduction_is_the_mean_of_squares_and_resizing_skips_no_pixel() -> None:
+    x = torch.arange(35.0).reshape(1, 1, 5, 7)
+    small = reduce(x, 2)
+    assert small.shape == (1, 1, 3, 4)
+    assert float(small[0, 0, 0, 0]) == pytest.approx((0 + 1 + 7 + 8) / 4)
+    assert float(small[0, 0, 2, 3]) == 34.0  # the corner, continued
+    for scale in (0.5, 0.3, 0.2):
+        for place in range(0, 40, 7):
+            spot = torch.zeros(1, 1, 40, 40)
+            spot[..., place, place] = 1.0
+            assert resize(spot, scale).max() > 0.02, "a defect of one pixel is still there"

@@ -13,15 +13,17 @@ from data.files import write_yaml
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MIN_IMAGES = 12
+LIBRARY = "library"
+"""Folder of cut-outs beside a product's batches, and its copy in each of them; no batch may be called that."""
 
 
 def check_name(kind: str, name: str) -> str:
     """Return ``name`` if it may name a ``kind`` ("product" or "batch"); raise BadName otherwise.
 
-    The rule is ``[a-z0-9][a-z0-9._-]*``, at most 63 characters, without ``..`` and not ending in a dot or ``.lock``,
-    because the name is also a folder, a git tag and a registered model.
+    The rule is ``[a-z0-9][a-z0-9._-]*``, at most 63 characters, without ``..`` and not ending in a dot or ``.lock``
+    (and no batch is called ``library``), because the name is also a folder, a git tag and a registered model.
     """
-    if not NAME.fullmatch(name) or ".." in name or name.endswith((".", ".lock")):
+    if not NAME.fullmatch(name) or ".." in name or name.endswith((".", ".lock")) or (kind, name) == ("batch", LIBRARY):
         suggestion = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:63] or "bolt-m6"
         raise BadName(
             f"{kind} name {name[:80]!r} is not of the form [a-z0-9][a-z0-9._-]* with at most 63 characters; try {suggestion!r}"

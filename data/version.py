@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from data.batch import BatchFolder, check_name
+from data.batch import LIBRARY, BatchFolder, check_name
 from data.errors import BadBatch, ChangeoverError
 
 LOCK_SECONDS = 600
-IMAGE_FILES = ("batch.yaml", "good.dvc", ".gitignore")
+IMAGE_FILES = ("batch.yaml", "good.dvc", "library.dvc", ".gitignore")
 """What fixes a batch's images in git; other records follow with ``commit_files``."""
 
 
@@ -41,13 +41,17 @@ def version_batch(plant: Path, folder: BatchFolder) -> str:
     """
     record = folder.read_record()
     tag = f"{check_name('product', record.product)}/{check_name('batch', record.batch)}"
-    paths = [folder.file(name) for name in IMAGE_FILES]
+    stored = [name for name in ("good", LIBRARY) if folder.file(name).is_dir()]
+    paths = [folder.file(name) for name in IMAGE_FILES if name != "library.dvc" or LIBRARY in stored]
     with plant_lock(plant):
         _check_plant(plant)
-        _dvc(folder.path, "add", "--quiet", "good")
+        _dvc(folder.path, "add", "--quiet", *stored)
         tagged = _try_git(plant, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
         if tagged is not None:
-            for path, read in ((folder.file("batch.yaml"), _recorded), (folder.file("good.dvc"), _stored)):
+            for path, read in (
+                (folder.file("batch.yaml"), _recorded),
+                *((folder.file(f"{name}.dvc"), _stored) for name in stored),
+            ):
                 then = _try_git(plant, "show", f"{tagged}:{_inside(plant, path)}") or ""
                 if read(then) != read(path.read_text(encoding="utf-8")):
                     raise BadBatch(
@@ -56,7 +60,7 @@ def version_batch(plant: Path, folder: BatchFolder) -> str:
                     )
             return tagged
         if _dvc(folder.path, "remote", "list"):
-            _dvc(folder.path, "push", "--quiet", "good.dvc")
+            _dvc(folder.path, "push", "--quiet", *(f"{name}.dvc" for name in stored))
         commit = _commit(plant, paths, f"Add {len(record.images)} images of {tag}")
         message = f"{len(record.images)} good images, digest {record.digest}"
         _git(plant, *_identity(plant), "tag", "--annotate", "--message", message, tag, commit)

@@ -58,7 +58,8 @@ def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides
     result = {
         "product": product.name, "images": {subset: len(names) for subset, names in split.items()}, "seconds": round(seconds, 1),
         "seed": order.seed, "preset": order.preset, "budget": order.seconds, "chosen": training["chosen"],
-        "scale": training["scale"], "views": list(assembled.fusion.reductions), "smooth": list(assembled.fusion.smooths),
+        "scale": training["scale"], "views": list(assembled.fusion.reductions),
+        "readings": [str(reading) for reading in assembled.fusion.readings],
         "steps": [log["steps"] for log in training["networks"]], "objective": assembled.fusion.value,
         "tried": assembled.fusion.tried, "threshold": assembled.exported.threshold, **figures,
     }  # fmt: skip

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from data.batch import BatchFolder, check_name
+from data.batch import LIBRARY, BatchFolder, check_name
+from data.defects.library import lay_library
 from data.errors import BadSettings
 from data.files import write_json, write_text
 from flows.config import Product, read_product_file
@@ -101,10 +102,11 @@ def make_job(
 
 
 def lay_out(job: Job) -> None:
-    """Write ``params.yaml``, ``dvc.yaml`` and ``history.json`` beside the images; what is right is not touched."""
+    """Write ``params.yaml``, ``dvc.yaml``, ``library/`` and ``history.json`` beside the images; what is right is not touched."""
     folder = job.folder
     _write_if_new(folder.file("params.yaml"), yaml.safe_dump(job.params(), sort_keys=False))
     _write_if_new(folder.file("dvc.yaml"), pipeline())
+    lay_library(folder.path.parent / LIBRARY, folder.file(LIBRARY))
     # Once decided, a batch keeps the history it was judged by: later batches must not make its stages run again.
     if not folder.file("decision.json").exists():
         write_json(folder.file("history.json"), history(job.plant, job.product, job.batch))

@@ -64,7 +64,7 @@ def assemble(
         detectors, training["reductions"], tune_set(batch.good["tune"], batch.defects["tune"], training["scale"])
     )
     inspector = Inspector(
-        [detectors[n] for n in fusion.chosen], training["scale"], fusion.reductions, fusion.smooths, flips, region
+        [detectors[n] for n in fusion.chosen], training["scale"], fusion.reductions, fusion.readings, flips, region
     ).eval()
     fit_fusion(inspector, [raw_maps(inspector, exam.image) for exam in batch.good["tune"]])
     export(inspector, target, batch.channels, {**properties, "threshold": "nan", "pixel_threshold": "nan"})

@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from data.defects.draw import draw_crop
+from data.defects.library import Cutout
 from data.defects.recipe import Recipe
 from data.defects.scale import BatchScale
 from models.curriculum import Schedule, difficulty_range
 from models.detector import TrainingBatch
+from models.hard_negatives import Spot
 from models.preprocess import statistics
 
 Image = NDArray[np.uint8]
@@ -23,7 +25,8 @@ Part = NDArray[np.bool_]
 @dataclass(frozen=True)
 class CropPlan:
     """What to draw: ``total`` crops of ``side`` px; the curriculum's progress at crop ``i`` is ``i / total``.
-    ``competence``: of the network that they are drawn for, where it sets the pace."""
+    ``competence``: of the network that they are drawn for, where it sets the pace. ``spots``: hard negatives.
+    ``library``: the plant's own cut-outs."""
 
     recipe: Recipe
     scale: BatchScale
@@ -34,6 +37,8 @@ class CropPlan:
     flips: bool = True
     with_defects: bool = True
     competence: float = 0.0
+    spots: tuple[Spot, ...] = ()
+    library: tuple[Cutout, ...] = ()
 
 
 class CropSeries(Dataset[tuple[Tensor, Tensor]]):
@@ -52,7 +57,10 @@ class CropSeries(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         plan = self._plan
         window = difficulty_range(plan.schedule, index / max(plan.total, 1), plan.competence)
-        drawn = draw_crop(self._recipe, plan.scale, self._images, plan.side, plan.seed, index, window, plan.flips, self._parts)
+        drawn = draw_crop(
+            self._recipe, plan.scale, self._images, plan.side, plan.seed, index, window, plan.flips, self._parts, plan.spots,
+            plan.library,
+        )  # fmt: skip
         mean, spread = self._statistics[drawn.source]
         image = (drawn.image.astype(np.float32) / 255.0 - mean) / spread
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(drawn.label[None])

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from data.files import replacing
 from models.crops import CropPlan, CropSeries, Image, batches
 from models.curriculum import PACES, Schedule, advanced
 from models.detector import Detector, TrainingBatch, build_detector
+from models.hard_negatives import Spot, find_spots
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Spec:
     batch_size: int = 8
     side: int = 128
     flips: bool = True
+    hard_negatives: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,12 @@ class Plan:
 
 @dataclass
 class TrainingLog:
-    """What happened. ``losses``: (step, seconds, smoothed loss); ``mastered``: dice of the steps since the
-    competence was last looked at; ``competences``: (step, competence from there on); ``ended_by``: steps, time or early stop."""
+    """What happened.
+
+    ``losses``: (step, seconds, smoothed loss). ``spots``: hard negatives of the last times that they were looked for.
+    ``mastered``: dice of the steps since the competence was last looked at; ``competences``: (step, competence from there on).
+    ``ended_by``: steps, time or early stop.
+    """
 
     steps_planned: int = 0
     validations_planned: int = 0
@@ -64,6 +71,7 @@ class TrainingLog:
     losses: list[tuple[int, float, float]] = field(default_factory=list)
     validations: list[tuple[int, float]] = field(default_factory=list)
     smoothed: float = 0.0
+    spots: list[list[Spot]] = field(default_factory=list)
     mastered: list[float] = field(default_factory=list)
     competences: list[tuple[int, float]] = field(default_factory=list)
 
@@ -89,6 +97,7 @@ CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
 VALIDATION_SHARE = 0.1  # of the budget
 PATIENCE = 3
+REMEMBERED = 4  # rounds of hard negatives
 
 
 def pick_device() -> torch.device:
@@ -209,15 +218,11 @@ def fit(
     defects = not type(build_detector(spec.detector, channels, spec.settings)).learns_from_good_only
 
     log: TrainingLog | None = None
-
-    def paced() -> float:
-        return 0.0 if log is None else log.competence
-
     parts = [foreground(image) for image in images]
 
     def series(steps: int, with_defects: bool = defects) -> CropSeries:
         return CropSeries(
-            images, replace(crop_plan, total=steps * spec.batch_size, with_defects=with_defects, competence=paced()), parts
+            images, replace(crop_plan, total=steps * spec.batch_size, with_defects=with_defects, **state_of(log)), parts
         )
 
     clean = series(max(64 // spec.batch_size, 1), with_defects=False)
@@ -241,9 +246,12 @@ def fit(
         best, stale = state["best"], state["stale"]
     total = log.steps_planned
     validate_every = max(total // log.validations_planned, 1) if validate is not None and log.validations_planned else total
+
     begun, waited = time.monotonic() - log.seconds, 0.0
     last_saved = last_mark = time.monotonic()
-    for batch in _paced_batches(lambda: series(total), spec, log, workers):
+    for batch in _paced_batches(
+        lambda: series(total), spec, log, workers, lambda rng: find_spots(run.average, images, spec.side, rng)
+    ):
         waited += time.monotonic() - last_mark
         loss = run.step(batch, log.steps / total, log.steps)
         log.note(loss, time.monotonic() - begun, run.network.mastery if spec.schedule == "competence" else None)
@@ -269,19 +277,32 @@ def fit(
     return run.average.cpu().eval(), log
 
 
-def _paced_batches(series: Callable[[], CropSeries], spec: Spec, log: TrainingLog, workers: int) -> Iterator[TrainingBatch]:
-    """The batches from ``log.steps`` on. Where competence sets the pace, it is looked at twenty times, and what follows is drawn
-    for it."""
+def state_of(log: TrainingLog | None) -> dict[str, Any]:
+    """What a crop plan takes from the course of training."""
+    if log is None:
+        return {}
+    return {"competence": log.competence, "spots": tuple((n, y, x) for spots in log.spots for n, y, x in spots)}
+
+
+def _paced_batches(
+    series: Callable[[], CropSeries],
+    spec: Spec,
+    log: TrainingLog,
+    workers: int,
+    mine: Callable[[np.random.Generator], list[Spot]],
+) -> Iterator[TrainingBatch]:
+    """The batches from ``log.steps`` on, in twenty paces. Before each of them but the first two, hard negatives are looked for
+    and the competence, where it sets the pace, is looked at; what follows is drawn accordingly."""
     total = log.steps_planned
-    if spec.schedule != "competence":
-        yield from batches(series(), spec.batch_size, log.steps, total, workers)
-        return
     pace = max(total // PACES, 1)
     while log.steps < total:
         if log.steps and log.steps % pace == 0:
-            mastery = sum(log.mastered) / len(log.mastered) if log.mastered else None
-            log.competences.append((log.steps, round(advanced(log.competence, mastery), 4)))
-            log.mastered = []
+            if spec.schedule == "competence":
+                mastery = sum(log.mastered) / len(log.mastered) if log.mastered else None
+                log.competences.append((log.steps, round(advanced(log.competence, mastery), 4)))
+                log.mastered = []
+            if spec.hard_negatives and log.steps >= 2 * pace:
+                log.spots = [*log.spots, mine(np.random.default_rng([log.steps, 7]))][-REMEMBERED:]
         end = min(log.steps - log.steps % pace + pace, total)
         yield from batches(series(), spec.batch_size, log.steps, end, workers)
 

@@ -34,14 +34,32 @@ class Region:
             raise BadSettings(f"region {vars(self)} is empty or leaves 0..1; give left < right and top < bottom")
 
 
+@dataclass(frozen=True)
+class Reading:
+    """One way to read a view's maps: reduced ``pool`` times, then averaged over a square of ``side`` (odd) of those pixels.
+
+    A small square finds what is small, a wide one what is faint and wide. ``view``: the reduction of the detectors it reads.
+    """
+
+    view: int = 1
+    pool: int = 1
+    side: int = 5
+
+    def __post_init__(self) -> None:
+        if self.view < 1 or self.pool < 1 or self.side < 1 or self.side % 2 == 0:
+            raise BadSettings(f"reading {vars(self)} must have a view and a pool of 1 or more and an odd side")
+
+    def __str__(self) -> str:
+        return f"1/{self.view} over {self.pool * self.side} px"
+
+
 class Inspector(nn.Module):
     """Pre-processing, detectors, test-time flips, fusion, smoothing, score and threshold in one module.
 
-    ``reductions``: of each detector's view (see ``models.view``). ``smooths``: side in px (odd) of the mean filter on each
-    detector's map, in its own px. ``centres``, ``spreads``: mean and standard deviation, over good tuning images, of the largest
-    value of that map; in units of them the maps of one view are averaged, and the larger of the views' maps counts: what is seen
-    at one resolution need not be seen at another. ``flips``: 1 (as it is), 2 (+ left-right) or 4 (+ both). The score is the
-    largest value of the fused map.
+    ``reductions``: of each detector's view (see ``models.view``). ``readings``: how their maps are read. Of each reading the
+    maps of its view's detectors are averaged in units of ``centres`` and ``spreads``, mean and standard deviation of their
+    largest values over good tuning images; then the largest of the readings counts: what is seen at one size need not be seen
+    at another. ``flips``: 1 (as it is), 2 (+ left-right) or 4 (+ both). The score is the largest value of the fused map.
     """
 
     def __init__(
@@ -49,16 +67,18 @@ class Inspector(nn.Module):
         detectors: list[Detector],
         scale: float,
         reductions: Sequence[int] = (),
-        smooths: Sequence[int] = (),
+        readings: Sequence[Reading] = (),
         flips: int = 1,
         region: Region | None = None,
     ) -> None:
         super().__init__()
         self.reductions = tuple(reductions) or (1,) * len(detectors)
-        self.smooths = tuple(smooths) or (5,) * len(detectors)
-        if any(s % 2 == 0 for s in self.smooths) or flips not in (1, 2, 4) or len(self.smooths) != len(detectors):
+        self.readings = tuple(readings) or tuple(Reading(view) for view in sorted(set(self.reductions)))
+        unread = [reading for reading in self.readings if reading.view not in self.reductions]
+        if flips not in (1, 2, 4) or len(self.reductions) != len(detectors) or unread:
             raise BadSettings(
-                f"inspector: smooths {self.smooths} must be odd and {len(detectors)}, one a detector, flips {flips} 1, 2 or 4"
+                f"inspector: flips {flips} must be 1, 2 or 4, reductions {self.reductions} one for each of {len(detectors)} "
+                f"detectors, and no reading of another view ({', '.join(map(str, unread)) or 'none'})"
             )
         self.detectors = nn.ModuleList(detectors)
         self.scale, self.flips = scale, flips
@@ -66,8 +86,8 @@ class Inspector(nn.Module):
         self.centres: Tensor
         self.spreads: Tensor
         self.threshold: Tensor
-        self.register_buffer("centres", torch.zeros(len(detectors)))
-        self.register_buffer("spreads", torch.ones(len(detectors)))
+        self.register_buffer("centres", torch.zeros(len(self.readings), len(detectors)))
+        self.register_buffer("spreads", torch.ones(len(self.readings), len(detectors)))
         self.register_buffer("threshold", torch.tensor(0.0))
 
     def working(self, images: Tensor) -> Tensor:
@@ -87,24 +107,24 @@ class Inspector(nn.Module):
         mean = torch.stack(seen).mean(0) if len(seen) > 1 else seen[0]
         return mean[:, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
 
-    def smoothed(self, number: int, raw: Tensor) -> Tensor:
-        """The mean of a detector's map over a square of its ``smooth``."""
-        side = self.smooths[number]
-        return F.avg_pool2d(F.pad(raw, (side // 2,) * 4, mode="replicate"), side, stride=1)
+    def members(self, reading: Reading) -> list[int]:
+        """Numbers of the detectors that ``reading`` reads."""
+        return [number for number, reduction in enumerate(self.reductions) if reduction == reading.view]
 
     def fused(self, raw: Sequence[Tensor], height: int, width: int) -> Tensor:
         """One map (N, 1, height, width) at working scale out of each detector's raw map."""
-        by_view: dict[int, list[Tensor]] = {}
-        for number, reduction in enumerate(self.reductions):
-            found = (self.smoothed(number, raw[number]) - self.centres[number]) / self.spreads[number]
-            by_view.setdefault(reduction, []).append(found)
-        views: list[Tensor] = []
-        for reduction, maps in by_view.items():
+        found: list[Tensor] = []
+        for row, reading in enumerate(self.readings):
+            maps = [
+                (read(reading, raw[number]) - self.centres[row, number]) / self.spreads[row, number]
+                for number in self.members(reading)
+            ]
             one = torch.stack(maps).mean(0) if len(maps) > 1 else maps[0]
-            if reduction > 1:
-                one = F.interpolate(one, scale_factor=reduction, mode="bilinear", align_corners=False)[:, :, :height, :width]
-            views.append(one)
-        return torch.stack(views).amax(0) if len(views) > 1 else views[0]
+            if reading.view * reading.pool > 1:
+                factor = reading.view * reading.pool
+                one = F.interpolate(one, scale_factor=factor, mode="bilinear", align_corners=False)[:, :, :height, :width]
+            found.append(one)
+        return torch.stack(found).amax(0) if len(found) > 1 else found[0]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """uint8 (N, H, W, C) to map (N, H, W), score (N,) and verdict (N,): True rejects."""
@@ -140,7 +160,14 @@ def raw_maps(inspector: Inspector, image: NDArray[np.uint8]) -> list[Tensor]:
 @torch.no_grad()
 def fit_fusion(inspector: Inspector, good: Sequence[Sequence[Tensor]]) -> None:
     """Set ``centres`` and ``spreads`` from the raw maps of good tuning images, at least two."""
-    for number in range(len(inspector.detectors)):
-        largest = torch.stack([inspector.smoothed(number, raw[number]).amax() for raw in good]).double()
-        inspector.centres[number] = largest.mean()
-        inspector.spreads[number] = largest.std().clamp(min=MIN_SPREAD)
+    for row, reading in enumerate(inspector.readings):
+        for number in inspector.members(reading):
+            largest = torch.stack([read(reading, raw[number]).amax() for raw in good]).double()
+            inspector.centres[row, number] = largest.mean()
+            inspector.spreads[row, number] = largest.std().clamp(min=MIN_SPREAD)
+
+
+def read(reading: Reading, raw: Tensor) -> Tensor:
+    """A raw map (N, 1, h, w) as ``reading`` reads it, (N, 1, ceil(h / pool), ceil(w / pool))."""
+    small, margin = reduce(raw, reading.pool), reading.side // 2
+    return F.avg_pool2d(F.pad(small, (margin,) * 4, mode="replicate"), reading.side, stride=1)

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from models.detector import Detector
 from models.exam import ExamImage
-from models.inspector import Inspector, fit_fusion, raw_maps
+from models.inspector import Inspector, Reading, fit_fusion, raw_maps
 from models.metrics import auroc, average_precision, pooled
 from models.preprocess import at_working_scale
 
 HARD = 0.35
-MOST = 36
+MOST, LEAST, PIXELS = 36, 12, 8e6
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ class TuneSet:
 
 
 def tune_set(good: Sequence[ExamImage], defects: Sequence[ExamImage], scale: float, most: int = MOST) -> TuneSet:
-    """At most ``most`` of the exam defects, evenly over families and difficulties, and as many good images."""
+    """At most ``most`` of the exam defects, evenly over families and difficulties, and as many good images; fewer of large
+    images, down to 12."""
+    if good:
+        pixels = good[0].image.shape[0] * good[0].image.shape[1] * scale**2
+        most = int(np.clip(PIXELS / pixels, min(LEAST, most), most))
     chosen = [defects[i] for i in np.unique(np.linspace(0, len(defects) - 1, min(most, len(defects))).astype(int))]
     small = []
     for exam in chosen:
@@ -77,20 +81,18 @@ def look(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int]
 
 
 @torch.no_grad()
-def judge(looks: Looks, members: Sequence[int], smooths: Sequence[int] = ()) -> Objective:
-    """The objective of some of the detectors, fused; ``smooths`` as of ``Inspector``, one a member."""
-    chosen = [looks.detectors[n] for n in members]
-    inspector = Inspector(chosen, 1.0, [looks.reductions[n] for n in members], smooths).to(looks.good[0][0].device)
-    good = [[maps[n] for n in members] for maps in looks.good]
-    fit_fusion(inspector, good)
+def judge(looks: Looks, readings: Sequence[Reading] = ()) -> Objective:
+    """The objective of the detectors, fused by ``readings``, as of ``Inspector``."""
+    inspector = Inspector(list(looks.detectors), 1.0, looks.reductions, readings).to(looks.good[0][0].device)
+    fit_fusion(inspector, looks.good)
 
     def fused(raw: list[Tensor], image: NDArray[np.uint8]) -> NDArray[np.float32]:
         return inspector.fused(raw, image.shape[0], image.shape[1])[0, 0].cpu().numpy()
 
-    good_scores = [float(fused(raw, image).max()) for raw, image in zip(good, looks.tune.good, strict=True)]
+    good_scores = [float(fused(raw, image).max()) for raw, image in zip(looks.good, looks.tune.good, strict=True)]
     seen = []
     for raw, exam in zip(looks.defects, looks.tune.defects, strict=True):
-        anomaly = fused([raw[n] for n in members], exam.image)
+        anomaly = fused(raw, exam.image)
         seen.append((exam, anomaly, float(anomaly.max())))
     families: dict[str, float] = {}
     for family in sorted({exam.family for exam in looks.tune.defects if exam.family}):
@@ -99,7 +101,7 @@ def judge(looks: Looks, members: Sequence[int], smooths: Sequence[int] = ()) -> 
             continue
         labels = [exam.label for exam, _, _ in hard if exam.label is not None]
         truth, scores = pooled([m for _, m, _ in hard], list(labels))
-        separation = 2.0 * auroc([0] * len(good) + [1] * len(hard), good_scores + [score for _, _, score in hard]) - 1.0
+        separation = 2.0 * auroc([0] * len(good_scores) + [1] * len(hard), good_scores + [score for _, _, score in hard]) - 1.0
         families[family] = 0.5 * average_precision(truth, scores) + 0.5 * separation
     if not families:
         return Objective(0.0, {}, 0.0)
@@ -111,4 +113,4 @@ def judge(looks: Looks, members: Sequence[int], smooths: Sequence[int] = ()) -> 
 
 def objective(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Objective:
     """Examine ``detectors``, fused, on ``tune``, at the usual smoothing."""
-    return judge(look(detectors, tune, reductions), range(len(detectors)))
+    return judge(look(detectors, tune, reductions))

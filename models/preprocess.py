@@ -3,12 +3,13 @@ share it."""
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+from data.defects.scale import neighbour_correlation
 
 Image = NDArray[np.uint8]
 MIN_SPREAD = 0.04  # standard deviation (of 0..1) below which an image counts as flat and its noise is not blown up
@@ -34,17 +35,8 @@ def working_scale(images: Sequence[Image], max_pixels: int) -> float:
 
 
 def smoothness(images: Sequence[Image]) -> float:
-    """Correlation of neighbouring pixels (along the rougher axis) in what the images (H, W, C) show below 6 px; their median.
-
-    Near 1 where a camera resolves more than the surface shows; 0 for independent pixels.
-    """
-    found = []
-    for image in images:
-        grey = np.ascontiguousarray(image.mean(axis=2), np.float32)
-        fine = grey - cv2.GaussianBlur(grey, (0, 0), 6.0)
-        power = max(float((fine * fine).mean()), 1e-6)
-        found.append(min(float((fine[:, 1:] * fine[:, :-1]).mean()), float((fine[1:] * fine[:-1]).mean())) / power)
-    return float(np.median(found))
+    """Median over images (H, W, C) of the correlation of neighbouring pixels (see ``data.defects.scale``)."""
+    return float(np.median([neighbour_correlation(np.ascontiguousarray(image.mean(axis=2), np.float32)) for image in images]))
 
 
 def resize(images: Tensor, scale: float) -> Tensor:

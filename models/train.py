@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.batch import BatchFolder
+from data.defects.library import read_library
 from data.defects.regenerate import read_recipe
 from data.defects.scale import measure_scale
 from data.errors import BadBatch, BadModel
@@ -53,7 +54,7 @@ def train(folder: BatchFolder) -> None:
     images = [at_working_scale(exam.image, scale) for exam in batch.good["train"]]
     examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
     recipe = recipe_of(chosen, read_recipe(params))
-    views = views_of(images, side)
+    views, library = views_of(images, side), read_library(folder.file("library"), batch.channels)
     planned = [(view, number) for view in views for number in range(settings.networks)]
     progress = Progress(folder.path, "train")
     detectors, logs = [], []
@@ -71,7 +72,9 @@ def train(folder: BatchFolder) -> None:
             detector, log = _read_network(finished, spec.detector, batch.channels, spec.settings)
         else:
             seen = [at_working_scale(image, 1.0, view.reduction) for image in images]
-            crops = CropPlan(recipe, measure_scale(seen), spec.side, 0, spec.schedule, seed + 1000 * member)
+            # A cut-out is as large as it was on the part: at a glance it would be a speck.
+            cutouts = library if view.reduction == 1 else ()
+            crops = CropPlan(recipe, measure_scale(seen), spec.side, 0, spec.schedule, seed + 1000 * member, library=cutouts)
             plan = Plan(settings.seconds * view.share / settings.networks, settings.steps)
 
             def value(detector: Detector, view: View = view) -> float:

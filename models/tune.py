@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data.batch import BatchFolder
+from data.defects.library import read_library
 from data.defects.recipe import TRAINING_FAMILIES, Recipe
 from data.defects.regenerate import read_recipe
 from data.defects.scale import measure_scale
@@ -28,7 +29,7 @@ from models.preprocess import at_working_scale, working_scale
 
 MIXES: dict[str, tuple[str, ...]] = {
     "all": TRAINING_FAMILIES,
-    "drawn": ("bezier", "hull", "stroke", "perlin", "region"),
+    "drawn": ("bezier", "hull", "stroke", "perlin", "region", "chip", "library"),
 }
 """Recipe mixes. On random textures a patch moved from elsewhere is no defect at all: ``drawn`` leaves those families out."""
 
@@ -112,6 +113,7 @@ def tune(folder: BatchFolder) -> None:
     images = [exam.image for exam in batch.good["train"]]
     scale = working_scale(images, settings.max_pixels)
     images = [at_working_scale(image, scale) for image in images]
+    library = read_library(folder.file("library"), batch.channels)
     measured = measure_scale(images)
     examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
 
@@ -146,7 +148,9 @@ def tune(folder: BatchFolder) -> None:
                 min(passed, settings.seconds), settings.seconds, f"trial {done + 1} of {planned}: {chosen['detector']}, {message}"
             )
 
-        crops = CropPlan(recipe_of(chosen, recipe), measured, settings.side, 0, chosen.get("schedule", "none"), seed)
+        crops = CropPlan(
+            recipe_of(chosen, recipe), measured, settings.side, 0, chosen.get("schedule", "none"), seed, library=library
+        )
         detector, log = fit(images, crops, spec_of(chosen, settings.side), Plan(0.8 * each), report=report)
         result = objective([detector], examined)
         trial.set_user_attr("seconds", time.monotonic() - begun)

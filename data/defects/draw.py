@@ -11,6 +11,7 @@ from data.defects.blend import label_of_change
 from data.defects.exam import EXAMS
 from data.defects.families import FAMILIES, Canvas
 from data.defects.foreground import foreground, rim
+from data.defects.library import Cutout
 from data.defects.recipe import PATTERN_FAMILIES, RIM_FAMILIES, Recipe
 from data.defects.scale import BatchScale
 
@@ -18,6 +19,7 @@ Image = NDArray[np.uint8]
 Pixels = NDArray[np.float32]
 Part = NDArray[np.bool_]
 _TRIES = 4
+SPOT_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,12 @@ class _View:
     part: Part
 
 
-def _view(rng: np.random.Generator, image: Image, part: Part | None, side: int, flips: bool) -> _View:
+def _view(
+    rng: np.random.Generator, image: Image, part: Part | None, side: int, flips: bool, about: tuple[int, int] | None = None
+) -> _View:
     """A crop anywhere, perhaps mirrored, that may reach beyond the image by a quarter of its ``side``, so that the image's rim is
-    seen as often as its middle. What is beyond is the image's mean, as where the inspector looks beyond it."""
+    seen as often as its middle. What is beyond is the image's mean, as where the inspector looks beyond it. ``about``: (row,
+    column) that it has to show."""
     height, width, channels = image.shape
     margin = side // 4
     top, left = (
@@ -55,6 +60,9 @@ def _view(rng: np.random.Generator, image: Image, part: Part | None, side: int, 
         else int(rng.integers(-margin, size - side + margin + 1))
         for size in (height, width)
     )  # fmt: skip
+    if about is not None:
+        top, left = (int(np.clip(at - rng.integers(side), -margin, max(size - side + margin, -margin)))
+                     for at, size in zip(about, (height, width), strict=True))  # fmt: skip
     rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
     within = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     view = np.full((side, side, channels), round(float(image.mean())), np.uint8)
@@ -81,15 +89,23 @@ def draw_crop(
     difficulty: tuple[float, float] = (0.0, 1.0),
     flips: bool = True,
     parts: Sequence[Part] | None = None,
+    spots: Sequence[tuple[int, int, int]] = (),
+    library: Sequence[Cutout] = (),
 ) -> Drawn:
     """Crop number ``index`` of the endless series that ``(recipe, seed)`` defines.
 
     ``images``: good images (H, W, C) uint8; ``side``: of the square crop in px; ``difficulty``: range to draw from (the
-    curriculum); ``parts``: their ``foreground`` masks, where chips are to follow the part's rim and not the image's.
+    curriculum); ``parts``: their ``foreground`` masks, where chips are to follow the part's rim and not the image's;
+    ``spots``: (image, row, column) that a third of the crops have to show; ``library``: cut-outs
+    (see ``data.defects.library``).
     """
     rng = np.random.default_rng([seed, index])
     source = int(rng.integers(len(images)))
-    view = _view(rng, images[source], None if parts is None else parts[source], side, flips)
+    about: tuple[int, int] | None = None
+    if spots and rng.random() < SPOT_SHARE:
+        source, row, column = spots[int(rng.integers(len(spots)))]
+        about = row, column
+    view = _view(rng, images[source], None if parts is None else parts[source], side, flips, about)
     background = view.image.astype(np.float32)
     if rng.random() < 0.5:
         background = nuisance.shift(rng, background, recipe.nuisance)
@@ -99,11 +115,13 @@ def draw_crop(
     if rng.random() >= recipe.clean_fraction:
         donor_index = int(rng.integers(len(images)))
         donor = _view(rng, images[donor_index], None, side, flips).image.astype(np.float32)
-        families = applicable(recipe.families, scale)
+        families = applicable(recipe.families, scale, bool(library))
         for _ in range(1 if rng.random() >= recipe.several_fraction else int(rng.integers(2, 4))):
             for _ in range(_TRIES):
                 wanted, drawn_at = families[int(rng.integers(len(families)))], float(rng.uniform(*difficulty))
-                image, added = _defect(wanted, recipe, scale, image, donor, float(side), rng, drawn_at, view.part, view.inside)
+                image, added = _defect(
+                    wanted, recipe, scale, image, donor, float(side), rng, drawn_at, view.part, view.inside, library
+                )
                 if added.any():
                     label, family, level = np.maximum(label, added), wanted, drawn_at
                     break
@@ -112,11 +130,13 @@ def draw_crop(
     return Drawn(np.clip(np.round(image), 0, 255).astype(np.uint8), label, family, level, source)
 
 
-def applicable(families: tuple[str, ...], scale: BatchScale) -> tuple[str, ...]:
-    """``families`` without those that cannot be seen on this batch; all of them if nothing else is left."""
+def applicable(families: tuple[str, ...], scale: BatchScale, library: bool = False) -> tuple[str, ...]:
+    """``families`` without those that cannot be seen on this batch (all of them if nothing else is left), and without the library
+    where there is none."""
+    drawable = tuple(family for family in families if library or family != "library") or families
     if not scale.textured:
-        return families
-    return tuple(family for family in families if family not in PATTERN_FAMILIES) or families
+        return drawable
+    return tuple(family for family in drawable if family not in PATTERN_FAMILIES) or drawable
 
 
 def _defect(
@@ -130,6 +150,7 @@ def _defect(
     level: float,
     part: Part,
     inside: Part | None = None,
+    library: Sequence[Cutout] = (),
 ) -> tuple[Pixels, Pixels]:
     """One try at a defect of ``family`` at ``level``: image and label; one that is invisible or has no place here leaves both as
     they were. ``inside``: mask of what is image in a training crop; None on a whole image, where an exam defect is drawn on the
@@ -146,7 +167,7 @@ def _defect(
         centre = places[int(rng.integers(len(places)))].astype(np.float64)
     trade = 0.0 if exam else float(rng.uniform(-0.4, 0.4))
     draw = EXAMS[family] if exam else FAMILIES[family]
-    drawn = draw(Canvas(image, donor, recipe, scale, side, centre, trade, part), rng, level)
+    drawn = draw(Canvas(image, donor, recipe, scale, side, centre, trade, part, library), rng, level)
     changed = np.asarray(np.clip(drawn, 0, 255), np.float32)
     if scale.binary and rng.random() < 0.85:
         changed = _crisp(image, changed, scale)
@@ -166,9 +187,9 @@ def _crisp(before: Pixels, after: Pixels, scale: BatchScale) -> Pixels:
 
 
 def exam_side(height: int, width: int) -> float:
-    """Length in px that an exam defect's size is a fraction of, for a whole image: a fifth of the geometric mean side, 64 to
+    """Length in px that an exam defect's size is a fraction of, for a whole image: a third of the geometric mean side, 64 to
     512."""
-    return float(np.clip(0.2 * np.sqrt(height * width), 64, 512))
+    return float(np.clip(np.sqrt(height * width) / 3.0, 64, 512))
 
 
 def draw_exam(

@@ -4,7 +4,7 @@ A family is a function ``(canvas, rng, difficulty) -> image`` (H, W, C) float32,
 follows from the change (``data.defects.blend``). Difficulty 0 is large, strong and crisp; 1 is small, faint and blended.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data.defects import fills, shapes
 from data.defects.blend import alpha_blend, poisson_blend
+from data.defects.library import Cutout
 from data.defects.recipe import Recipe
 from data.defects.scale import BatchScale
 
@@ -26,7 +27,7 @@ class Canvas:
     ``background`` and ``donor``: (H, W, C) float32, 0..255, the donor from a different good image where there is one.
     ``side``: length in px that the recipe's sizes are fractions of. ``centre``: (x, y) of the defect. ``trade``: what of the
     difficulty is moved from size to strength (-0.5..0.5): a hard defect may be long and faint, or tiny and strong.
-    ``part``: mask (H, W) of the part; None where all of the canvas is part.
+    ``part``: mask (H, W) of the part; None where all of the canvas is part. ``library``: the plant's own cut-outs.
     """
 
     background: Pixels
@@ -37,6 +38,7 @@ class Canvas:
     centre: NDArray[np.float64]
     trade: float = 0.0
     part: NDArray[np.bool_] | None = None
+    library: Sequence[Cutout] = ()
 
     @property
     def height(self) -> int:
@@ -49,9 +51,9 @@ class Canvas:
         return int(self.background.shape[1])
 
     def diameter(self, rng: np.random.Generator, difficulty: float) -> float:
-        """Size in px at ``difficulty``, give or take a third, never below 3 px."""
+        """Size in px at ``difficulty``, give or take a third, never below 3 px or one and a half grains."""
         difficulty = float(np.clip(difficulty - self.trade, 0.0, 1.0))
-        return max(self.recipe.size(difficulty) * self.side * float(rng.uniform(0.67, 1.5)), 3.0)
+        return max(self.recipe.size(difficulty) * self.side * float(rng.uniform(0.67, 1.5)), 3.0, 1.5 * self.scale.grain)
 
     def amount(self, rng: np.random.Generator, difficulty: float) -> float:
         """Change in grey levels at ``difficulty``, give or take a third."""
@@ -235,6 +237,25 @@ def chip(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
     return alpha_blend(canvas.background, _fill(canvas, rng, mask, difficulty, diameter) if fill is None else fill, mask)
 
 
+def library(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A cut-out of the plant's own library, turned, resized and blended in; the more transparent, the harder."""
+    if not canvas.library:
+        return canvas.background
+    cutout = canvas.library[int(rng.integers(len(canvas.library)))]
+    height, width = cutout.mask.shape
+    zoom = float(np.clip(canvas.diameter(rng, difficulty) / max(height, width) * rng.uniform(1.0, 1.6), 0.05, 2.0))
+    matrix = cv2.getRotationMatrix2D((width / 2.0, height / 2.0), float(rng.uniform(0, 360)), zoom)
+    matrix[:, 2] += canvas.centre - [width / 2.0, height / 2.0]
+    size = (canvas.width, canvas.height)
+    fill = cv2.warpAffine(cutout.image, matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    mask = np.asarray(cv2.warpAffine(cutout.mask, matrix, size, flags=cv2.INTER_LINEAR), np.float32)
+    fill = np.asarray(fill, np.float32).reshape(canvas.background.shape)
+    if rng.random() < 0.4 and not canvas.scale.binary:
+        return poisson_blend(canvas.background, fill, mask)
+    opacity = 1.0 - 0.6 * difficulty * float(rng.uniform(0.5, 1.0))
+    return alpha_blend(canvas.background, fill, np.float32(opacity) * shapes.soften(mask, 0.7))
+
+
 Family = Callable[[Canvas, np.random.Generator, float], Pixels]
 FAMILIES: dict[str, Family] = {
     "bezier": bezier,
@@ -246,4 +267,5 @@ FAMILIES: dict[str, Family] = {
     "warp": warp,
     "structure": structure,
     "chip": chip,
+    "library": library,
 }

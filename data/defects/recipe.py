@@ -18,6 +18,7 @@ TRAINING_FAMILIES = (
     "warp",
     "structure",
     "chip",
+    "library",
 )
 """Families that detectors learn from, in the order of the picture sheet."""
 
@@ -45,11 +46,11 @@ class Recipe(BaseModel):
     """Share of defective crops that carry two or three defects."""
     size_easy: float = Field(0.45, gt=0.0, le=1.0)
     """Diameter at difficulty 0, as a fraction of the crop's side."""
-    size_hard: float = Field(0.04, gt=0.0, le=1.0)
+    size_hard: float = Field(0.06, gt=0.0, le=1.0)
     """Diameter at difficulty 1."""
     strength_easy: float = Field(14.0, gt=0.0)
     """Change at difficulty 0, in units of the good images' local variation."""
-    strength_hard: float = Field(2.8, gt=0.0)
+    strength_hard: float = Field(3.5, gt=0.0)
     """Change at difficulty 1."""
     nuisance: float = Field(1.0, ge=0.0, le=3.0)
     """Strength of harmless variation (light, sub-pixel shift, noise, blur), as a multiple of the built-in amounts."""

@@ -21,7 +21,8 @@ class BatchScale:
     ``variation``: robust standard deviation of the fine texture (image minus its local mean), the unit of strength.
     ``dark``, ``bright``: 2 % and 98 % quantile of all pixels. ``binary``: practically two grey levels. ``textured``: the
     surface is a random texture, not a pattern (its fine texture is nearly Gaussian: the median of its absolute value is
-    over 0.15 of the 97 % quantile; 0.31 for a Gaussian, under 0.1 where edges stand out of smooth surroundings).
+    over 0.15 of the 97 % quantile; 0.31 for a Gaussian, under 0.1 where edges stand out of smooth surroundings). ``grain``:
+    correlation length of the fine texture in px, 1 to 8: a spot no larger than a grain is taken for one.
     """
 
     variation: float
@@ -29,6 +30,7 @@ class BatchScale:
     bright: float
     binary: bool
     textured: bool = False
+    grain: float = 1.0
 
     @property
     def visible(self) -> float:
@@ -55,4 +57,20 @@ def measure_scale(images: Sequence[Image]) -> BatchScale:
     # Elsewhere a camera's own noise is the least that counts, and strength must not leave the range either.
     floor, ceiling = max((bright - dark) / 40.0, 2.0), max((bright - dark) / 12.0, 2.0)
     variation = ceiling if binary else float(np.clip(1.4826 * middle, floor, ceiling))
-    return BatchScale(variation, dark, bright, binary, not binary and bool(middle > 0.15 * upper))
+    textured = not binary and bool(middle > 0.15 * upper)
+    return BatchScale(variation, dark, bright, binary, textured, grain(grey) if textured else 1.0)
+
+
+def grain(grey: Sequence[NDArray[np.float32]]) -> float:
+    """Correlation length in px (1 to 8) of the fine texture of images (H, W): where an exponential decay through the correlation
+    of neighbours, along the rougher axis, has fallen to 1/e; their median."""
+    lengths = [-1.0 / np.log(np.clip(neighbour_correlation(image), 0.05, 0.95)) for image in grey]
+    return float(np.clip(np.median(lengths), 1.0, 8.0))
+
+
+def neighbour_correlation(grey: NDArray[np.float32]) -> float:
+    """Correlation of neighbouring pixels, along the rougher axis, in what ``grey`` (H, W) shows below 6 px: near 1 where the
+    camera resolves more than the surface shows, 0 for independent pixels."""
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), 6.0)
+    power = max(float((fine * fine).mean()), 1e-6)
+    return min(float((fine[:, 1:] * fine[:, :-1]).mean()), float((fine[1:] * fine[:-1]).mean())) / power

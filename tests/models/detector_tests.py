@@ -16,7 +16,7 @@ from models.detector import TrainingBatch, build_detector
 from models.export import export, set_threshold
 from models.exported import ExportedInspector
 from models.fit import Plan, Spec, fit
-from models.inspector import Inspector, fit_fusion, raw_maps
+from models.inspector import Inspector, Reading, fit_fusion, raw_maps
 
 
 def good_image(seed: int, channels: int = 1, height: int = 128, width: int = 160) -> np.ndarray:
@@ -65,7 +65,9 @@ class DetectorTests:
 
     @pytest.mark.parametrize("channels", [1, 3])
     def test_exported_file_agrees_on_odd_sizes(self, channels: int, tmp_path: Path) -> None:
-        inspector = Inspector([build_detector(self.name, channels, self.settings)], 1.0, smooths=[3], flips=2).eval()
+        inspector = Inspector(
+            [build_detector(self.name, channels, self.settings)], 1.0, readings=[Reading(1, 1, 3), Reading(1, 4, 3)], flips=2
+        ).eval()
         properties = {"product": "p", "batch": "b", "detector": self.name, "threshold": "0", "pixel_threshold": "0"}
         export(inspector, tmp_path / "m.onnx", channels, properties)
         exported = ExportedInspector(tmp_path / "m.onnx")
@@ -98,7 +100,7 @@ class DetectorTests:
     def test_it_learns(self) -> None:
         detector, log = self.fitted(self.steps)
         assert log.losses[-1][2] < 0.9 * log.losses[0][2]
-        inspector = Inspector([copy.deepcopy(detector)], 1.0, smooths=[5]).eval()
+        inspector = Inspector([copy.deepcopy(detector)], 1.0).eval()
         fit_fusion(inspector, [raw_maps(inspector, good_image(i)) for i in range(20, 24)])
         for seed in range(50, 54):
             clean = good_image(seed)

@@ -1,5 +1,6 @@
 """The training loop: resume after a kill, budgets, early stop."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,27 @@ def test_a_killed_run_resumes_and_ends_with_the_same_weights(tmp_path: Path, mon
         fit(images, plan(images), SPEC, Plan(1e9, 12), checkpoint=checkpoint, key="k", report=kill)
     resumed, log = fit(images, plan(images), SPEC, Plan(1e9, 12), checkpoint=checkpoint, key="k")
     assert log.resumed_at == 6 and log.steps == 12
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_competence_paced_run_resumes_where_it_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(fit_module, "PACES", 4)
+    monkeypatch.setattr("models.curriculum.MASTERED", 0.0)  # so that it advances
+    images, spec = [good_image(i) for i in range(4)], replace(SPEC, schedule="competence")
+    crops = replace(plan(images), schedule="competence")
+    whole, log = fit(images, crops, spec, Plan(1e9, 12))
+    assert log.competences == [(3, 0.1), (6, 0.2), (9, 0.3)] and len(log.spots) == 2
+
+    def kill(step: int, steps: int, loss: float, message: str) -> None:
+        if step == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(images, crops, spec, Plan(1e9, 12), checkpoint=tmp_path / "c.pt", key="k", report=kill)
+    resumed, again = fit(images, crops, spec, Plan(1e9, 12), checkpoint=tmp_path / "c.pt", key="k")
+    assert again.resumed_at == 7 and [list(c) for c in again.competences] == [list(c) for c in log.competences]
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 

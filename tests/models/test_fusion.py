@@ -8,7 +8,7 @@ from torch import Tensor
 from models.detector import Detector
 from models.exam import ExamImage
 from models.fusion import choose_fusion
-from models.inspector import Inspector
+from models.inspector import Inspector, Reading, fit_fusion
 from models.objective import judge, look, tune_set
 from models.preprocess import at_working_scale, smoothness, working_scale
 from models.view import views_of
@@ -38,24 +38,23 @@ def stained(seed: int) -> ExamImage:
     return ExamImage(f"stain-{seed}", image, label, "stain", 0.5)
 
 
-def test_a_wide_faint_stain_is_found_at_a_glance_and_that_view_is_chosen() -> None:
+def test_a_wide_faint_stain_is_found_by_a_wide_reading() -> None:
     good = [ExamImage(f"good-{i}", surface(i)) for i in range(6)]
     tune = tune_set(good, [stained(100 + i) for i in range(8)], 1.0)
-    detectors = [Darkness(), Darkness()]
-    fusion = choose_fusion(detectors, [1, 8], tune)
-    assert fusion.chosen == (1,) and fusion.reductions == (8,)
-    assert fusion.tried["1/8"] > fusion.tried["1/1"] + 0.05
-    assert {"1/1 and 1/8", "1/1, smoothed over 15 px"} <= set(fusion.tried)
+    fusion = choose_fusion([Darkness(), Darkness()], [1, 8], tune)
+    first = fusion.readings[0]
+    assert first.view * first.pool * first.side >= 24
+    assert fusion.value > fusion.tried["1/1 over 3 px"] + 0.05
+    alone = choose_fusion([Darkness()], [8], tune)
+    assert alone.chosen == (0,) and alone.reductions == (8,) and {reading.view for reading in alone.readings} == {8}
 
 
 def test_judging_cached_maps_is_judging_the_inspector_itself() -> None:
     tune = tune_set([ExamImage(f"good-{i}", surface(i)) for i in range(4)], [stained(100 + i) for i in range(4)], 1.0)
     detectors = [Darkness(), Darkness()]
     looks = look(detectors, tune, [1, 4])
-    judged = judge(looks, [0, 1], [5, 3])
-    inspector = Inspector(list(detectors), 1.0, [1, 4], [5, 3]).eval()
-    from models.inspector import fit_fusion
-
+    judged = judge(looks, [Reading(1), Reading(4, 1, 3)])
+    inspector = Inspector(list(detectors), 1.0, [1, 4], [Reading(1), Reading(4, 1, 3)]).eval()
     fit_fusion(inspector, looks.good)
     with torch.no_grad():
         good = [float(inspector(torch.from_numpy(image)[None])[1]) for image in tune.good]
@@ -83,7 +82,7 @@ def test_images_without_fine_detail_are_worked_on_at_half_their_size() -> None:
     noise = [rng.normal(128, 40, (500, 400)).astype(np.float32) for _ in range(3)]
     sharp = [np.clip(n, 0, 255).astype(np.uint8)[..., None] for n in noise]
     blurred = [np.clip(128 + 6 * (cv2.GaussianBlur(n, (0, 0), 3) - 128), 0, 255).astype(np.uint8)[..., None] for n in noise]
-    assert smoothness(sharp) < 0.1 < 0.9 < smoothness(blurred)
+    assert smoothness(sharp) < 0.1 and smoothness(blurred) > 0.9
     assert working_scale(sharp, 10**6) == 1.0
     assert working_scale(blurred, 10**6) == 0.5  # and no smaller: 200 px are left
     assert working_scale(sharp, 50_000) == 0.5

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from data.errors import BadSettings
 from models.detector import Detector
-from models.inspector import Inspector, Region, fit_fusion, raw_maps
+from models.inspector import Inspector, Reading, Region, fit_fusion, raw_maps, read
 from models.preprocess import normalise, reduce, resize
 
 
@@ -31,14 +31,16 @@ def as_seen(pixels: np.ndarray, reduction: int = 1) -> Tensor:
 
 
 def test_one_detector_without_smoothing_gives_its_own_map() -> None:
-    inspector = Inspector([Brightness()], 1.0, smooths=[1]).eval()
+    inspector = Inspector([Brightness()], 1.0, readings=[Reading(1, 1, 1)]).eval()
     anomaly, score, verdict = inspector(torch.from_numpy(image())[None])
     assert torch.allclose(anomaly[0], as_seen(image()), atol=1e-6)
     assert score[0] == anomaly.max() and bool(verdict[0])
 
 
 def test_networks_of_one_view_are_averaged_and_the_larger_of_two_views_counts() -> None:
-    inspector = Inspector([Brightness(1.0), Brightness(3.0), Brightness(5.0)], 1.0, [1, 1, 4], [1, 1, 1]).eval()
+    inspector = Inspector(
+        [Brightness(1.0), Brightness(3.0), Brightness(5.0)], 1.0, [1, 1, 4], [Reading(1, 1, 1), Reading(4, 1, 1)]
+    ).eval()
     anomaly, _, _ = inspector(torch.from_numpy(image())[None])
     fine = 2.0 * as_seen(image())
     wide = 5.0 * as_seen(image(), 4)
@@ -47,28 +49,41 @@ def test_networks_of_one_view_are_averaged_and_the_larger_of_two_views_counts() 
 
 
 def test_fusion_is_in_units_of_the_good_images_largest_values() -> None:
-    inspector = Inspector([Brightness(), Brightness(100.0)], 1.0, [1, 2], [3, 3]).eval()
+    inspector = Inspector([Brightness(), Brightness(100.0)], 1.0, [1, 2], [Reading(1, 1, 3), Reading(2, 4, 3)]).eval()
     good = [raw_maps(inspector, image(seed)) for seed in range(6)]
     fit_fusion(inspector, good)
-    for number in range(2):
-        largest = [float(inspector.smoothed(number, raw[number]).max()) for raw in good]
-        assert float(inspector.centres[number]) == pytest.approx(np.mean(largest), rel=1e-5)
-        assert float(inspector.spreads[number]) == pytest.approx(np.std(largest, ddof=1), rel=1e-4)
+    for number, reading in enumerate(inspector.readings):
+        largest = [float(read(reading, raw[number]).max()) for raw in good]
+        assert float(inspector.centres[number, number]) == pytest.approx(np.mean(largest), rel=1e-4)
+        assert float(inspector.spreads[number, number]) == pytest.approx(np.std(largest, ddof=1), rel=1e-3)
 
 
 def test_outside_the_region_nothing_rejects() -> None:
     pixels = np.full((40, 40, 1), 100, np.uint8)
     pixels[5, 5] = 255
     pixels[30, 30] = 180
-    inspector = Inspector([Brightness()], 1.0, smooths=[1], region=Region(0.5, 0.5, 1.0, 1.0)).eval()
+    inspector = Inspector([Brightness()], 1.0, readings=[Reading(1, 1, 1)], region=Region(0.5, 0.5, 1.0, 1.0)).eval()
     anomaly, _, _ = inspector(torch.from_numpy(pixels)[None])
     assert int(anomaly[0].argmax()) == 30 * 40 + 30
 
 
-@pytest.mark.parametrize("wrong", [{"smooths": [4]}, {"smooths": [3, 3]}, {"flips": 3}])
+@pytest.mark.parametrize("wrong", [{"readings": [Reading(2)]}, {"reductions": [1, 2]}, {"flips": 3}])
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(BadSettings, match="inspector"):
         Inspector([Brightness()], 1.0, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"side": 4}, {"pool": 0}, {"view": 0}])
+def test_impossible_readings_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(BadSettings, match="reading"):
+        Reading(**wrong)
+
+
+def test_a_reading_is_the_mean_over_its_square() -> None:
+    raw = torch.randn(1, 1, 32, 48)
+    seen = read(Reading(1, 4, 3), raw)
+    assert seen.shape == (1, 1, 8, 12)
+    assert float(seen[0, 0, 3, 5]) == pytest.approx(float(raw[0, 0, 8:20, 16:28].mean()), abs=1e-6)
 
 
 def test_reduction_is_the_mean_of_squares_and_resizing_skips_no_pixel() -> None:

@@ -1,5 +1,7 @@
 """Figures of merit against a second implementation and against published properties."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,7 +98,7 @@ def threshold_by_threshold(maps: list[np.ndarray], labels: list[np.ndarray], lim
     grid = np.unique(np.r_[x[x <= limit], limit])
     # On a vertical stretch the curve ends at its top, and the next stretch starts there.
     area = 0.0
-    for a, b in zip(grid[:-1], grid[1:], strict=True):
+    for a, b in itertools.pairwise(grid):
         start, end = y[x <= a].max(), np.interp(b, *_last_of_each(x, y))
         first = y[x == b].min() if (x == b).any() else end
         area += (b - a) * (start + (first if b < limit or (x == b).any() else end)) / 2

@@ -1,5 +1,8 @@
 """Pseudo-defects: deterministic, labelled by what changed, ordered by difficulty."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -8,10 +11,11 @@ from data.defects import blend, fills, shapes
 from data.defects.draw import draw_crop, draw_exam
 from data.defects.exam import EXAMS
 from data.defects.families import FAMILIES, Canvas
-from data.defects.foreground import foreground
+from data.defects.foreground import foreground, rim
+from data.defects.library import Cutout, lay_library, read_library
 from data.defects.recipe import EXAM_FAMILIES, TRAINING_FAMILIES, Recipe
 from data.defects.scale import BatchScale, measure_scale
-from data.errors import BadSettings
+from data.errors import BadBatch, BadSettings
 
 
 def brushed(seed: int, height: int = 160, width: int = 200, channels: int = 1) -> np.ndarray:
@@ -62,7 +66,10 @@ def test_every_family_changes_the_image_only_near_the_defect(family: str, channe
     background = brushed(1, channels=channels).astype(np.float32)
     donor = brushed(2, channels=channels).astype(np.float32)
     scale = measure_scale([brushed(i, channels=channels) for i in range(4)])
-    canvas = Canvas(background, donor, Recipe(), scale, 96.0, np.array([100.0, 70.0]))
+    cutout = Cutout(
+        np.full((20, 30, channels), 230, np.float32), cv2.circle(np.zeros((20, 30), np.float32), (15, 10), 8, 1.0, -1)
+    )
+    canvas = Canvas(background, donor, Recipe(), scale, 96.0, np.array([100.0, 70.0]), library=(cutout,))
     changed_somewhere = False
     for seed in range(6):
         image = {**FAMILIES, **EXAMS}[family](canvas, np.random.default_rng(seed), 0.3)
@@ -192,3 +199,102 @@ def test_exam_defects_lie_on_the_part_where_the_background_is_plain() -> None:
     centres = [np.argwhere(d.label > 0.5).mean(0) for d in drawn if d.family]
     assert len(centres) > 10
     assert all(30 <= y <= 130 and 50 <= x <= 160 for y, x in centres)
+
+
+def test_chips_are_at_the_rim_and_only_there() -> None:
+    image = np.full((160, 160, 1), 20, np.uint8)
+    image[40:120, 40:120] = 150
+    image = np.clip(image + np.random.default_rng(0).normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+    scale, part = measure_scale([image]), foreground(image)
+    recipe = Recipe(families=("chip",), clean_fraction=0.05, several_fraction=0.0, nuisance=0.0)
+    drawn = [draw_crop(recipe, scale, [image], 160, 1, i, (0.3, 0.6), parts=[part]) for i in range(60)]
+    chipped = [d for d in drawn if d.family == "chip"]
+    assert len(chipped) > 20
+    for d in chipped:
+        now_dark, was_part = d.image[..., 0] < 85, d.label > 0.5
+        assert was_part.any()
+        # Whatever broke off is beside the background, not in the middle of the part.
+        grown = cv2.dilate(was_part.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+        assert (grown & now_dark & ~was_part).any()
+
+
+def test_the_rim_is_where_the_part_ends() -> None:
+    part = np.zeros((20, 30), np.bool_)
+    part[5:15, 10:] = True
+    crop, whole = ({tuple(p) for p in rim(part, whole=whole)} for whole in (False, True))
+    assert (10, 7) in crop and (20, 5) in crop and (29, 9) not in crop and (15, 9) not in crop
+    assert whole - crop == {(29, y) for y in range(6, 14)}
+    assert len(rim(np.ones((8, 8), np.bool_), whole=False)) == 0
+
+
+def test_beyond_the_image_there_is_its_mean_and_never_a_defect(images: list[np.ndarray], scale: BatchScale) -> None:
+    beyond = 0
+    for i in range(60):
+        d = draw_crop(Recipe(clean_fraction=0.05), scale, images, 96, 4, i, (0.0, 0.5))
+        mean = round(float(images[d.source].mean()))
+        flat = cv2.erode((d.image[..., 0] == mean).astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+        beyond += bool(flat[0].sum() > 40 or flat[-1].sum() > 40 or flat[:, 0].sum() > 40 or flat[:, -1].sum() > 40)
+        assert not (d.label[flat] > 0.5).all() or not flat.any()
+    assert beyond > 15
+
+
+def test_a_third_of_the_crops_show_the_spots_that_are_asked_for(images: list[np.ndarray], scale: BatchScale) -> None:
+    marked = [image.copy() for image in images]
+    marked[3][80, 150] = 255
+    recipe = Recipe(clean_fraction=0.9, nuisance=0.0)
+    seen = sum(
+        bool((draw_crop(recipe, scale, marked, 64, 2, i, spots=[(3, 80, 150)]).image == 255).any()) for i in range(300)
+    )  # fmt: skip
+    without = sum(bool((draw_crop(recipe, scale, marked, 64, 2, i).image == 255).any()) for i in range(300))
+    assert without < 30 and 70 < seen < 160
+
+
+def write_cutout(folder: Path, name: str = "crack.png", alpha: int = 255) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((16, 24, 4), 200, np.uint8)
+    pixels[..., 3] = 0
+    pixels[4:12, 4:20, 3] = alpha
+    cv2.imwrite(str(folder / name), pixels)
+
+
+def test_a_library_is_read_laid_once_and_drawn(tmp_path: Path, images: list[np.ndarray], scale: BatchScale) -> None:
+    assert read_library(tmp_path / "none", 1) == ()
+    write_cutout(tmp_path / "library")
+    cv2.imwrite(str(tmp_path / "library" / "pit.png"), np.full((8, 8), 250, np.uint8))
+    cv2.imwrite(str(tmp_path / "library" / "pit.mask.png"), np.full((8, 8), 255, np.uint8))
+    cutouts = read_library(tmp_path / "library", 1)
+    assert [c.image.shape for c in cutouts] == [(16, 24, 1), (8, 8, 1)]
+    assert cutouts[0].mask.sum() == 8 * 16 and read_library(tmp_path / "library", 3)[1].image.shape == (8, 8, 3)
+    lay_library(tmp_path / "library", tmp_path / "batch" / "library")
+    (tmp_path / "library" / "pit.png").unlink()
+    lay_library(tmp_path / "library", tmp_path / "batch" / "library")
+    assert len(read_library(tmp_path / "batch" / "library", 1)) == 2, "what a batch was made with stays"
+    recipe = Recipe(families=("library",), clean_fraction=0.05)
+    drawn = [draw_crop(recipe, scale, images, 96, 1, i, (0.0, 0.3), library=cutouts) for i in range(30)]
+    assert sum(d.family == "library" for d in drawn) > 15
+    assert all(d.family is None for d in (draw_crop(recipe, scale, images, 96, 1, i) for i in range(5)))
+    assert "library" not in {draw_crop(Recipe(), scale, images, 96, 1, i).family for i in range(80)}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: write_cutout(f, alpha=0), "mask of cut-out"),
+        (lambda f: cv2.imwrite(str(f / "bare.png"), np.zeros((9, 9), np.uint8)), "has no mask"),
+        (lambda f: (f / "broken.png").write_bytes(b"PNG"), "damaged"),
+    ],
+)
+def test_cutouts_that_cannot_be_used_are_named(tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:
+    write_cutout(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(BadBatch, match=message):
+        read_library(tmp_path, 1)
+
+
+def test_grain_is_the_correlation_length_of_the_texture() -> None:
+    rng = np.random.default_rng(0)
+    fine = [rng.normal(128, 20, (128, 128)) for _ in range(4)]
+    coarse = [128 + 90 * (cv2.GaussianBlur(f, (0, 0), 2.5) - 128) / 20 for f in fine]
+    as_images = [[np.clip(i, 0, 255).astype(np.uint8)[..., None] for i in kind] for kind in (fine, coarse)]
+    assert measure_scale(as_images[0]).grain == 1.0
+    assert 3.0 < measure_scale(as_images[1]).grain < 8.0

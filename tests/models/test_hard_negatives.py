@@ -1,0 +1,43 @@
+"""Hard negatives are where the network fires on good images."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.detector import Detector
+from models.hard_negatives import find_spots
+
+
+class Brightness(Detector):
+    """Fires on what is bright."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, :1] * self.factor
+
+
+def test_the_brightest_places_of_the_images_that_have_them_are_found() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(90, 110, (96, 128, 1)).astype(np.uint8) for _ in range(8)]
+    images[2][40:48, 100:108] = 255
+    images[5][8:16, 20:28] = 255
+    spots = find_spots(Brightness(), images, 64, np.random.default_rng(1))
+    assert {number for number, _, _ in spots[:2]} == {2, 5}
+    for number, row, column in spots[:2]:
+        wanted = (44, 104) if number == 2 else (12, 24)
+        assert abs(row - wanted[0]) <= 4 and abs(column - wanted[1]) <= 4
+    assert spots == find_spots(Brightness(), images, 64, np.random.default_rng(1))
+
+
+def test_peaks_of_one_image_are_apart_and_only_half_of_all_are_kept() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (256, 256, 1)).astype(np.uint8) for _ in range(4)]
+    spots = find_spots(Brightness(), images, 64, np.random.default_rng(1))
+    assert len(spots) == 6
+    for number in range(4):
+        mine = [(row, column) for n, row, column in spots if n == number]
+        for a in mine:
+            assert all(a == b or max(abs(a[0] - b[0]), abs(a[1] - b[1])) > 16 for b in mine)

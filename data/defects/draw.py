@@ -1,15 +1,16 @@
 """Drawing: from (recipe, seed, index) to a crop with its label, the same whatever the number of workers or their order."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.defects import nuisance
 from data.defects.blend import label_of_change
-from data.defects.exam import EXAMS
-from data.defects.families import FAMILIES, Canvas
+from data.defects.exam import EXAM_REACH, EXAMS
+from data.defects.families import FAMILIES, REACH, Canvas
 from data.defects.foreground import foreground, rim
 from data.defects.library import Cutout
 from data.defects.recipe import PATTERN_FAMILIES, RIM_FAMILIES, Recipe
@@ -19,6 +20,8 @@ Image = NDArray[np.uint8]
 Pixels = NDArray[np.float32]
 Part = NDArray[np.bool_]
 _TRIES = 4
+MARGIN = 24
+"""Pixels around a defect that its label may still reach."""
 SPOT_SHARE = 1 / 3
 
 
@@ -166,17 +169,37 @@ def _defect(
             return image, np.zeros((height, width), np.float32)
         centre = places[int(rng.integers(len(places)))].astype(np.float64)
     trade = 0.0 if exam else float(rng.uniform(-0.4, 0.4))
-    draw = EXAMS[family] if exam else FAMILIES[family]
-    drawn = draw(Canvas(image, donor, recipe, scale, side, centre, trade, part, library), rng, level)
-    changed = np.asarray(np.clip(drawn, 0, 255), np.float32)
+    canvas = Canvas(image, donor, recipe, scale, side, centre, trade, part, library)
+    near = _neighbourhood(canvas, family, level)
+    before = image[near]
+    local = replace(
+        canvas, background=before, donor=donor[near], part=part[near], centre=centre - [near[1].start, near[0].start]
+    )  # fmt: skip
+    drawn = (EXAMS[family] if exam else FAMILIES[family])(local, rng, level)
+    after = np.asarray(np.clip(drawn, 0, 255), np.float32)
     if scale.binary and rng.random() < 0.85:
-        changed = _crisp(image, changed, scale)
+        after = _crisp(before, after, scale)
     if inside is not None:
-        changed = np.where(inside[..., None], changed, image)
-    label = label_of_change(image, changed, scale)
-    if inside is not None:
-        label = label * inside
-    return (changed if label.any() else image), label
+        after = np.where(inside[near][..., None], after, before)
+    seen = label_of_change(before, after, scale)
+    label = np.zeros((height, width), np.float32)
+    if not seen.any():
+        return image, label
+    label[near] = seen if inside is None else seen * inside[near]
+    changed = image.copy()
+    changed[near] = after
+    return changed, label
+
+
+def _neighbourhood(canvas: Canvas, family: str, level: float) -> tuple[slice, slice]:
+    """Rows and columns that a defect of ``family`` at ``level`` and its label can reach: drawing is limited to them for speed."""
+    reach = {**REACH, **EXAM_REACH}[family]
+    half = math.inf if reach is None else reach * canvas.largest(level) + MARGIN
+    rows, columns = (
+        slice(int(max(at - half, 0)), int(min(at + half + 1, size)))
+        for at, size in ((canvas.centre[1], canvas.height), (canvas.centre[0], canvas.width))
+    )
+    return rows, columns
 
 
 def _crisp(before: Pixels, after: Pixels, scale: BatchScale) -> Pixels:

@@ -137,3 +137,6 @@ EXAMS: dict[str, Callable[[Canvas, np.random.Generator, float], Pixels]] = {
     "stain": stain,
     "notch": notch,
 }
+
+EXAM_REACH: dict[str, float | None] = {"relief": 1.6, "dent": 1.2, "erase": 1.2, "specks": 2.2, "stain": None, "notch": 2.2}
+"""As ``REACH`` of the families that are trained on."""

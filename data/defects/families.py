@@ -51,9 +51,14 @@ class Canvas:
         return int(self.background.shape[1])
 
     def diameter(self, rng: np.random.Generator, difficulty: float) -> float:
-        """Size in px at ``difficulty``, give or take a third, never below 3 px or one and a half grains."""
+        """Size in px at ``difficulty``, give or take a third, never below 3 px or two grains."""
         difficulty = float(np.clip(difficulty - self.trade, 0.0, 1.0))
-        return max(self.recipe.size(difficulty) * self.side * float(rng.uniform(0.67, 1.5)), 3.0, 1.5 * self.scale.grain)
+        return max(self.recipe.size(difficulty) * self.side * float(rng.uniform(0.67, 1.5)), 3.0, 2.0 * self.scale.grain)
+
+    def largest(self, difficulty: float) -> float:
+        """The largest size in px that ``diameter`` gives at ``difficulty``."""
+        difficulty = float(np.clip(difficulty - self.trade, 0.0, 1.0))
+        return max(1.5 * self.recipe.size(difficulty) * self.side, 3.0, 2.0 * self.scale.grain)
 
     def amount(self, rng: np.random.Generator, difficulty: float) -> float:
         """Change in grey levels at ``difficulty``, give or take a third."""
@@ -269,3 +274,9 @@ FAMILIES: dict[str, Family] = {
     "chip": chip,
     "library": library,
 }
+
+REACH: dict[str, float | None] = {
+    "bezier": 1.0, "hull": 1.2, "stroke": 2.5, "patch": 1.2, "perlin": 1.2, "region": None, "warp": 2.2, "structure": 1.2,
+    "chip": 1.4, "library": 1.2,
+}  # fmt: skip
+"""How far from its centre a defect can change anything, in its largest diameters; None: anywhere."""

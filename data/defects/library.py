@@ -8,6 +8,7 @@ it together with the images.
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,11 +41,12 @@ def read_library(folder: Path, channels: int) -> tuple[Cutout, ...]:
 
 
 def _read(file: Path, channels: int) -> Cutout:
-    pixels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    pixels: NDArray[Any] | None = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint8 or max(pixels.shape[:2]) > LARGEST:
         raise BadBatch(f"cut-out {file.name} is damaged, not 8-bit, or larger than {LARGEST} px; save it again as PNG")
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     beside = file.with_name(file.stem + MASK)
+    mask: NDArray[Any] | None
     if pixels.shape[2] == 4:
         mask = pixels[..., 3]
     elif beside.exists():

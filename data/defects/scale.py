@@ -62,9 +62,9 @@ def measure_scale(images: Sequence[Image]) -> BatchScale:
 
 
 def grain(grey: Sequence[NDArray[np.float32]]) -> float:
-    """Correlation length in px (1 to 8) of the fine texture of images (H, W): where an exponential decay through the correlation
+    """Correlation length in px (1 to 8) of the fine texture of images (H, W): where a Gaussian decay through the correlation
     of neighbours, along the rougher axis, has fallen to 1/e; their median."""
-    lengths = [-1.0 / np.log(np.clip(neighbour_correlation(image), 0.05, 0.95)) for image in grey]
+    lengths = [(-np.log(np.clip(neighbour_correlation(image), 0.05, 0.98))) ** -0.5 for image in grey]
     return float(np.clip(np.median(lengths), 1.0, 8.0))
 
 

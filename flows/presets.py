@@ -55,15 +55,16 @@ class Order:
 
     def params(self) -> dict[str, Any]:
         """The content of ``params.yaml``: only what differs from the stages' own defaults."""
-        # Under two minutes of tuning no two detectors can be told apart: training gets the time.
-        worth_it = self.seconds >= WORTH_TUNING
+        # One trial chooses nothing, and under a minute and a half no two detectors can be told apart: training gets the time.
+        trials = {"quick": 1, "standard": 2, "thorough": 16}[self.preset]
+        worth_it = trials > 1 and self.seconds >= WORTH_TUNING
         tune_seconds = round(TUNE_SHARE * self.seconds) if worth_it else min(max(1, round(0.05 * self.seconds)), 10)
         return {
             "seed": self.seed,
             "preset": self.preset,
             "validate": {},
             "recipe": {},
-            "tune": {"seconds": tune_seconds, "trials": {"quick": 1, "standard": 2, "thorough": 16}[self.preset]},
+            "tune": {"seconds": tune_seconds, "trials": trials},
             "train": {"seconds": round(self.seconds) - tune_seconds},
             "evaluate": {},
         }

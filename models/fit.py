@@ -30,7 +30,7 @@ class Spec:
     schedule: Schedule = "linear"
     learning_rate: float = 5e-3
     decay: float = 1e-4
-    batch_size: int = 8
+    batch_size: int = 16
     side: int = 128
     flips: bool = True
     hard_negatives: bool = True
@@ -96,7 +96,7 @@ Report = Callable[[int, int, float, str], None]
 CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
 VALIDATION_SHARE = 0.1  # of the budget
-PATIENCE = 3
+PATIENCE = 4
 REMEMBERED = 4  # rounds of hard negatives
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from data.batch import BatchFolder
 from data.defects.library import read_library
 from data.defects.regenerate import read_recipe
 from data.defects.scale import measure_scale
-from data.errors import BadBatch, BadModel
+from data.errors import BadBatch, BadModel, BadSettings
 from data.files import file_digest, write_json
 from data.progress import Progress
 from data.stage import read_params, run_stage
@@ -36,8 +36,8 @@ class TrainSettings(BaseModel):
     """Budget for all networks together."""
     networks: int = Field(1, ge=1, le=16)
     """How many are trained, with seeds of their own, and fused."""
-    steps: int | None = Field(None, ge=1)
-    """Exactly this many steps a network instead of a budget: a rebuild uses the recorded number."""
+    steps: tuple[PositiveInt, ...] | None = None
+    """Exactly so many steps, one number a network (view by view), instead of a budget: a rebuild uses the recorded numbers."""
 
 
 def train(folder: BatchFolder) -> None:
@@ -56,6 +56,10 @@ def train(folder: BatchFolder) -> None:
     recipe = recipe_of(chosen, read_recipe(params))
     views, library = views_of(images, side), read_library(folder.file("library"), batch.channels)
     planned = [(view, number) for view in views for number in range(settings.networks)]
+    if settings.steps is not None and len(settings.steps) != len(planned):
+        raise BadSettings(
+            f"params.yaml: train.steps {settings.steps} must be {len(planned)} numbers, one a network; correct it there"
+        )
     progress = Progress(folder.path, "train")
     detectors, logs = [], []
     for number, (view, member) in enumerate(planned):
@@ -75,7 +79,12 @@ def train(folder: BatchFolder) -> None:
             # A cut-out is as large as it was on the part: at a glance it would be a speck.
             cutouts = library if view.reduction == 1 else ()
             crops = CropPlan(recipe, measure_scale(seen), spec.side, 0, spec.schedule, seed + 1000 * member, library=cutouts)
-            plan = Plan(settings.seconds * view.share / settings.networks, settings.steps)
+            threads = logs[0]["threads"] if logs else None  # measured once
+            plan = Plan(
+                settings.seconds * view.share / settings.networks,
+                settings.steps[number] if settings.steps else None,
+                threads=threads,
+            )
 
             def value(detector: Detector, view: View = view) -> float:
                 return objective([detector], examined, [view.reduction]).value
@@ -95,16 +104,22 @@ def train(folder: BatchFolder) -> None:
             f"in {log['seconds']:.0f} s, "
             f"ended by {log['ended_by']}"
         )
+    _write(folder, detectors, {
+        "detector": spec.detector, "settings": spec.settings, "spec": asdict(spec_of(chosen, side)),
+        "recipe": recipe.model_dump(mode="json"),
+        "scale": scale, "batch_scale": vars(measure_scale(images)), "views": [vars(view) for view in views],
+        "reductions": [view.reduction for view, _ in planned], "chosen": chosen, "networks": logs, "seed": seed,
+        "library": len(library), "seconds": sum(log["seconds"] for log in logs),
+    })  # fmt: skip
+
+
+def _write(folder: BatchFolder, detectors: list[Detector], training: dict[str, Any]) -> None:
+    """Put ``model/`` in its place, whole, and clear what training kept for a resumption."""
     out = folder.work / "model"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     torch.save([d.state_dict() for d in detectors], out / "weights.pt")
-    write_json(out / "training.json", {
-        "detector": spec.detector, "settings": spec.settings, "spec": asdict(spec), "recipe": recipe.model_dump(mode="json"),
-        "scale": scale, "batch_scale": vars(measure_scale(images)), "views": [vars(view) for view in views],
-        "reductions": [view.reduction for view, _ in planned], "chosen": chosen, "networks": logs, "seed": seed,
-        "weights_digest": file_digest(out / "weights.pt"), "seconds": sum(log["seconds"] for log in logs),
-    })  # fmt: skip
+    write_json(out / "training.json", {**training, "weights_digest": file_digest(out / "weights.pt")})
     target = folder.file("model")
     shutil.rmtree(target, ignore_errors=True)
     out.rename(target)

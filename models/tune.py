@@ -62,7 +62,15 @@ def read_settings(params: dict[str, Any], section: str, model: type[BaseModel]) 
 def spec_of(params: dict[str, Any], side: int) -> Spec:
     """A trial's parameters as a training specification."""
     family, settings = NETWORKS[params["detector"]]
-    return Spec(family, dict(settings), params.get("schedule", "none"), params["learning_rate"], side=side)
+    # As many pixels a step, whatever the crops' side: small crops cost their overhead otherwise.
+    return Spec(
+        family,
+        dict(settings),
+        params.get("schedule", "none"),
+        params["learning_rate"],
+        side=side,
+        batch_size=16 * max(128 // side, 1),
+    )
 
 
 def recipe_of(params: dict[str, Any], recipe: Recipe) -> Recipe:

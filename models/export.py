@@ -10,6 +10,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
+from data.errors import BadModel
 from data.files import replacing
 from models.inspector import STRIDE, Inspector
 
@@ -52,12 +53,11 @@ def set_threshold(path: Path, threshold: float, pixel_threshold: float) -> None:
     """Write ``threshold`` into the exported graph and both thresholds into its metadata."""
     model = onnx.load(path)
     value = np.array(threshold, np.float32)
-    for initializer in model.graph.initializer:
-        if initializer.name == THRESHOLD:
-            initializer.CopyFrom(numpy_helper.from_array(value, THRESHOLD))
-            break
-    else:
-        raise RuntimeError("the exported graph has no initializer 'threshold'")
+    users = [node.op_type for node in model.graph.node if THRESHOLD in node.input]
+    found = [initializer for initializer in model.graph.initializer if initializer.name == THRESHOLD]
+    if users != ["Greater"] or len(found) != 1:
+        raise BadModel(f"{path}: the threshold is used by {users or 'nothing'}, not by one comparison; export the model again")
+    found[0].CopyFrom(numpy_helper.from_array(value, THRESHOLD))
     _describe(model, {"threshold": repr(float(value)), "pixel_threshold": repr(float(pixel_threshold))})
     with replacing(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))

@@ -96,7 +96,7 @@ Report = Callable[[int, int, float, str], None]
 CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
 VALIDATION_SHARE = 0.1  # of the budget
-PATIENCE = 4
+PATIENCE = 3
 REMEMBERED = 4  # rounds of hard negatives
 
 

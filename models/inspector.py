@@ -88,7 +88,8 @@ class Inspector(nn.Module):
         self.threshold: Tensor
         self.register_buffer("centres", torch.zeros(len(self.readings), len(detectors)))
         self.register_buffer("spreads", torch.ones(len(self.readings), len(detectors)))
-        self.register_buffer("threshold", torch.tensor(0.0))
+        # Without a threshold every part is rejected. No other constant of the graph has this value, so none is merged with it.
+        self.register_buffer("threshold", torch.tensor(float("-inf")))
 
     def working(self, images: Tensor) -> Tensor:
         """uint8 (N, H, W, C) to float (N, C, h, w) in 0..1 at working scale."""

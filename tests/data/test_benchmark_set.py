@@ -13,7 +13,7 @@ from data.errors import BadBatch, BadImage
 def make_set(folder: Path, lines: str = "") -> Path:
     for name in ("good/a.png", "good/b.png", "defect/crack/a.png", "mask/crack/a.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / name), np.full((20, 30), 255 if "mask" in name else 90, np.uint8))
+        cv2.imwrite(str(folder / name), np.full((40, 50), 255 if "mask" in name else 90, np.uint8))
     (folder / "split.csv").write_text(
         "file,split,group\ngood/a.png,train,part-1\ngood/b.png,test,\ndefect/crack/a.png,test,\n" + lines
     )
@@ -26,7 +26,7 @@ def test_a_set_is_read_with_groups_kinds_and_masks(tmp_path: Path) -> None:
     good, bad = found.test
     assert good.kind is None and bad.kind == "crack"
     assert not good.read()[1].any() and bad.read()[1].min() == 1.0
-    assert bad.read()[0].shape == (20, 30, 1)
+    assert bad.read()[0].shape == (40, 50, 1)
     assert find_sets(tmp_path) == [tmp_path / "bolt"] and find_sets(tmp_path / "bolt") == [tmp_path / "bolt"]
 
 

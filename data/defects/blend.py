@@ -35,13 +35,16 @@ def poisson_blend(background: Pixels, fill: Pixels, mask: Pixels) -> Pixels:
     return background + np.clip(cv2.dilate(mask, np.ones((3, 3), np.uint8)), 0, 1)[..., None] * (changed - background)
 
 
-def label_of_change(before: Pixels, after: Pixels, scale: BatchScale) -> Pixels:
+def label_of_change(before: Pixels, after: Pixels, scale: BatchScale, saturating: bool = True) -> Pixels:
     """Label (H, W) in 0..1: a logistic of the change, one half at ``scale.visible``, zero where nothing can be seen.
 
     After NSA (Schlüter 2022). The change is averaged over a small neighbourhood, so that the label does not inherit the
-    texture's grain, and over a wide one, so that an area of another texture is labelled as an area.
+    texture's grain, and over a wide one, so that an area of another texture is labelled as an area. Not ``saturating``: one
+    where a grey level changed at all.
     """
     touched = np.abs(after - before).max(axis=2)
+    if not saturating:
+        return np.asarray(touched > 1.0, np.float32)
     fine, wide = (np.asarray(cv2.GaussianBlur(touched, (0, 0), sigma), np.float32) for sigma in (1.2, 6.0))
     near = np.asarray(cv2.dilate(touched, np.ones((7, 7), np.uint8)), np.float32)
     change = np.maximum(fine, np.minimum(wide, near))

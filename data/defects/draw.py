@@ -181,7 +181,7 @@ def _defect(
         after = _crisp(before, after, scale)
     if inside is not None:
         after = np.where(inside[near][..., None], after, before)
-    seen = label_of_change(before, after, scale)
+    seen = label_of_change(before, after, scale, recipe.saturating or exam)
     label = np.zeros((height, width), np.float32)
     if not seen.any():
         return image, label

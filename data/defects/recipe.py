@@ -52,6 +52,8 @@ class Recipe(BaseModel):
     """Change at difficulty 0, in units of the good images' local variation."""
     strength_hard: float = Field(3.5, gt=0.0)
     """Change at difficulty 1."""
+    saturating: bool = True
+    """Labels follow the visible change; False labels all that was touched, visible or not (for comparison)."""
     nuisance: float = Field(1.0, ge=0.0, le=3.0)
     """Strength of harmless variation (light, sub-pixel shift, noise, blur), as a multiple of the built-in amounts."""
     per_family: int = Field(12, ge=2, le=500)

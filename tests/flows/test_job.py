@@ -13,6 +13,7 @@ from flows.errors import PlantError
 from flows.job import history, lay_out, make_job, pipeline
 from flows.plant import Plant
 from flows.presets import PRESETS
+from tests.data.defects.test_draw import write_cutout
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -45,6 +46,20 @@ def test_files_are_laid_once(plant: Plant, tmp_path: Path) -> None:
     assert {name: files[name].stat().st_mtime_ns for name in ("params.yaml", "dvc.yaml")} == {
         name: before[name] for name in ("params.yaml", "dvc.yaml")
     }
+
+
+def test_the_products_library_is_laid_beside_the_batch_and_stays(plant: Plant, tmp_path: Path) -> None:
+    job = make_job(plant, "bolt", "b1", str(tmp_path))
+    lay_out(job)
+    assert json.loads((job.folder.file("library") / "index.json").read_text()) == {"cutouts": {}}
+    second = make_job(plant, "bolt", "b2", str(tmp_path))
+    write_cutout(plant.path / "products" / "bolt" / "library")
+    lay_out(job)
+    lay_out(second)
+    assert not list(job.folder.file("library").glob("*.png"))
+    assert [file.name for file in second.folder.file("library").glob("*.png")] == ["crack.png"]
+    with pytest.raises(BadName):
+        make_job(plant, "bolt", "library", str(tmp_path))
 
 
 def test_history_is_that_of_the_other_batches_and_stands_once_decided(plant: Plant, tmp_path: Path) -> None:

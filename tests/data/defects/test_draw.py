@@ -298,3 +298,15 @@ def test_grain_is_the_correlation_length_of_the_texture() -> None:
     as_images = [[np.clip(i, 0, 255).astype(np.uint8)[..., None] for i in kind] for kind in (fine, coarse)]
     assert measure_scale(as_images[0]).grain == 1.0
     assert 3.0 < measure_scale(as_images[1]).grain < 8.0
+
+
+def test_binary_labels_are_all_that_was_touched(images: list[np.ndarray], scale: BatchScale) -> None:
+    before = np.full((64, 64, 1), 100.0, np.float32)
+    after = before.copy()
+    after[10:20, 10:20] += 0.4 * scale.visible  # touched, but nobody could see it
+    after[40:50, 40:50] += 10 * scale.visible
+    assert not blend.label_of_change(before, after, scale)[5:25, 5:25].any()
+    binary = blend.label_of_change(before, after, scale, saturating=False)
+    assert binary.sum() == 200 and set(np.unique(binary)) == {0.0, 1.0}
+    drawn = [draw_crop(Recipe(saturating=False), scale, images, 96, 1, i) for i in range(20)]
+    assert all(set(np.unique(d.label)) <= {0.0, 1.0} for d in drawn)

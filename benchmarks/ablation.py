@@ -76,8 +76,9 @@ def main(out: Path, steps: int) -> None:
             properties = {"product": "plate", "batch": "ablation", "detector": family}
             assembled = assemble(batch, [detector], {"reductions": [1], "scale": scale}, target, properties, 0.01)
             figures = measure(assembled.exported, product.test)
-            line = {"variant": name, "steps": steps, "objective": assembled.fusion.value,
-                    "seconds": round(time.monotonic() - started), **{key: figures[key] for key in ("image_auroc", "pixel_ap", "aupro", "kinds")}}  # fmt: skip
+            chosen = {key: figures[key] for key in ("image_auroc", "pixel_ap", "aupro", "kinds")}
+            line = {"variant": name, "steps": steps, "objective": assembled.fusion.value, **chosen}
+            line["seconds"] = round(time.monotonic() - started)
             done.append(line)
             with out.open("a") as stream:
                 stream.write(json.dumps(line) + "\n")

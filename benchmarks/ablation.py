@@ -3,7 +3,7 @@
     python benchmarks/ablation.py OUT.jsonl [STEPS]
 
 Each family left out, labels that follow the change against binary ones, the curriculum's schedules, hard negatives, and the
-heads fused against not. One network at working scale, as many steps for all, one seed: read differences under .02 as noise.
+heads fused against not; and the ways to reach full resolution, with their operations. One network at working scale, as many steps for all, one seed: read differences under .02 as noise.
 Every line of OUT has the objective (exam defects) and the figures on 60 rendered defects and 40 good plates; the last line of
 what is printed is the rank correlation of the two over all runs.
 """
@@ -15,6 +15,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from data.batch import BatchFolder
 from data.benchmark_set import read_set
@@ -30,7 +32,7 @@ from models.exam import read_batch
 from models.fit import Plan, Spec, fit
 from models.measure import measure
 from models.metrics import rank_correlation
-from models.networks import NETWORKS
+from models.networks import NETWORKS, operations
 from models.preprocess import at_working_scale, working_scale
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -42,7 +44,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "competence-paced": {"schedule": "competence"},
     "reversed curriculum": {"schedule": "reversed"},
     "no hard negatives": {"hard_negatives": False},
-    "heads not fused": {"guide": 0.0},
+    "heads not fused": {"settings": {"guide": 0.0}},
+    "last stage: full resolution": {"settings": {"finish": "stage"}},
+    "last stage: full resolution, the paper's order": {"settings": {"finish": "stage", "enlarge_first": True}},
+    "the paper's order": {"settings": {"enlarge_first": True}},
+    "width 16": {"settings": {"width": 16}},
+    "U-Net of the same encoder": {
+        "family": "unet", "settings": {"encoder": "tu-regnetx_002", "depth": 4, "widths": (64, 32, 16, 8)},
+    },
 }  # fmt: skip
 
 
@@ -68,7 +77,8 @@ def main(out: Path, steps: int) -> None:
                 continue
             started = time.monotonic()
             recipe = Recipe(**{key: variant[key] for key in ("families", "saturating") if key in variant})
-            spec = Spec(family, {**settings, "guide": variant.get("guide", 1.0)}, variant.get("schedule", "linear"))
+            own = variant.get("settings", {}) if "family" in variant else {**settings, **variant.get("settings", {})}
+            spec = Spec(variant.get("family", family), own, variant.get("schedule", "linear"))
             spec = replace(spec, hard_negatives=variant.get("hard_negatives", True))
             crops = CropPlan(recipe, measure_scale(images), spec.side, 0, spec.schedule, 1)
             detector, _ = fit(images, crops, spec, Plan(1e9, steps))
@@ -78,6 +88,7 @@ def main(out: Path, steps: int) -> None:
             figures = measure(assembled.exported, product.test)
             chosen = {key: figures[key] for key in ("image_auroc", "pixel_ap", "aupro", "kinds")}
             line = {"variant": name, "steps": steps, "objective": assembled.fusion.value, **chosen}
+            line["gmac"] = round(operations(detector, torch.zeros(1, 1, 128, 128)) / 1e9, 3)
             line["seconds"] = round(time.monotonic() - started)
             done.append(line)
             with out.open("a") as stream:

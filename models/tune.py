@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data.batch import BatchFolder
 from data.defects.library import read_library
@@ -41,10 +41,19 @@ class TuneSettings(BaseModel):
     seconds: float = Field(60.0, gt=0)
     """Budget for the whole study; the trial under way at its end is finished."""
     trials: int = Field(4, ge=1, le=1000)
-    detectors: tuple[str, ...] = ("unet3plus", "stpm")
+    detectors: tuple[str, ...] = Field(("unet3plus", "stpm"), min_length=1)
+    """Named networks to choose from (``models.networks``)."""
     max_pixels: int = Field(700_000, ge=16_384)
     """Images larger than this are worked on at a smaller scale."""
     side: int = Field(128, ge=64, le=512, multiple_of=32)
+
+    @field_validator("detectors")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in NETWORKS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(NETWORKS)}")
+        return names
 
 
 def read_settings(params: dict[str, Any], section: str, model: type[BaseModel]) -> Any:
@@ -86,7 +95,7 @@ def suggest(trial: Any, settings: TuneSettings) -> dict[str, Any]:
     if detector == "stpm":
         params["learning_rate"] = trial.suggest_float("stpm_learning_rate", 5e-4, 5e-3, log=True)
         return params
-    params["learning_rate"] = trial.suggest_float("learning_rate", 1e-3, 1e-2, log=True)
+    params["learning_rate"] = trial.suggest_float("learning_rate", 2e-3, 1e-2, log=True)
     params["schedule"] = trial.suggest_categorical("schedule", [s for s in SCHEDULES if s != "reversed"])
     params["mix"] = trial.suggest_categorical("mix", list(MIXES))
     return params

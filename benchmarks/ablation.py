@@ -2,10 +2,10 @@
 
     python benchmarks/ablation.py OUT.jsonl [STEPS]
 
-Each family left out, labels that follow the change against binary ones, the curriculum's schedules, hard negatives, and the
-heads fused against not; and the ways to reach full resolution, with their operations. One network at working scale, as many steps for all, one seed: read differences under .02 as noise.
-Every line of OUT has the objective (exam defects) and the figures on 60 rendered defects and 40 good plates; the last line of
-what is printed is the rank correlation of the two over all runs.
+Each family left out, labels that follow the change against binary ones, the curriculum's schedules, hard negatives, the heads
+fused against not, and the ways to reach full resolution with their operations. One network at working scale, as many steps for
+all, one seed: read differences under .02 as noise. Every line of OUT has the objective (exam defects) and the figures on 60
+rendered defects and 40 good plates; the last line of what is printed is the rank correlation of the two over all runs.
 """
 
 import json

@@ -94,14 +94,19 @@ def judge(looks: Looks, readings: Sequence[Reading] = ()) -> Objective:
     for raw, exam in zip(looks.defects, looks.tune.defects, strict=True):
         anomaly = fused(raw, exam.image)
         seen.append((exam, anomaly, float(anomaly.max())))
+    return objective_of(good_scores, seen)
+
+
+def objective_of(good_scores: Sequence[float], seen: Sequence[tuple[ExamImage, NDArray[np.float32], float]]) -> Objective:
+    """The objective of whatever gave ``good_scores``, and map and score of each exam defect."""
     families: dict[str, float] = {}
-    for family in sorted({exam.family for exam in looks.tune.defects if exam.family}):
+    for family in sorted({exam.family for exam, _, _ in seen if exam.family}):
         hard = [item for item in seen if item[0].family == family and (item[0].difficulty or 0) >= HARD]
         if not hard:
             continue
         labels = [exam.label for exam, _, _ in hard if exam.label is not None]
         truth, scores = pooled([m for _, m, _ in hard], list(labels))
-        separation = 2.0 * auroc([0] * len(good_scores) + [1] * len(hard), good_scores + [score for _, _, score in hard]) - 1.0
+        separation = 2.0 * auroc([0] * len(good_scores) + [1] * len(hard), [*good_scores] + [score for _, _, score in hard]) - 1.0
         families[family] = 0.5 * average_precision(truth, scores) + 0.5 * separation
     if not families:
         return Objective(0.0, {}, 0.0)

@@ -4,21 +4,22 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from data.defects.foreground import foreground
 from data.files import replacing
 from models.crops import CropPlan, CropSeries, Image, batches
-from models.curriculum import PACES, Schedule, advanced
+from models.curriculum import Schedule
 from models.detector import Detector, TrainingBatch, build_detector
-from models.hard_negatives import Spot, find_spots
+from models.hard_negatives import find_spots
+from models.pacing import Mine, paced_batches, state_of
+from models.training_log import TrainingLog
 
 
 @dataclass(frozen=True)
@@ -50,54 +51,12 @@ class Plan:
     threads: int | None = None
 
 
-@dataclass
-class TrainingLog:
-    """What happened.
-
-    ``losses``: (step, seconds, smoothed loss). ``spots``: hard negatives of the last times that they were looked for.
-    ``mastered``: dice of the steps since the competence was last looked at; ``competences``: (step, competence from there on).
-    ``ended_by``: steps, time or early stop.
-    """
-
-    steps_planned: int = 0
-    validations_planned: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-    ended_by: str = "steps"
-    resumed_at: int | None = None
-    device: str = "cpu"
-    threads: int = 1
-    waiting_share: float = 0.0
-    losses: list[tuple[int, float, float]] = field(default_factory=list)
-    validations: list[tuple[int, float]] = field(default_factory=list)
-    smoothed: float = 0.0
-    spots: list[list[Spot]] = field(default_factory=list)
-    mastered: list[float] = field(default_factory=list)
-    competences: list[tuple[int, float]] = field(default_factory=list)
-
-    @property
-    def competence(self) -> float:
-        """Where a competence-paced curriculum stands, 0..1."""
-        return self.competences[-1][1] if self.competences else 0.0
-
-    def note(self, loss: float, seconds: float, mastery: float | None = None) -> None:
-        """Count one more step with its ``loss``, ``seconds`` after the start; about a hundred of them are kept for the curve."""
-        if mastery is not None:
-            self.mastered.append(round(mastery, 4))
-        self.smoothed = loss if self.steps == 0 else 0.95 * self.smoothed + 0.05 * loss
-        self.steps += 1
-        self.seconds = seconds
-        if self.steps % max(self.steps_planned // 100, 1) == 0 or self.steps == self.steps_planned:
-            self.losses.append((self.steps, round(seconds, 2), round(self.smoothed, 5)))
-
-
 Validate = Callable[[Detector], float]
 Report = Callable[[int, int, float, str], None]
 CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
 VALIDATION_SHARE = 0.1  # of the budget
 PATIENCE = 3
-REMEMBERED = 4  # rounds of hard negatives
 
 
 def pick_device() -> torch.device:
@@ -249,12 +208,13 @@ def fit(
 
     begun, waited = time.monotonic() - log.seconds, 0.0
     last_saved = last_mark = time.monotonic()
-    for batch in _paced_batches(
-        lambda: series(total), spec, log, workers, lambda rng: find_spots(run.average, images, spec.side, rng)
-    ):
+
+    by_competence = spec.schedule == "competence"
+    paced = paced_batches(lambda: series(total), spec.batch_size, log, workers, by_competence, _miner(run, images))
+    for batch in paced:
         waited += time.monotonic() - last_mark
         loss = run.step(batch, log.steps / total, log.steps)
-        log.note(loss, time.monotonic() - begun, run.network.mastery if spec.schedule == "competence" else None)
+        log.note(loss, time.monotonic() - begun, run.network.mastery if by_competence else None)
         if report is not None:
             report(log.steps, total, log.smoothed, f"loss {log.smoothed:.3f}")
         if validate is not None and log.steps % validate_every == 0 and log.steps < total:
@@ -277,34 +237,11 @@ def fit(
     return run.average.cpu().eval(), log
 
 
-def state_of(log: TrainingLog | None) -> dict[str, Any]:
-    """What a crop plan takes from the course of training."""
-    if log is None:
-        return {}
-    return {"competence": log.competence, "spots": tuple((n, y, x) for spots in log.spots for n, y, x in spots)}
-
-
-def _paced_batches(
-    series: Callable[[], CropSeries],
-    spec: Spec,
-    log: TrainingLog,
-    workers: int,
-    mine: Callable[[np.random.Generator], list[Spot]],
-) -> Iterator[TrainingBatch]:
-    """The batches from ``log.steps`` on, in twenty paces. Before each of them but the first two, hard negatives are looked for
-    and the competence, where it sets the pace, is looked at; what follows is drawn accordingly."""
-    total = log.steps_planned
-    pace = max(total // PACES, 1)
-    while log.steps < total:
-        if log.steps and log.steps % pace == 0:
-            if spec.schedule == "competence":
-                mastery = sum(log.mastered) / len(log.mastered) if log.mastered else None
-                log.competences.append((log.steps, round(advanced(log.competence, mastery), 4)))
-                log.mastered = []
-            if spec.hard_negatives and log.steps >= 2 * pace:
-                log.spots = [*log.spots, mine(np.random.default_rng([log.steps, 7]))][-REMEMBERED:]
-        end = min(log.steps - log.steps % pace + pace, total)
-        yield from batches(series(), spec.batch_size, log.steps, end, workers)
+def _miner(run: _Run, images: list[Image]) -> Mine | None:
+    """Looks for hard negatives of the averaged network, if the specification wants them."""
+    if not run.spec.hard_negatives:
+        return None
+    return lambda rng: find_spots(run.average, images, run.spec.side, rng)
 
 
 def _planned(

@@ -51,13 +51,19 @@ class _View:
 
 
 def _view(
-    rng: np.random.Generator, image: Image, part: Part | None, side: int, flips: bool, about: tuple[int, int] | None = None
+    rng: np.random.Generator,
+    image: Image,
+    part: Part | None,
+    side: int,
+    flips: bool,
+    about: tuple[int, int] | None = None,
+    margin: int | None = None,
 ) -> _View:
-    """A crop anywhere, perhaps mirrored, that may reach beyond the image by a quarter of its ``side``, so that the image's rim is
-    seen as often as its middle. What is beyond is the image's mean, as where the inspector looks beyond it. ``about``: (row,
-    column) that it has to show."""
+    """A crop anywhere, perhaps mirrored, that may reach beyond the image by ``margin`` (None: a quarter of its ``side``), so that
+    the image's rim is seen as often as its middle. What is beyond is the image's mean, as where the inspector looks beyond it.
+    ``about``: (row, column) that it has to show."""
     height, width, channels = image.shape
-    margin = side // 4
+    margin = side // 4 if margin is None else margin
     top, left = (
         int(rng.integers(min(-margin, size - side), max(size - side + margin, 0) + 1)) if size < side
         else int(rng.integers(-margin, size - side + margin + 1))
@@ -117,14 +123,13 @@ def draw_crop(
     image = background
     if rng.random() >= recipe.clean_fraction:
         donor_index = int(rng.integers(len(images)))
-        donor = _view(rng, images[donor_index], None, side, flips).image.astype(np.float32)
+        donor = _view(rng, images[donor_index], None, side, flips, margin=0).image.astype(np.float32)
+        canvas = Canvas(image, donor, recipe, scale, float(side), part=view.part, library=library)
         families = applicable(recipe.families, scale, bool(library))
         for _ in range(1 if rng.random() >= recipe.several_fraction else int(rng.integers(2, 4))):
             for _ in range(_TRIES):
                 wanted, drawn_at = families[int(rng.integers(len(families)))], float(rng.uniform(*difficulty))
-                image, added = _defect(
-                    wanted, recipe, scale, image, donor, float(side), rng, drawn_at, view.part, view.inside, library
-                )
+                image, added = _defect(replace(canvas, background=image), wanted, rng, drawn_at, view.inside)
                 if added.any():
                     label, family, level = np.maximum(label, added), wanted, drawn_at
                     break
@@ -143,46 +148,34 @@ def applicable(families: tuple[str, ...], scale: BatchScale, library: bool = Fal
 
 
 def _defect(
-    family: str,
-    recipe: Recipe,
-    scale: BatchScale,
-    image: Pixels,
-    donor: Pixels,
-    side: float,
-    rng: np.random.Generator,
-    level: float,
-    part: Part,
-    inside: Part | None = None,
-    library: Sequence[Cutout] = (),
+    canvas: Canvas, family: str, rng: np.random.Generator, level: float, inside: Part | None = None
 ) -> tuple[Pixels, Pixels]:
-    """One try at a defect of ``family`` at ``level``: image and label; one that is invisible or has no place here leaves both as
-    they were. ``inside``: mask of what is image in a training crop; None on a whole image, where an exam defect is drawn on the
-    part, its difficulty meant as it stands."""
-    height, width, _ = image.shape
-    exam = inside is None
-    centre = rng.uniform(0.02, 0.98, 2) * [width, height]
+    """One try at a defect of ``family`` at ``level``, somewhere on ``canvas``: image and label; one that is invisible or has no
+    place here leaves both as they were. ``inside``: mask of what is image in a training crop; None on a whole image, where an
+    exam defect is drawn on the part, its difficulty meant as it stands."""
+    exam, image, recipe = inside is None, canvas.background, canvas.recipe
+    part = np.ones(image.shape[:2], np.bool_) if canvas.part is None else canvas.part
+    centre = rng.uniform(0.02, 0.98, 2) * [canvas.width, canvas.height]
     places = rim(part, whole=exam) if family in RIM_FAMILIES else None
     if exam and places is None:
         places = np.argwhere(part)[:, ::-1]
     if places is not None:
         if not len(places):
-            return image, np.zeros((height, width), np.float32)
+            return image, np.zeros(image.shape[:2], np.float32)
         centre = places[int(rng.integers(len(places)))].astype(np.float64)
-    trade = 0.0 if exam else float(rng.uniform(-0.4, 0.4))
-    canvas = Canvas(image, donor, recipe, scale, side, centre, trade, part, library)
+    canvas = replace(canvas, centre=centre, trade=0.0 if exam else float(rng.uniform(-0.4, 0.4)))
     near = _neighbourhood(canvas, family, level)
     before = image[near]
-    local = replace(
-        canvas, background=before, donor=donor[near], part=part[near], centre=centre - [near[1].start, near[0].start]
-    )  # fmt: skip
+    start = [near[1].start, near[0].start]
+    local = replace(canvas, background=before, donor=canvas.donor[near], part=part[near], centre=centre - start)
     drawn = (EXAMS[family] if exam else FAMILIES[family])(local, rng, level)
     after = np.asarray(np.clip(drawn, 0, 255), np.float32)
-    if scale.binary and rng.random() < 0.85:
-        after = _crisp(before, after, scale)
+    if canvas.scale.binary and rng.random() < 0.85:
+        after = _crisp(before, after, canvas.scale)
     if inside is not None:
         after = np.where(inside[near][..., None], after, before)
-    seen = label_of_change(before, after, scale, recipe.saturating or exam)
-    label = np.zeros((height, width), np.float32)
+    seen = label_of_change(before, after, canvas.scale, recipe.saturating or exam)
+    label = np.zeros(image.shape[:2], np.float32)
     if not seen.any():
         return image, label
     label[near] = seen if inside is None else seen * inside[near]
@@ -221,9 +214,9 @@ def draw_exam(
     """A whole good image with one exam defect of ``family`` at ``difficulty`` on the part; ``(seed, index)`` fixes the rest."""
     rng = np.random.default_rng([seed, 1 + index, 20_000_003])
     background = image.astype(np.float32)
-    side, part = exam_side(*image.shape[:2]), foreground(image)
+    canvas = Canvas(background, background, recipe, scale, exam_side(*image.shape[:2]), part=foreground(image))
     for _ in range(_TRIES):
-        changed, label = _defect(family, recipe, scale, background, background, side, rng, difficulty, part)
+        changed, label = _defect(canvas, family, rng, difficulty)
         if label.any():
             break
     return Drawn(np.clip(np.round(changed), 0, 255).astype(np.uint8), label, family if label.any() else None, difficulty, source)

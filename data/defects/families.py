@@ -5,7 +5,7 @@ follows from the change (``data.defects.blend``). Difficulty 0 is large, strong 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ class Canvas:
     recipe: Recipe
     scale: BatchScale
     side: float
-    centre: NDArray[np.float64]
+    centre: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     trade: float = 0.0
     part: NDArray[np.bool_] | None = None
     library: Sequence[Cutout] = ()

@@ -36,6 +36,11 @@ class Spec:
     flips: bool = True
     hard_negatives: bool = True
 
+    @property
+    def by_competence(self) -> bool:
+        """Whether what the network masters sets the curriculum's pace."""
+        return self.schedule == "competence"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -209,12 +214,11 @@ def fit(
     begun, waited = time.monotonic() - log.seconds, 0.0
     last_saved = last_mark = time.monotonic()
 
-    by_competence = spec.schedule == "competence"
-    paced = paced_batches(lambda: series(total), spec.batch_size, log, workers, by_competence, _miner(run, images))
+    paced = paced_batches(lambda: series(total), spec.batch_size, log, workers, spec.by_competence, _miner(run, images))
     for batch in paced:
         waited += time.monotonic() - last_mark
         loss = run.step(batch, log.steps / total, log.steps)
-        log.note(loss, time.monotonic() - begun, run.network.mastery if by_competence else None)
+        log.note(loss, time.monotonic() - begun, run.network.mastery if spec.by_competence else None)
         if report is not None:
             report(log.steps, total, log.smoothed, f"loss {log.smoothed:.3f}")
         if validate is not None and log.steps % validate_every == 0 and log.steps < total:

@@ -62,6 +62,7 @@ CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
 VALIDATION_SHARE = 0.1  # of the budget
 PATIENCE = 3
+WORTH_A_WORKER = 200  # steps
 
 
 def pick_device() -> torch.device:
@@ -78,10 +79,17 @@ def make_deterministic(seed: int) -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def data_workers(device: torch.device) -> int:
-    """Processes that draw crops: none where they would take cores from training, up to 12 beside a GPU."""
-    cores = os.cpu_count() or 1
-    return min(cores - 1, 12) if device.type == "cuda" and cores > 2 else 0
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def data_workers(device: torch.device, plan: Plan) -> int:
+    """Processes that draw crops beside training: up to 12 beside a GPU, one on a CPU of several cores; none where training is
+    over before a process is worth its start."""
+    if cores() < 2 or (plan.steps if plan.steps is not None else 5 * plan.seconds) < WORTH_A_WORKER:
+        return 0
+    return min(cores() - 1, 12) if device.type == "cuda" else 1
 
 
 def learning_rate_at(progress: float) -> float:
@@ -152,9 +160,8 @@ def measure(
 
 def choose_threads(seconds: Callable[[], float]) -> None:
     """Set the faster of one thread and all cores, by ``seconds`` a step takes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     tried = {}
-    for threads in {1, cores}:
+    for threads in sorted({1, cores()}):
         torch.set_num_threads(threads)
         tried[threads] = seconds()
     torch.set_num_threads(min(tried, key=lambda threads: tried[threads]))
@@ -178,7 +185,7 @@ def fit(
     inputs and steps give the same weights on the same kind of CPU.
     """
     device, channels = pick_device(), images[0].shape[2]
-    workers = data_workers(device)
+    workers = data_workers(device, plan)
     defects = not type(build_detector(spec.detector, channels, spec.settings)).learns_from_good_only
 
     log: TrainingLog | None = None

@@ -70,7 +70,7 @@ def telling(what: str) -> Iterator[Callable[[str, float | None], None]]:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        columns = (SpinnerColumn(), TextColumn("[bold]{task.fields[what]}"), BarColumn(width=28), TimeElapsedColumn())
+        columns = (SpinnerColumn(), TextColumn("[bold]{task.fields[what]}"), BarColumn(bar_width=28), TimeElapsedColumn())
         with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
             task, before = bar.add_task("", total=None, what=what), ""
 

@@ -61,7 +61,8 @@ def train(folder: BatchFolder) -> None:
             f"params.yaml: train.steps {settings.steps} must be {len(planned)} numbers, one a network; correct it there"
         )
     progress = Progress(folder.path, "train")
-    detectors, logs = [], []
+    detectors: list[Detector] = []
+    logs: list[dict[str, Any]] = []
     for number, (view, member) in enumerate(planned):
         key = _key(params, best, images, number)
         spec = spec_of(chosen, view.side)

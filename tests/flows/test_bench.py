@@ -77,3 +77,15 @@ def test_without_a_terminal_progress_is_plain_lines(capsys: pytest.CaptureFixtur
         tell("train: step 2", 0.2)
         tell("measuring", None)
     assert capsys.readouterr().err.splitlines() == ["plate (1 of 1): train: step 1, 10%", "plate (1 of 1): measuring"]
+
+
+def test_on_a_terminal_progress_is_a_bar_with_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with telling("plate (1 of 1)") as tell:
+        tell("reading images", None)
+        for i in range(5):
+            tell("train: step", i / 5)
+    assert "plate (1 of 1)" in capsys.readouterr().err

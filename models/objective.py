@@ -5,7 +5,7 @@ good. A detector that buys this with false alarms on good tuning images pays for
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -63,6 +63,16 @@ def tune_set(good: Sequence[ExamImage], defects: Sequence[ExamImage], scale: flo
 
 
 @dataclass(frozen=True)
+class Read:
+    """One reading of all images, in its units: the largest value on each good image, map (every second row and column) and
+    largest value on each defect."""
+
+    good: NDArray[np.float64]
+    maps: list[NDArray[np.float32]]
+    defects: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Looks:
     """Raw maps of ``detectors`` (views ``reductions``) on a tune set, made once and fused in many ways."""
 
@@ -71,6 +81,23 @@ class Looks:
     tune: TuneSet
     good: list[list[Tensor]]
     defects: list[list[Tensor]]
+    cache: dict[Reading, Read] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def read(self, reading: Reading) -> Read:
+        """What ``reading`` alone makes of the images."""
+        if reading not in self.cache:
+            inspector = Inspector(list(self.detectors), 1.0, self.reductions, [reading]).to(self.good[0][0].device)
+            fit_fusion(inspector, self.good)
+
+            def fused(raw: list[Tensor], image: NDArray[np.uint8]) -> NDArray[np.float32]:
+                return inspector.fused(raw, image.shape[0], image.shape[1])[0, 0].cpu().numpy()
+
+            good = [float(fused(raw, image).max()) for raw, image in zip(self.good, self.tune.good, strict=True)]
+            whole = [fused(raw, exam.image) for raw, exam in zip(self.defects, self.tune.defects, strict=True)]
+            maps = [np.ascontiguousarray(m[::2, ::2]) for m in whole]
+            self.cache[reading] = Read(np.array(good), maps, np.array([float(m.max()) for m in whole]))
+        return self.cache[reading]
 
 
 def look(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Looks:
@@ -80,32 +107,25 @@ def look(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int]
     return Looks(tuple(detectors), inspector.reductions, tune, seen[0], seen[1])
 
 
-@torch.no_grad()
 def judge(looks: Looks, readings: Sequence[Reading] = ()) -> Objective:
-    """The objective of the detectors, fused by ``readings``, as of ``Inspector``."""
-    inspector = Inspector(list(looks.detectors), 1.0, looks.reductions, readings).to(looks.good[0][0].device)
-    fit_fusion(inspector, looks.good)
-
-    def fused(raw: list[Tensor], image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return inspector.fused(raw, image.shape[0], image.shape[1])[0, 0].cpu().numpy()
-
-    good_scores = [float(fused(raw, image).max()) for raw, image in zip(looks.good, looks.tune.good, strict=True)]
-    seen = []
-    for raw, exam in zip(looks.defects, looks.tune.defects, strict=True):
-        anomaly = fused(raw, exam.image)
-        seen.append((exam, anomaly, float(anomaly.max())))
-    return objective_of(good_scores, seen)
+    """The objective of the detectors, fused by ``readings``, as of ``Inspector``: the largest of them counts."""
+    read = [looks.read(reading) for reading in readings or [Reading(view) for view in sorted(set(looks.reductions))]]
+    scores = np.max([r.defects for r in read], axis=0)
+    seen = [
+        (exam, np.maximum.reduce([r.maps[i] for r in read]), float(scores[i])) for i, exam in enumerate(looks.tune.defects)
+    ]  # fmt: skip
+    return objective_of(np.max([r.good for r in read], axis=0).tolist(), seen)
 
 
 def objective_of(good_scores: Sequence[float], seen: Sequence[tuple[ExamImage, NDArray[np.float32], float]]) -> Objective:
-    """The objective of whatever gave ``good_scores``, and map and score of each exam defect."""
+    """The objective of whatever gave ``good_scores``, and map (every second row and column) and score of each exam defect."""
     families: dict[str, float] = {}
     for family in sorted({exam.family for exam, _, _ in seen if exam.family}):
         hard = [item for item in seen if item[0].family == family and (item[0].difficulty or 0) >= HARD]
         if not hard:
             continue
-        labels = [exam.label for exam, _, _ in hard if exam.label is not None]
-        truth, scores = pooled([m for _, m, _ in hard], list(labels))
+        labels = [exam.label[::2, ::2] for exam, _, _ in hard if exam.label is not None]
+        truth, scores = pooled([m for _, m, _ in hard], list(labels), stride=1)
         separation = 2.0 * auroc([0] * len(good_scores) + [1] * len(hard), [*good_scores] + [score for _, _, score in hard]) - 1.0
         families[family] = 0.5 * average_precision(truth, scores) + 0.5 * separation
     if not families:

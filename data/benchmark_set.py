@@ -29,9 +29,15 @@ class TestImage:
     kind: str | None
     mask: Path | None
 
-    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Image (H, W, C) uint8 and label (H, W) in 0..1, all zero without a mask; BadImage if they do not fit."""
+    def read(self, channels: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Image (H, W, C) uint8 and label (H, W) in 0..1, all zero without a mask; BadImage if they do not fit.
+
+        Benchmark sets mix files of one and three channels: all are given the ``channels`` that the model takes.
+        """
         image = read_image(self.file)
+        if image.shape[2] != channels:
+            grey = np.round(image.mean(axis=2, keepdims=True)).astype(np.uint8)
+            image = grey if channels == 1 else grey.repeat(3, axis=2)
         label = np.zeros(image.shape[:2], np.float32)
         if self.mask is not None:
             mask = cv2.imread(str(self.mask), cv2.IMREAD_GRAYSCALE)

@@ -24,7 +24,7 @@ def measure(
     scores: dict[str | None, list[float]] = {}
     maps, labels, spent = [], [], 0.0
     for number, image in enumerate(images):
-        pixels, label = image.read()
+        pixels, label = image.read(inspector.channels)
         started = time.monotonic()
         seen = inspector.inspect(pixels)
         spent += time.monotonic() - started

@@ -25,8 +25,10 @@ def test_a_set_is_read_with_groups_kinds_and_masks(tmp_path: Path) -> None:
     assert found.name == "bolt" and [(f.name, g) for f, g in found.train] == [("a.png", "part-1")]
     good, bad = found.test
     assert good.kind is None and bad.kind == "crack"
-    assert not good.read()[1].any() and bad.read()[1].min() == 1.0
-    assert bad.read()[0].shape == (40, 50, 1)
+    assert not good.read(1)[1].any() and bad.read(1)[1].min() == 1.0
+    assert bad.read(1)[0].shape == (40, 50, 1) and bad.read(3)[0].shape == (40, 50, 3)
+    cv2.imwrite(str(good.file), np.full((40, 50, 3), 77, np.uint8))  # grey, saved in colour
+    assert good.read(1)[0].shape == (40, 50, 1) and set(np.unique(good.read(1)[0])) == {77}
     assert find_sets(tmp_path) == [tmp_path / "bolt"] and find_sets(tmp_path / "bolt") == [tmp_path / "bolt"]
 
 
@@ -53,4 +55,4 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     folder = make_set(tmp_path / "bolt")
     cv2.imwrite(str(folder / "mask/crack/a.png"), np.zeros((5, 5), np.uint8))
     with pytest.raises(BadImage, match="size"):
-        read_set(folder).test[1].read()
+        read_set(folder).test[1].read(1)

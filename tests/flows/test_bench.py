@@ -37,7 +37,7 @@ def test_a_product_is_trained_measured_and_kept(products: Path, tmp_path: Path) 
     # The figures are those of the kept file on exactly the test images.
     inspector = ExportedInspector(tmp_path / "kept" / "plate" / "model.onnx")
     test = read_set(products / "plate").test
-    scores = [inspector.inspect(image.read()[0]).score for image in test]
+    scores = [inspector.inspect(image.read(1)[0]).score for image in test]
     assert found["image_auroc"] == pytest.approx(roc_auc_score([image.kind is not None for image in test], scores), abs=1e-4)
     assert found["threshold"] == inspector.threshold
     trained = {file.resolve() for file in (tmp_path / "kept" / "plate" / "good").iterdir()}

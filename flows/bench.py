@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides
     for section, values in (overrides or {}).items():
         params[section] = {**params.get(section, {}), **values} if isinstance(values, dict) else values
     tell("reading images", None)
-    split = _lay_out(product, folder, params, [read_image(file) for file, _ in product.train])
+    product, images = _of_one_kind(product, [read_image(file) for file, _ in product.train])
+    split = _lay_out(product, folder, params, images)
     started = time.monotonic()
     for stage, module in STAGES.items():
         _run(folder, stage, module, tell)
@@ -65,6 +67,13 @@ def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides
     }  # fmt: skip
     write_json(folder.file("bench.json"), result)
     return result
+
+
+def _of_one_kind(product: BenchmarkSet, images: list[np.ndarray]) -> tuple[BenchmarkSet, list[np.ndarray]]:
+    """``product`` with the training images that have as many channels as most of them, as ingest would take them."""
+    colour = 2 * sum(image.shape[2] == 3 for image in images) > len(images)
+    kept = [i for i, image in enumerate(images) if (image.shape[2] == 3) == colour]
+    return replace(product, train=tuple(product.train[i] for i in kept)), [images[i] for i in kept]
 
 
 def _lay_out(

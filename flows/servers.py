@@ -77,7 +77,7 @@ def up(plant: Plant, say: Say = lambda line: None) -> dict[str, Server]:
             say(f"starting the {name} server")
             _start(plant, name)
         for name in NAMES:
-            _wait(plant, name, say)
+            _wait(plant, name, say, name in started)
         return server_status(plant)
 
 
@@ -172,7 +172,7 @@ def _command(plant: Plant, name: str, port: int) -> tuple[list[str], dict[str, s
     )
 
 
-def _wait(plant: Plant, name: str, say: Say) -> None:
+def _wait(plant: Plant, name: str, say: Say, started: bool) -> None:
     import httpx
 
     server = server_status(plant)[name]
@@ -180,6 +180,11 @@ def _wait(plant: Plant, name: str, say: Say) -> None:
     said = 0.0
     while True:
         waited = time.monotonic() - begin
+        if not server.running and not started:  # it was dying when it was looked at
+            say(f"starting the {name} server")
+            _start(plant, name)
+            server, started = server_status(plant)[name], True
+            continue
         if not server.running:
             _write(plant, name, {"port": None})
             raise ServerError(f"the {name} server ended while starting: {_last_lines(server.log)}; the whole log is {server.log}")

@@ -112,17 +112,17 @@ def _last_of_each(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 def test_aupro_agrees_with_its_definition() -> None:
     rng = np.random.default_rng(3)
-    for _ in range(8):
+    for _ in range(6):
         labels, maps = [], []
-        for _ in range(3):
-            label = np.zeros((24, 30), np.float32)
+        for _ in range(2):
+            label = np.zeros((14, 18), np.float32)
             for _ in range(int(rng.integers(0, 4))):
-                y, x = rng.integers(0, 20, 2)
+                y, x = rng.integers(0, 12, 2)
                 label[y : y + int(rng.integers(1, 5)), x : x + int(rng.integers(1, 9))] = 1
             labels.append(label)
             maps.append((rng.normal(0, 1, label.shape) + 1.5 * label).astype(np.float32))
         if any(label.any() for label in labels):
-            assert aupro(maps, labels, stride=1) == pytest.approx(threshold_by_threshold(maps, labels, 0.3), abs=2e-3)
+            assert aupro(maps, labels, stride=1) == pytest.approx(threshold_by_threshold(maps, labels, 0.3), abs=5e-3)
 
 
 def test_aupro_of_a_perfect_map_is_one_and_counts_regions_not_pixels() -> None:

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 GLANCE = 96.0
+ENOUGH = 100
+"""Training images from which a network that sees all of an image at once learns the product and not the images."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,10 @@ class View:
 
 def views_of(images: Sequence[Image], side: int) -> tuple[View, ...]:
     """The views of good ``images`` (H, W, C) at working scale: as they are, in crops of ``side`` px, and, unless they are hardly
-    larger than that, all of the image reduced to about 96 x 96 px, where a crop of half the ``side`` sees most of it."""
+    larger than that or fewer than 100, all of the image reduced to about 96 x 96 px, where a crop of half the ``side`` sees most
+    of it."""
     pixels = float(np.median([image.shape[0] * image.shape[1] for image in images]))
     reduction = round(pixels**0.5 / GLANCE)
-    if reduction < 2:
+    if reduction < 2 or len(images) < ENOUGH:
         return (View(1, side, 1.0),)
     return (View(1, side, 0.8), View(reduction, side // 2, 0.2))

@@ -71,8 +71,9 @@ def test_few_good_images_are_mirrored_and_many_are_not() -> None:
 
 def test_views_are_all_of_a_large_image_at_a_glance_and_one_of_a_small() -> None:
     small, large = np.zeros((100, 120, 1), np.uint8), np.zeros((640, 640, 1), np.uint8)
-    assert [view.reduction for view in views_of([small], 128)] == [1]
-    views = views_of([large], 128)
+    assert [view.reduction for view in views_of([small] * 100, 128)] == [1]
+    assert [view.reduction for view in views_of([large] * 99, 128)] == [1], "few images would be learned by heart"
+    views = views_of([large] * 100, 128)
     assert [view.reduction for view in views] == [1, 7] and sum(view.share for view in views) == 1.0
     assert at_working_scale(large, 1.0, views[1].reduction).shape == (92, 92, 1)
 

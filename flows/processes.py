@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import time
 from dataclasses import dataclass
 
 import psutil
@@ -63,13 +62,3 @@ def _members(mark: ProcessMark) -> list[psutil.Process]:
             if ours and process.status() != psutil.STATUS_ZOMBIE:
                 members.append(process)
     return members
-
-
-def wait_until_ended(mark: ProcessMark, seconds: float) -> bool:
-    """Wait up to ``seconds`` for the process to end; whether it did."""
-    deadline = time.monotonic() + seconds
-    while mark.alive():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True

@@ -34,12 +34,7 @@ def decide(
     overkill_target: float,
     images: Sequence[Callable[[], NDArray[np.uint8]]],
 ) -> Decision:
-    """Run ``champion`` on at most 40 of the new good ``images`` (called to load, evenly chosen) and compare with its calibration.
-
-    Kept only if the overkill is not significantly above the target (lower 95 % bound) and the median score moved by less than
-    three
-    robust spreads either way: a model that stopped reacting has drifted as much as one that reacts to everything.
-    """
+    """Run ``champion`` on at most 40 of the new good ``images`` (called to load, evenly chosen) and ``compare``."""
     chosen = [images[i] for i in np.unique(np.linspace(0, len(images) - 1, min(MAX_IMAGES, len(images))).astype(int))]
     scores = []
     for load in chosen:
@@ -47,21 +42,27 @@ def decide(
         if image.shape[2] != champion.channels:
             return Decision("retrain", f"the champion takes {champion.channels} channels, this batch has {image.shape[2]}")
         scores.append(champion.inspect(image).score)
-    rejected = rate(sum(score > champion.threshold for score in scores), len(scores))
+    return compare(scores, champion.threshold, calibrate_scores, overkill_target)
+
+
+def compare(scores: Sequence[float], threshold: float, calibrate_scores: Sequence[float], overkill_target: float) -> Decision:
+    """Keep the model that gave new good parts ``scores``, or not.
+
+    Kept only if the overkill is not significantly (lower 95 % bound) above what its calibration could promise, the target or
+    ``1 / (n + 1)`` where ``n`` images were too few for that, and the median score moved by less than three robust spreads either
+    way: a model that stopped reacting has drifted as much as one that reacts to everything.
+    """
+    rejected = rate(sum(score > threshold for score in scores), len(scores))
     before = np.asarray(calibrate_scores, np.float64)
     middle = float(np.median(before))
     # The distance to the threshold bounds the spread from below: a handful of equal scores must not make every change a drift.
-    spread = max(1.4826 * float(np.median(np.abs(before - middle))), abs(champion.threshold - middle) / 6.0, 1e-9)
+    spread = max(1.4826 * float(np.median(np.abs(before - middle))), abs(threshold - middle) / 6.0, 1e-9)
     drift = (float(np.median(scores)) - middle) / spread
-    if rejected.low > overkill_target:
-        return Decision("retrain", f"the champion rejects {rejected.count} of {rejected.n} new good images", rejected, drift)
-    if abs(drift) > DRIFT_LIMIT:
-        return Decision(
-            "retrain", f"the champion's median score moved by {drift:+.1f} spreads (limit {DRIFT_LIMIT:.0f})", rejected, drift
-        )
-    return Decision(
-        "keep",
-        f"the champion rejects {rejected.count} of {rejected.n} new good images and its scores moved by {drift:+.1f} spreads",
-        rejected,
-        drift,
+    figures = (
+        f"the champion rejects {rejected.count} of {rejected.n} new good images and its scores moved by {drift:+.1f} spreads"
     )
+    if rejected.low > max(overkill_target, 1.0 / (len(before) + 1)):
+        return Decision("retrain", f"{figures}: more rejects than its calibration promised", rejected, drift)
+    if abs(drift) > DRIFT_LIMIT:
+        return Decision("retrain", f"{figures}: over the limit of {DRIFT_LIMIT:.0f}", rejected, drift)
+    return Decision("keep", figures, rejected, drift)

@@ -43,12 +43,10 @@ def build_detector(name: str, channels: int, settings: dict[str, Any]) -> Detect
     setting."""
     from data.errors import BadSettings
     from models.stpm import Stpm
-    from models.unet import TinyUNet, UNet, UNetPlusPlus
+    from models.unet import UNet
     from models.unet3plus import UNet3Plus
 
-    families: dict[str, type[Detector]] = {
-        "unet": UNet, "tiny_unet": TinyUNet, "unetplusplus": UNetPlusPlus, "unet3plus": UNet3Plus, "stpm": Stpm,
-    }  # fmt: skip
+    families: dict[str, type[Detector]] = {"unet": UNet, "unet3plus": UNet3Plus, "stpm": Stpm}
     if name not in families:
         raise BadSettings(f"detector {name!r} is not one of {', '.join(sorted(families))}")
     try:

@@ -11,13 +11,13 @@ from torch import nn
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "unet": ("unet", {"encoder": "plain64", "widths": (384, 256, 128, 64)}),
-    "tiny_unet": ("tiny_unet", {"encoder": "plain32", "widths": (192, 128, 64, 32)}),
+    "tiny_unet": ("unet", {"encoder": "plain32", "widths": (192, 128, 64, 32)}),
     "unet3plus_paper": ("unet3plus", {"encoder": "plain64x16", "depth": 5, "width": 64, "enlarge_first": True}),
     "unet3plus_b1": (
         "unet3plus",
         {"encoder": "efficientnet-b1", "depth": 5, "width": 27, "finish": "stage", "enlarge_first": True},
     ),
-    "unetplusplus": ("unetplusplus", {"encoder": "resnet18"}),
+    "unetplusplus": ("unet", {"encoder": "resnet18", "depth": 4, "widths": (128, 64, 32, 16), "dense": True}),
     "unet3plus": ("unet3plus", {"encoder": "tu-regnetx_002", "depth": 4, "width": 8}),
     "stpm": ("stpm", {"backbone": "resnet10t"}),
 }

@@ -1,5 +1,6 @@
 """Only processes of ours are ended, and all of them."""
 
+import os
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.processes import ProcessMark, end_group, wait_until_ended
+from flows.processes import ProcessMark, end_group
 
 FAMILY = """
 import subprocess, sys, time, pathlib
@@ -65,7 +66,8 @@ def test_a_stranger_with_the_number_is_left_alone() -> None:
 def test_a_process_that_is_gone_has_no_mark_and_a_zombie_is_not_alive() -> None:
     child = start("pass")
     mark = ProcessMark.of(child.pid)
-    assert wait_until_ended(mark, 10.0)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet reaped
+    assert not mark.alive()
     child.wait(5)
     with pytest.raises(psutil.NoSuchProcess):
         ProcessMark.of(child.pid)

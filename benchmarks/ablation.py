@@ -12,7 +12,7 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from models.fit import Plan, Spec, fit
 from models.measure import measure
 from models.metrics import rank_correlation
 from models.networks import NETWORKS, operations
+from models.objective import judge, look, tune_set
 from models.preprocess import at_working_scale, working_scale
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -87,7 +88,9 @@ def main(out: Path, steps: int) -> None:
             assembled = assemble(batch, [detector], {"reductions": [1], "scale": scale}, target, properties, 0.01)
             figures = measure(assembled.exported, product.test)
             chosen = {key: figures[key] for key in ("image_auroc", "pixel_ap", "aupro", "kinds")}
-            line = {"variant": name, "steps": steps, "objective": assembled.fusion.value, **chosen}
+            examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
+            judged = judge(look([detector], examined, [1]), assembled.fusion.readings)
+            line = {"variant": name, "steps": steps, "objective": assembled.fusion.value, **chosen, "judged": asdict(judged)}
             line["gmac"] = round(operations(detector, torch.zeros(1, 1, 128, 128)) / 1e9, 3)
             line["seconds"] = round(time.monotonic() - started)
             done.append(line)

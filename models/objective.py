@@ -25,14 +25,16 @@ MOST, LEAST, PIXELS = 36, 12, 8e6
 
 @dataclass(frozen=True)
 class Objective:
-    """``value`` = (worst + mean) / 2 of the families' scores - overkill penalty; larger is better.
+    """``value`` = (worst + mean) / 2 of the families' scores - overkill penalty; larger is better. A family's score is the mean of
+    its two figures here, both on its hard half (difficulty ≥ 0.35).
 
-    ``families``: pixel AP on the hard half (difficulty ≥ 0.35), averaged with how well image scores separate it from good images
-    (2 AUROC - 1). ``overkill``: share of good images that score above the median exam defect.
+    ``pixel_ap``: by family. ``separation``: how well image scores tell it from good images, 2 AUROC - 1. ``overkill``: share of
+    good images that score above the median exam defect.
     """
 
     value: float
-    families: dict[str, float]
+    pixel_ap: dict[str, float]
+    separation: dict[str, float]
     overkill: float
 
 
@@ -119,21 +121,22 @@ def judge(looks: Looks, readings: Sequence[Reading] = ()) -> Objective:
 
 def objective_of(good_scores: Sequence[float], seen: Sequence[tuple[ExamImage, NDArray[np.float32], float]]) -> Objective:
     """The objective of whatever gave ``good_scores``, and map (every second row and column) and score of each exam defect."""
-    families: dict[str, float] = {}
+    pixel_ap: dict[str, float] = {}
+    separation: dict[str, float] = {}
     for family in sorted({exam.family for exam, _, _ in seen if exam.family}):
         hard = [item for item in seen if item[0].family == family and (item[0].difficulty or 0) >= HARD]
         if not hard:
             continue
         labels = [exam.label[::2, ::2] for exam, _, _ in hard if exam.label is not None]
         truth, scores = pooled([m for _, m, _ in hard], list(labels), stride=1)
-        separation = 2.0 * auroc([0] * len(good_scores) + [1] * len(hard), [*good_scores] + [score for _, _, score in hard]) - 1.0
-        families[family] = 0.5 * average_precision(truth, scores) + 0.5 * separation
-    if not families:
-        return Objective(0.0, {}, 0.0)
+        told = auroc([0] * len(good_scores) + [1] * len(hard), [*good_scores] + [score for _, _, score in hard])
+        pixel_ap[family], separation[family] = average_precision(truth, scores), 2.0 * told - 1.0
+    if not pixel_ap:
+        return Objective(0.0, {}, {}, 0.0)
     middle = float(np.median([score for _, _, score in seen]))
     overkill = float(np.mean([score > middle for score in good_scores]))
-    values = list(families.values())
-    return Objective(0.5 * (min(values) + float(np.mean(values))) - overkill, families, overkill)
+    values = [0.5 * pixel_ap[family] + 0.5 * separation[family] for family in pixel_ap]
+    return Objective(0.5 * (min(values) + float(np.mean(values))) - overkill, pixel_ap, separation, overkill)
 
 
 def objective(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Objective:

@@ -172,7 +172,7 @@ def tune(folder: BatchFolder) -> None:
         result = objective([detector], examined)
         trial.set_user_attr("seconds", time.monotonic() - begun)
         trial.set_user_attr("chosen", chosen)
-        trial.set_user_attr("families", result.families)
+        trial.set_user_attr("families", {"pixel_ap": result.pixel_ap, "separation": result.separation})
         trial.set_user_attr("overkill", result.overkill)
         trial.set_user_attr("steps", log.steps)
         study.tell(trial, result.value)

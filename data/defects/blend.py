@@ -45,9 +45,16 @@ def label_of_change(before: Pixels, after: Pixels, scale: BatchScale, saturating
     touched = np.abs(after - before).max(axis=2)
     if not saturating:
         return np.asarray(touched > 1.0, np.float32)
-    fine, wide = (np.asarray(cv2.GaussianBlur(touched, (0, 0), sigma), np.float32) for sigma in (1.2, 6.0))
+    fine, wide = np.asarray(cv2.GaussianBlur(touched, (0, 0), 1.2), np.float32), _wide_mean(touched)
     near = np.asarray(cv2.dilate(touched, np.ones((7, 7), np.uint8)), np.float32)
     change = np.maximum(fine, np.minimum(wide, near))
     label = 1.0 / (1.0 + np.exp(np.clip(-6.0 * (change / scale.visible - 1.0), -30, 30)))
     label = np.where(label < 0.1, 0.0, label)
     return np.asarray(label if label.max() > 0.5 else np.zeros_like(label), np.float32)
+
+
+def _wide_mean(values: Pixels) -> Pixels:
+    """Gaussian mean (sigma 6 px) of ``values`` (H, W), at a quarter of the resolution: a tenth of the cost."""
+    height, width = values.shape
+    small = cv2.resize(values, (max(width // 4, 1), max(height // 4, 1)), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(cv2.GaussianBlur(small, (0, 0), 1.5), (width, height)), np.float32)

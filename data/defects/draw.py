@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,7 +75,7 @@ def _view(
                      for at, size in zip(about, (height, width), strict=True))  # fmt: skip
     rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
     within = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    view = np.full((side, side, channels), round(float(image.mean())), np.uint8)
+    view = np.full((side, side, channels), round(sum(cv2.mean(image)) / channels), np.uint8)
     view[within] = image[rows, columns]
     inside = np.zeros((side, side), np.bool_)
     inside[within] = True
@@ -135,7 +136,12 @@ def draw_crop(
                     break
     image = nuisance.light(rng, image, scale, recipe.nuisance)
     image = np.where(view.inside[..., None], image, view.image.astype(np.float32))
-    return Drawn(np.clip(np.round(image), 0, 255).astype(np.uint8), label, family, level, source)
+    return Drawn(_as_pixels(image), label, family, level, source)
+
+
+def _as_pixels(image: Pixels) -> Image:
+    """(H, W, C) rounded and cut to 0..255."""
+    return np.asarray(cv2.add(image, 0.0, dtype=cv2.CV_8U), np.uint8).reshape(image.shape)
 
 
 def applicable(families: tuple[str, ...], scale: BatchScale, library: bool = False) -> tuple[str, ...]:
@@ -219,4 +225,4 @@ def draw_exam(
         changed, label = _defect(canvas, family, rng, difficulty)
         if label.any():
             break
-    return Drawn(np.clip(np.round(changed), 0, 255).astype(np.uint8), label, family if label.any() else None, difficulty, source)
+    return Drawn(_as_pixels(changed), label, family if label.any() else None, difficulty, source)

@@ -25,8 +25,8 @@ MOST, LEAST, PIXELS = 36, 12, 8e6
 
 @dataclass(frozen=True)
 class Objective:
-    """``value`` = (worst + mean) / 2 of the families' scores - overkill penalty; larger is better. A family's score is the mean of its
-    two figures here, both on its hard half (difficulty ≥ 0.35).
+    """``value`` = (worst + mean) / 2 of the families' scores - overkill penalty; larger is better. A family's score is the
+    mean of its two figures here, both on its hard half (difficulty ≥ 0.35).
 
     ``pixel_ap``: by family. ``separation``: how well image scores tell it from good images, 2 AUROC - 1. ``overkill``: share of
     good images that score above the median exam defect.

@@ -94,6 +94,7 @@ def main(out: Path, steps: int) -> None:
             line["gmac"] = round(operations(detector, torch.zeros(1, 1, 128, 128)) / 1e9, 3)
             line["seconds"] = round(time.monotonic() - started)
             done.append(line)
+            torch.save(detector.state_dict(), out.with_name(f"{out.stem}-{len(done)}.pt"))  # for objectives to come
             with out.open("a") as stream:
                 stream.write(json.dumps(line) + "\n")
             print(f"{name}: objective {line['objective']:.3f}, AUROC {line['image_auroc']:.3f}, pixel AP {line['pixel_ap']:.3f}")

@@ -28,7 +28,7 @@ if __name__ == "__main__":
     for file in sys.argv[3:]:
         inspector = ExportedInspector(Path(file))
         good = examine(inspector, batch.good["calibrate"] + batch.good["lock"])
-        defects = [(e.exam, e.seen.map[::2, ::2], e.seen.score) for e in examine(inspector, batch.defects["lock"])]
+        defects = [(e.exam, e.seen.map[::2, ::2]) for e in examine(inspector, batch.defects["lock"])]
         value = objective_of([e.seen.score for e in good], defects).value
         real = measure(inspector, product.test)
         pairs.append((value, real["image_auroc"]))

@@ -1,7 +1,7 @@
 """What tuning maximises, when there is not one real defect to measure on.
 
-The worst exam family counts, by pixel AP on its faint and small half: pooled image AUROC saturates long before a detector is
-good. A detector that buys this with false alarms on good tuning images pays for it.
+Exam defects, of families that no detector trains on, at all difficulties: an easy one says as little about a detector that
+masters it as a hard one about a detector that is still blind, so both count (decision 7).
 """
 
 from collections.abc import Sequence
@@ -16,31 +16,31 @@ from torch import Tensor
 from models.detector import Detector
 from models.exam import ExamImage
 from models.inspector import Inspector, Reading, fit_fusion, raw_maps
-from models.metrics import auroc, average_precision, pooled
+from models.metrics import average_precision, pooled
 from models.preprocess import at_working_scale
 
-HARD = 0.35
 MOST, LEAST, PIXELS = 36, 12, 8e6
+NEAR = 9
+"""Pixels (odd) about a defect's label in which what the map shows is the defect's."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """``value`` = (worst + mean) / 2 of the families' scores - overkill penalty; larger is better. A family's score is the
-    mean of its two figures here, both on its hard half (difficulty ≥ 0.35).
+    """``value``: mean over all families and over the worse half of them, halved, of the families' scores; larger is better. A
+    family's score is the mean of its two figures here.
 
-    ``pixel_ap``: by family. ``separation``: how well image scores tell it from good images, 2 AUROC - 1. ``overkill``: share of
-    good images that score above the median exam defect.
+    ``pixel_ap``: by family. ``separation``: how well the image score would tell a part with such a defect from a good part,
+    2 AUROC - 1.
     """
 
     value: float
     pixel_ap: dict[str, float]
     separation: dict[str, float]
-    overkill: float
 
 
 @dataclass(frozen=True)
 class TuneSet:
-    """Whole images at working scale: ``defects`` with their labels, and ``good`` ones, mirrored where there are few."""
+    """Whole images at working scale: ``good`` ones, and ``defects`` with their labels."""
 
     good: list[NDArray[np.uint8]]
     defects: list[ExamImage]
@@ -60,18 +60,16 @@ def tune_set(good: Sequence[ExamImage], defects: Sequence[ExamImage], scale: flo
             label = np.asarray(cv2.resize(exam.label, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA), np.float32)
             small.append(ExamImage(exam.name, image, label, exam.family, exam.difficulty))
     clean = [at_working_scale(exam.image, scale) for exam in good[:most]]
-    mirrored = [np.ascontiguousarray(image[flip]) for flip in (np.s_[:, ::-1], np.s_[::-1], np.s_[::-1, ::-1]) for image in clean]
-    return TuneSet((clean + mirrored)[: max(min(most, 4 * len(clean)), len(clean))], small)
+    return TuneSet(clean, small)
 
 
 @dataclass(frozen=True)
 class Read:
-    """One reading of all images, in its units: the largest value on each good image, map (every second row and column) and
-    largest value on each defect."""
+    """One reading of all images, in its units: the largest value on each good image, and each defect's map (every second row and
+    column)."""
 
     good: NDArray[np.float64]
     maps: list[NDArray[np.float32]]
-    defects: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -96,9 +94,9 @@ class Looks:
                 return inspector.fused(raw, image.shape[0], image.shape[1])[0, 0].cpu().numpy()
 
             good = [float(fused(raw, image).max()) for raw, image in zip(self.good, self.tune.good, strict=True)]
-            whole = [fused(raw, exam.image) for raw, exam in zip(self.defects, self.tune.defects, strict=True)]
-            maps = [np.ascontiguousarray(m[::2, ::2]) for m in whole]
-            self.cache[reading] = Read(np.array(good), maps, np.array([float(m.max()) for m in whole]))
+            seen = zip(self.defects, self.tune.defects, strict=True)
+            maps = [np.ascontiguousarray(fused(raw, exam.image)[::2, ::2]) for raw, exam in seen]
+            self.cache[reading] = Read(np.array(good), maps)
         return self.cache[reading]
 
 
@@ -112,31 +110,46 @@ def look(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int]
 def judge(looks: Looks, readings: Sequence[Reading] = ()) -> Objective:
     """The objective of the detectors, fused by ``readings``, as of ``Inspector``: the largest of them counts."""
     read = [looks.read(reading) for reading in readings or [Reading(view) for view in sorted(set(looks.reductions))]]
-    scores = np.max([r.defects for r in read], axis=0)
-    seen = [
-        (exam, np.maximum.reduce([r.maps[i] for r in read]), float(scores[i])) for i, exam in enumerate(looks.tune.defects)
-    ]  # fmt: skip
+    seen = [(exam, np.maximum.reduce([r.maps[i] for r in read])) for i, exam in enumerate(looks.tune.defects)]
     return objective_of(np.max([r.good for r in read], axis=0).tolist(), seen)
 
 
-def objective_of(good_scores: Sequence[float], seen: Sequence[tuple[ExamImage, NDArray[np.float32], float]]) -> Objective:
-    """The objective of whatever gave ``good_scores``, and map (every second row and column) and score of each exam defect."""
+def objective_of(good_scores: Sequence[float], seen: Sequence[tuple[ExamImage, NDArray[np.float32]]]) -> Objective:
+    """The objective of whatever gave ``good_scores``, and a map (every second row and column) of each exam defect."""
     pixel_ap: dict[str, float] = {}
     separation: dict[str, float] = {}
-    for family in sorted({exam.family for exam, _, _ in seen if exam.family}):
-        hard = [item for item in seen if item[0].family == family and (item[0].difficulty or 0) >= HARD]
-        if not hard:
-            continue
-        labels = [exam.label[::2, ::2] for exam, _, _ in hard if exam.label is not None]
-        truth, scores = pooled([m for _, m, _ in hard], list(labels), stride=1)
-        told = auroc([0] * len(good_scores) + [1] * len(hard), [*good_scores] + [score for _, _, score in hard])
-        pixel_ap[family], separation[family] = average_precision(truth, scores), 2.0 * told - 1.0
+    for family in sorted({exam.family for exam, _ in seen if exam.family}):
+        shown = [(exam.label[::2, ::2], m) for exam, m in seen if exam.family == family and exam.label is not None]
+        truth, scores = pooled([m for _, m in shown], [label for label, _ in shown], stride=1)
+        pixel_ap[family] = average_precision(truth, scores)
+        separation[family] = float(np.mean([told_apart(_peak(label, m), good_scores) for label, m in shown]))
     if not pixel_ap:
-        return Objective(0.0, {}, {}, 0.0)
-    middle = float(np.median([score for _, _, score in seen]))
-    overkill = float(np.mean([score > middle for score in good_scores]))
-    values = [0.5 * pixel_ap[family] + 0.5 * separation[family] for family in pixel_ap]
-    return Objective(0.5 * (min(values) + float(np.mean(values))) - overkill, pixel_ap, separation, overkill)
+        return Objective(0.0, {}, {})
+    values = sorted(0.5 * pixel_ap[family] + 0.5 * separation[family] for family in pixel_ap)
+    worse = values[: (len(values) + 1) // 2]
+    return Objective(0.5 * float(np.mean(values)) + 0.5 * float(np.mean(worse)), pixel_ap, separation)
+
+
+def _peak(label: NDArray[np.float32], shown: NDArray[np.float32]) -> float:
+    """What the map ``shown`` gives for the defect itself: its largest value on ``label`` and nearby."""
+    near = cv2.dilate((label > 0).astype(np.uint8), np.ones((NEAR, NEAR), np.uint8)) > 0
+    return float(shown[near].max())
+
+
+def told_apart(peak: float, good_scores: Sequence[float]) -> float:
+    """2 AUROC - 1 of parts with a defect that gives ``peak``, against good ones.
+
+    A part with a defect scores what the part would score without it or ``peak``, whichever is higher; every good image stands in
+    for that part against every other. Taking the image that the defect happened to be drawn on would let the images decide: on
+    few of them a family came out far below zero because its good image scored less than the others. One good image alone is
+    compared with the peak itself.
+    """
+    good = np.asarray(good_scores, np.float64)
+    if len(good) < 2:
+        return float(np.sign(peak - good).mean()) if len(good) else 0.0
+    part, other = good[:, None], good[None]
+    won = np.sign(np.maximum(part, peak) - other)
+    return float((won.sum() - np.trace(won)) / (len(good) * (len(good) - 1)))
 
 
 def objective(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Objective:

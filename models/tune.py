@@ -173,7 +173,6 @@ def tune(folder: BatchFolder) -> None:
         trial.set_user_attr("seconds", time.monotonic() - begun)
         trial.set_user_attr("chosen", chosen)
         trial.set_user_attr("families", {"pixel_ap": result.pixel_ap, "separation": result.separation})
-        trial.set_user_attr("overkill", result.overkill)
         trial.set_user_attr("steps", log.steps)
         study.tell(trial, result.value)
         done += 1
@@ -186,7 +185,7 @@ def tune(folder: BatchFolder) -> None:
 def _write_study(folder: BatchFolder, finished: list[Any], journal: Path, fixed: dict[str, Any]) -> None:
     out = folder.file("study")
     out.mkdir(exist_ok=True)
-    keys = ("families", "overkill", "steps")
+    keys = ("families", "steps")
     trials = [
         {
             "number": trial.number, "state": "complete", "value": trial.value, "params": trial.user_attrs["chosen"],

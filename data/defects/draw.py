@@ -141,7 +141,7 @@ def draw_crop(
 
 def _as_pixels(image: Pixels) -> Image:
     """(H, W, C) rounded and cut to 0..255."""
-    return np.asarray(cv2.add(image, 0.0, dtype=cv2.CV_8U), np.uint8).reshape(image.shape)
+    return np.asarray(cv2.add(image, np.zeros(1), dtype=cv2.CV_8U), np.uint8).reshape(image.shape)
 
 
 def applicable(families: tuple[str, ...], scale: BatchScale, library: bool = False) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ def regenerate(folder: BatchFolder) -> None:
     for number, (subset, family, i) in enumerate(
         (subset, family, i) for subset in SUBSETS for family in families for i in range(recipe.per_family)
     ):
-        name = split[subset][(i * len(families) + families.index(family)) % len(split[subset])]
+        # Every family goes through all images, each from another one on.
+        name = split[subset][(i + families.index(family)) % len(split[subset])]
         difficulty = (i + 0.5) / recipe.per_family
         drawn = draw_exam(recipe, scale, images[name], 0, family, difficulty, seed, number)
         progress.update(number + 1, total, f"{family} {i + 1}")

@@ -42,13 +42,14 @@ def verify(db: Path | str, head: str | None = None) -> list[str]:
         rows = trail.rows()
     finally:
         trail.close()
-    problems += _broken_links(rows)
+    problems += broken_links(rows)
     if head is not None:
         problems += _lost_head(rows, head)
     return problems
 
 
-def _broken_links(rows: list[dict[str, Any]]) -> list[str]:
+def broken_links(rows: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with the chain of ``rows`` (``Trail.rows``), one sentence each."""
     problems = []
     previous, expected = GENESIS, 1
     for row in rows:

@@ -65,7 +65,7 @@ def read_metrics(job: Job) -> dict[str, Any]:
 
 def page_of(plant: Plant, product: str, version: str) -> str:
     """The address of a version's review page, where QA signs. ServerError if the server is not up."""
-    return f"{address(plant, 'mlflow')}/changeover/review/{product}/{version}"
+    return f"{address(plant, 'mlflow')}/changeover/review?product={product}&version={version}"
 
 
 def _reason(metrics: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """The review page: everything that a person of quality assurance needs to decide on a version, and the buttons.
 
 The page's buttons set the same tags on the same addresses as MLflow's own page, so that there is one way to sign, one judge and
-one trail. ``/changeover/review/PRODUCT/VERSION``; ``/changeover/review/run/RUN`` leads there.
+one trail. ``/changeover/review?product=P&version=V``; ``/changeover/review/of?run=RUN`` leads there. Product and version are no
+part of the path, because MLflow's log-in knows whole paths only.
 """
 
 import json
@@ -10,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from flask import Flask, Response, redirect
+from flask import Flask, Response, redirect, request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mlflow.exceptions import MlflowException
 from mlflow.server.handlers import (
@@ -24,6 +25,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from registry import rules
 from registry.attempts import holder, version_facts
 from registry.endpoints import add_route, refusal
+from registry.errors import RegistryError
 from registry.events import Trail
 from registry.gate import person
 from registry.names import CHAMPION, TAG_GATES, TAG_NOTES, TAG_QA, TAG_REASON, TAG_WAIVER, check_product, check_version
@@ -55,19 +57,19 @@ class ReviewPage:
 
     def install(self, app: Flask) -> None:
         """Adds the addresses to ``app``."""
-        add_route(app, "/changeover/review/<product>/<version>", "GET", self.review)
-        add_route(app, "/changeover/review/<product>/<version>/report", "GET", self.report)
-        add_route(app, "/changeover/review/run/<run>", "GET", self.of_run)
+        add_route(app, "/changeover/review", "GET", self.review)
+        add_route(app, "/changeover/review/report", "GET", self.report)
+        add_route(app, "/changeover/review/of", "GET", self.of_run)
         add_route(app, "/changeover/review.js", "GET", self.script)
         add_route(app, "/changeover/review.css", "GET", self.style)
 
-    def review(self, product: str, version: str) -> Response | tuple[Response, int]:
+    def review(self) -> Response | tuple[Response, int]:
         """The page of one version."""
-        try:
-            facts = version_facts(check_product(product), check_version(version), self._trail)
-        except Exception as problem:  # noqa: BLE001 - whatever is wrong with the address, the answer is one line
-            return refusal(404, str(getattr(problem, "message", problem)))
-        found = _get_model_registry_store().get_model_version(product, version)
+        found = _asked_for()
+        if isinstance(found, str):
+            return refusal(404, found)
+        product = found.name
+        facts = version_facts(product, str(found.version), self._trail)
         metrics = _json(self._artifact(found.run_id, "metrics.json"))
         who = person()
         signed = facts if facts.tags.get(TAG_REASON) else replace(facts, tags={**facts.tags, TAG_REASON: "as given"})
@@ -86,23 +88,23 @@ class ReviewPage:
         )  # fmt: skip
         return Response(html, mimetype="text/html", headers=SECURITY)
 
-    def report(self, product: str, version: str) -> Response | tuple[Response, int]:
+    def report(self) -> Response | tuple[Response, int]:
         """The report of one version, without scripts."""
-        try:
-            found = _get_model_registry_store().get_model_version(check_product(product), check_version(version))
-        except Exception as problem:  # noqa: BLE001 - as above
-            return refusal(404, str(getattr(problem, "message", problem)))
+        found = _asked_for()
+        if isinstance(found, str):
+            return refusal(404, found)
         content = self._artifact(found.run_id, "report.html")
         if content is None:
-            return refusal(404, f"version {version} of {product} has no report; look at its run in MLflow")
+            return refusal(404, f"version {found.version} of {found.name} has no report; look at its run in MLflow")
         return Response(content, mimetype="text/html", headers=REPORT_SECURITY)
 
-    def of_run(self, run: str) -> AnyResponse | tuple[Response, int]:
+    def of_run(self) -> AnyResponse | tuple[Response, int]:
         """From a run to the page of the version that was registered from it."""
+        run = request.args.get("run", "")
         if RUN.fullmatch(run):
             found = _get_model_registry_store().search_model_versions(f"run_id = '{run}'", max_results=1)
             if found:
-                return redirect(f"/changeover/review/{found[0].name}/{found[0].version}")
+                return redirect(f"/changeover/review?product={found[0].name}&version={found[0].version}")
         return refusal(404, f"no version was registered from run '{run[:40]}'; look for it in MLflow's list of models")
 
     def script(self) -> Response:
@@ -130,6 +132,15 @@ class ReviewPage:
             return path.read_bytes() if path.stat().st_size <= LARGEST else None
         except (MlflowException, OSError):
             return None
+
+
+def _asked_for() -> Any:
+    """The version that the address names, or one sentence that says why there is none."""
+    product, version = request.args.get("product", ""), request.args.get("version", "")
+    try:
+        return _get_model_registry_store().get_model_version(check_product(product), check_version(version))
+    except (RegistryError, MlflowException) as problem:
+        return str(getattr(problem, "message", problem))[:300]
 
 
 def _place(run: str, name: str) -> str:

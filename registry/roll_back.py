@@ -115,6 +115,8 @@ class RollBacks:
     def watch(self) -> Answer:
         """Compares every alias with the trail, flags each that was moved past the gate, and puts it back."""
         who = person()
+        if problem := foreign_page():
+            return refusal(403, problem)
         if not who.holds(PROMOTER):
             return refusal(403, f"{who} may not put aliases back: only role {PROMOTER} does; run changeover serve")
         undone = []

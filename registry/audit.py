@@ -32,11 +32,16 @@ def verify(db: Path | str, *heads: str) -> list[str]:
     gave them, also prove that no event up to the last of them was cut off or rewritten.
     """
     with _trail(db) as trail:
-        problems = [
-            f"trigger {name} is missing or was changed: somebody could have changed events; find out who opened the database"
-            for name in sorted(trail.guards - trail.triggers())
-        ]
-        rows = trail.rows()
+        return problems_of(trail, heads)
+
+
+def problems_of(trail: Trail, heads: Sequence[str] = ()) -> list[str]:
+    """``verify`` for a trail at hand."""
+    problems = [
+        f"trigger {name} is missing or was changed: somebody could have changed events; find out who opened the database"
+        for name in sorted(trail.guards - trail.triggers())
+    ]
+    rows = trail.rows()
     hashes = {row["seq"]: row["hash"] for row in rows}
     return problems + broken_links(rows) + _lost_heads(max(hashes, default=0), hashes.get, heads)
 

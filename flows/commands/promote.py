@@ -7,6 +7,7 @@ def promote(product: ProductOption, plant: PlantOption = None) -> None:
     """Make the signed candidate the champion, and publish it to the folder that the line reads."""
     from flows.promote import promote as do
     from flows.terminal import waiting
+    from flows.trail import keep_head
 
     place = the_plant(plant)
     known_product(place, product)
@@ -15,3 +16,4 @@ def promote(product: ProductOption, plant: PlantOption = None) -> None:
     print(
         f"version {done.version} of {product} is {'now' if done.changed else 'already'} the champion, published to {done.folder}"
     )
+    keep_head(place)

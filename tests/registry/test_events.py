@@ -97,6 +97,9 @@ def test_the_database_refuses_changes(database: Path, statement: str) -> None:
     [
         (["UPDATE changeover_events SET allowed = 0 WHERE seq = 3"], "event 3 was edited"),
         (["UPDATE changeover_events SET time = 'yesterday' WHERE seq = 3"], "event 3 cannot be read"),
+        (["UPDATE changeover_events SET actor = CAST(X'ff' AS TEXT) WHERE seq = 3"], "event 3 cannot be read"),
+        (["UPDATE changeover_events SET product = CAST('bolt' AS BLOB) WHERE seq = 3"], "event 3 cannot be read"),
+        (["UPDATE changeover_events SET allowed = 2 WHERE seq = 3"], "event 3 cannot be read"),
         (["DELETE FROM changeover_events WHERE seq = 3"], "event 3 is missing"),
         (
             [

@@ -15,6 +15,8 @@ from registry.errors import RegistryError
 NAME: Final = "changeover_events"
 BUSY_SECONDS: Final = 30
 """How long a writer waits for the one before it."""
+CONNECTIONS: Final = 5
+"""Connections to PostgreSQL that one process keeps at most; PostgreSQL allows 100 in all by default."""
 NO_UPDATE, NO_DELETE, NO_TRUNCATE, IN_ORDER = (f"{NAME}_{name}" for name in ("no_update", "no_delete", "no_truncate", "in_order"))
 
 
@@ -131,7 +133,13 @@ class Postgresql:
 
     def engine(self, address: sa.URL) -> sa.Engine:
         try:
-            return sa.create_engine(address, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS})
+            return sa.create_engine(
+                address,
+                pool_size=CONNECTIONS,
+                max_overflow=0,
+                pool_pre_ping=True,
+                connect_args={"connect_timeout": BUSY_SECONDS},
+            )
         except ImportError as problem:
             raise RegistryError(
                 f"{address.render_as_string()} needs psycopg2, which is not installed; run pip install 'changeover[postgresql]'"

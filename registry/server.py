@@ -13,6 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from filelock import FileLock
 
+from registry.append_only import CONNECTIONS
 from registry.errors import RegistryError
 from registry.users import ADMIN_USER, create_roles_and_services, prepare
 
@@ -21,8 +22,6 @@ LOOPBACK: Final = "127.0.0.1"
 DATABASE: Final = "mlflow.db"
 MOST_WORKERS: Final = 32
 START_SECONDS: Final = 120
-CONNECTIONS: Final = 5
-"""Connections that one worker keeps to PostgreSQL for each of MLflow's stores; PostgreSQL allows 100 in all by default."""
 # Longer, and a dismissed user could go on for that long on another worker; shorter, and every request pays for scrypt.
 PASSWORD_CACHE_SECONDS: Final = 10
 
@@ -60,6 +59,7 @@ def server_command(state_dir: Path, port: int, database: str | None = None, work
     command += ["--serve-artifacts", "--artifacts-destination", (state / "artifacts").as_uri()]
     environment = _environment(state)
     if database is not None:
+        # For each of MLflow's three stores, and for the trail.
         environment["MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"] = str(CONNECTIONS)
         environment["MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW"] = "0"
     if password is not None:

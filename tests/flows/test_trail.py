@@ -6,13 +6,14 @@ import json
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+import sqlalchemy as sa
 from botocore.stub import ANY, Stubber
 
 from data.errors import ChangeoverError
@@ -27,9 +28,10 @@ from .test_cli import changeover, the_error
 
 
 def append(plant: Plant, count: int, **changes: Any) -> None:
-    source = Path(database(plant))
-    source.parent.mkdir(parents=True, exist_ok=True)
-    trail = Trail(f"sqlite:///{source}")
+    source = database(plant)
+    if isinstance(source, Path):
+        source.parent.mkdir(parents=True, exist_ok=True)
+    trail = Trail(f"sqlite:///{source}" if isinstance(source, Path) else source)
     trail.prepare()
     for number in range(count):
         fields = {"actor": "ana", "action": "tag.set", "product": "bolt", "version": "1", "subject": "qa", "after": "approved"}
@@ -165,6 +167,22 @@ def test_list(plant: Plant) -> None:
     assert lines[0]["reason"].startswith("'=HYPERLINK") and lines[0]["allowed"] == "True"
     assert "--since 'May'" in the_error(changeover("audit", "list", "--since", "May"))
     assert "give one of them" in the_error(changeover("audit", "list", "--csv", "--json"))
+
+
+@pytest.mark.slow
+def test_the_trail_of_a_plant_on_postgresql(plant: Plant, postgresql: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    address = sa.make_url(postgresql())
+    monkeypatch.setenv("PGPASSWORD", str(address.password))
+    (plant.path / "changeover.yaml").write_text(f"registry: {{database: '{address._replace(password=None)}', workers: 4}}\n")
+    plant = Plant.open(plant.path)
+    append(plant, 3)
+    assert keep_head(plant)
+    assert len(json.loads(changeover("audit", "list", "--json").stdout)["events"]) == 3
+    assert changeover("audit", "head").stdout.strip() == head(database(plant))
+    result = changeover("audit", "verify")
+    assert result.exit_code == 0 and "the trail holds: 3 events" in result.stdout
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    assert "password authentication failed" in the_error(changeover("audit", "verify"))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from prefect import flow, get_run_logger
 from flows.janitor import clean_up
 from flows.plant import Plant
 from flows.promote import promote_approved
-from flows.trail import keep_head
+from flows.trail import check_head, keep_head
 
 
 @flow(name="promotion", persist_result=False)
@@ -17,6 +17,7 @@ def promotion(plant: str) -> int:
     place = Plant.open(Path(plant))
     for state in clean_up(place):
         log.warning("cleaned up after a killed run of %s %s", state.product, state.batch)
+    check_head(place)
     done = promote_approved(place)
     for one in done:
         log.info("version %s of %s is the champion, published to %s", one.version, one.product, one.folder)

@@ -39,27 +39,29 @@ def database(plant: Plant) -> Path | str:
     return plant.config.registry.database or plant.state / "mlflow" / DATABASE
 
 
+def check_head(plant: Plant) -> None:
+    """``Broken`` where the trail no longer contains the head that was kept last: promote nothing until it is explained."""
+    _kept_last(plant)
+
+
 def keep_head(plant: Plant) -> bool:
     """Commit the trail's head, and write it to the bucket if there is one, where it changed; whether it did.
 
-    ``Broken`` where the trail no longer contains the head that was kept last: then nothing is written over it.
+    ``Broken`` as ``check_head``: then nothing is written over the kept head. ChangeoverError if git or the bucket fail.
     """
     with plant_lock(plant.path):
         head = audit.head(database(plant))
         number, _, digest = head.partition(":")
-        files = sorted((plant.path / FOLDER).glob("*/*.jsonl"))
-        last = _last(files[-1]) if files else None
-        if last is not None and (lost := audit.lost_heads(database(plant), [last])):
-            raise Broken(f"{lost[0]} (kept in {files[-1]}); run 'changeover audit verify', and do not sign until it is explained")
+        last, newest = _kept_last(plant)
         changed = head != (last or f"0:{GENESIS}")
         if changed:
             now = datetime.now(UTC)
             file = plant.path / FOLDER / f"{now:%Y}" / f"{now:%m-%d}.jsonl"
             line = json.dumps({"time": f"{now:%Y-%m-%dT%H:%M:%SZ}", "number": int(number), "hash": digest})
             write_text(file, (file.read_text(encoding="utf-8") if file.exists() else "") + line + "\n")
-            files.append(file)
-        if files:  # one that a killed process wrote and did not commit comes along
-            commit_files(plant.path, [files[-1]], f"Audit trail: {number} events, head {digest[:12]}")
+            newest = file
+        if newest is not None:  # one that a killed process wrote and did not commit comes along
+            commit_files(plant.path, [newest], f"Audit trail: {number} events, head {digest[:12]}")
     settings = plant.config.audit
     if settings.s3 is not None and int(number) > 0:
         locked_heads.put(settings.s3, head, settings.retain_days, plant.state / "head-in-s3")
@@ -93,12 +95,18 @@ def kept_heads(plant: Plant) -> KeptHeads:
     return KeptHeads(tuple(heads), tuple(problems))
 
 
-def _last(file: Path) -> str:
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+def _kept_last(plant: Plant) -> tuple[str | None, Path | None]:
+    """The head that was kept last and its file, after a look whether the trail contains it."""
+    files = sorted((plant.path / FOLDER).glob("*/*.jsonl"))
+    if not files:
+        return None, None
+    lines = files[-1].read_text(encoding="utf-8", errors="replace").splitlines()
     head = _head(lines[-1]) if lines else None
     if head is None:
-        raise Broken(f"{file} does not end with a head of the audit trail: it was edited; run 'changeover audit verify'")
-    return head
+        raise Broken(f"{files[-1]} does not end with a head of the audit trail: it was edited; run 'changeover audit verify'")
+    if lost := audit.lost_heads(database(plant), [head]):
+        raise Broken(f"{lost[0]} (kept in {files[-1]}); promote nothing until it is explained: run 'changeover audit verify'")
+    return head, files[-1]
 
 
 def _head(line: str) -> str | None:

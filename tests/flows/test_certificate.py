@@ -12,7 +12,8 @@ from data.errors import BadSettings, ChangeoverError
 from flows import certificate as certificates
 from flows.certificate import certificate, write_certificate
 from flows.plant import Plant
-from flows.trail import database, keep_head
+from flows.trail import database, kept_heads
+from registry.audit import head
 from registry.events import Event
 from registry.sign_off import SignOff
 from registry.sign_off import sign_off as sign
@@ -108,12 +109,14 @@ def test_a_certificate_of_a_signed_version(plant: Plant, tmp_path: Path, monkeyp
         monkeypatch.setattr(certificates, "connect_as", lambda *_: registry.trainer)
         record = register(registry.trainer, request_for(tmp_path, "bolt", "a"))
         sign(registry.ana, "bolt", record.version, "approved", "all worst cases looked at")
-        keep_head(plant)
+        monkeypatch.setattr("flows.promote.connect_as", lambda *_: registry.promoter)
+        assert "is now the champion" in changeover("promote", "--product", "bolt").stdout
+        assert kept_heads(plant).heads == (head(database(plant)),)
         assert changeover("audit", "verify").exit_code == 0
         result = changeover("audit", "certificate", "--product", "bolt", "--version", 1, "--out", target)
         assert result.exit_code == 0, result.output
         page = target.read_text()
-        assert "Approved by ana" in page and record.digest in page and "1, all of them agree" in page
+        assert "Approved by ana, and in use as champion" in page and record.digest in page and "1, all of them agree" in page
         cut(plant, 2)
         append(plant, 3, actor="mallory")
         result = changeover("audit", "certificate", "--product", "bolt", "--version", 1, "--out", target)

@@ -101,6 +101,9 @@ def test_a_cut_end_is_found_and_not_covered_up(plant: Plant) -> None:
     with pytest.raises(Broken, match="the trail ends with event 3, but event 5 existed: its end was cut off"):
         keep_head(plant)
     assert heads_file(plant).read_bytes() == before
+    (plant.path / "changeover.yaml").write_text("products: {bolt: {}}\n")
+    result = changeover("promote", "--product", "bolt")  # before it asks the registry anything
+    assert result.exit_code == 2 and "promote nothing until it is explained" in result.stderr
     result = changeover("audit", "verify")
     assert result.exit_code == 1
     assert result.stdout.splitlines() == ["the trail ends with event 3, but event 5 existed: its end was cut off"]

@@ -1,7 +1,9 @@
 """The trail on PostgreSQL: the same chain, and a database that refuses what SQLite refuses."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -10,6 +12,7 @@ from registry.audit import head, read_events, verify
 from registry.errors import NotFound, Unreachable
 from registry.events import Trail, digest_of
 
+from .postgresql import programs
 from .test_events import entry
 
 pytestmark = pytest.mark.slow
@@ -126,3 +129,18 @@ def test_what_is_no_trail(postgresql: Callable[[], str]) -> None:
     assert "only of this test" not in str(error.value)
     with pytest.raises(Unreachable, match="see whether its database runs"):
         verify("postgresql://nobody@127.0.0.1:1/none")
+
+
+def test_a_backup_comes_back_whole(address: str, postgresql: Callable[[], str]) -> None:
+    """Append-only triggers do not stand in the way of pg_dump, and come back switched on."""
+    folder, other = programs(), postgresql()
+    assert folder is not None
+
+    def run(program: str, database: str, **options: Any) -> bytes:
+        url = sa.make_url(database)
+        place = [f"--host={url.host}", f"--port={url.port}", f"--username={url.username}", f"--dbname={url.database}"]
+        environment = {"PGPASSWORD": str(url.password)}
+        return subprocess.run([folder / program, *place], env=environment, check=True, capture_output=True, **options).stdout
+
+    run("psql", other, input=b"\\set ON_ERROR_STOP on\n" + run("pg_dump", address))
+    assert verify(other, head(address)) == []

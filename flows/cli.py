@@ -10,7 +10,22 @@ import typer
 from typer.core import TyperGroup
 
 from data.errors import ChangeoverError
-from flows.commands import bench, demo, doctor, history, init, inspect, promote, request, run, serve, servers, sign_off, users
+from flows.commands import (
+    audit,
+    bench,
+    demo,
+    doctor,
+    history,
+    init,
+    inspect,
+    promote,
+    request,
+    run,
+    serve,
+    servers,
+    sign_off,
+    users,
+)
 from registry.errors import RegistryError
 
 USER_ERROR, INTERRUPTED, BUG = 2, 130, 1
@@ -97,7 +112,7 @@ def options(
     os.environ.update(TELEMETRY_OFF, MLFLOW_LOGGING_LEVEL="ERROR")
 
 
-SETTING_UP, MODELS, SCHEDULE = "Setting up", "Models", "Schedule"
+SETTING_UP, MODELS, SCHEDULE, AUDIT = "Setting up", "Models", "Schedule", "Audit"
 app.command("init", rich_help_panel=SETTING_UP)(init.init)
 app.command("up", rich_help_panel=SETTING_UP)(servers.up)
 app.command("down", rich_help_panel=SETTING_UP)(servers.down)
@@ -113,6 +128,7 @@ app.command("bench", rich_help_panel=MODELS)(bench.bench)
 app.command("history", rich_help_panel=MODELS)(history.history)
 app.command("serve", rich_help_panel=SCHEDULE)(serve.serve)
 app.command("request", rich_help_panel=SCHEDULE)(request.request)
+app.add_typer(audit.app, name="audit", rich_help_panel=AUDIT)
 
 if __name__ == "__main__":
     app()

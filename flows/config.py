@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -23,6 +24,14 @@ TEMPLATE = """\
 #servers:                          # both listen on 127.0.0.1; the next free port is taken where one is in use
 #  mlflow_port: 5000
 #  prefect_port: 4200
+
+#registry:
+#  database: postgresql://changeover@db.example/changeover   # instead of SQLite; the password goes into ~/.pgpass or PGPASSWORD
+#  workers: 4                      # processes that answer, 1 to 32; more than 1 pays with PostgreSQL
+
+#audit:                            # the trail's head is committed to this repository, and also written where nobody can delete it
+#  s3: s3://bucket/prefix          # a bucket with object lock
+#  retain_days: 3650
 
 #preset: standard                  # quick (4 minutes of training), standard (6) or thorough (60)
 #budget: 8m                        # time for tuning and training together, instead of the preset's
@@ -70,6 +79,42 @@ class Servers(Section):
     prefect_port: Port = 4200
 
 
+class Registry(Section):
+    """Where the registry keeps its records, and how many processes answer."""
+
+    database: str | None = None
+    """SQLAlchemy address of a PostgreSQL database; None: SQLite files in the plant."""
+    workers: int = Field(1, ge=1, le=32)
+
+    @field_validator("database")
+    @classmethod
+    def _without_password(cls, database: str | None) -> str | None:
+        if database is None:
+            return None
+        # The value itself stays out of the messages: it may hold the password.
+        parts = urlsplit(database)
+        if parts.scheme not in ("postgresql", "postgresql+psycopg2") or not parts.path.strip("/"):
+            raise ValueError("the address has to be of the form postgresql://user@host/name; leave it out for SQLite")
+        if parts.password is not None or "password" in dict(parse_qsl(parts.query)):
+            raise ValueError("the address holds a password, but this file is kept in git; put it into ~/.pgpass or PGPASSWORD")
+        return database
+
+
+class Audit(Section):
+    """Where the head of the audit trail is kept besides the plant's git history."""
+
+    s3: str | None = None
+    """``s3://bucket/prefix`` with object lock; None: nowhere else."""
+    retain_days: int = Field(3650, ge=1, le=36500)
+
+    @field_validator("s3")
+    @classmethod
+    def _an_address(cls, s3: str | None) -> str | None:
+        if s3 is not None and (not s3.startswith("s3://") or not urlsplit(s3).netloc):
+            raise ValueError(f"s3 {s3!r} is not of the form s3://bucket/prefix")
+        return s3
+
+
 class Training(Section):
     """How long and how thoroughly to train; a product's own values go before the plant's."""
 
@@ -106,6 +151,8 @@ class PlantConfig(Training):
 
     storage: Storage = Storage()
     servers: Servers = Servers()
+    registry: Registry = Registry()
+    audit: Audit = Audit()
     gates: dict[str, float] = {}
     products: dict[str, Product] = {}
 

@@ -7,16 +7,20 @@ from prefect import flow, get_run_logger
 from flows.janitor import clean_up
 from flows.plant import Plant
 from flows.promote import promote_approved
+from flows.trail import check_head, keep_head
 
 
 @flow(name="promotion", persist_result=False)
 def promotion(plant: str) -> int:
-    """Promote and publish what QA approved, and clean up after runs that were killed; how many products changed."""
+    """Promote and publish what QA approved, clean up after killed runs, keep the trail's head; how many products changed."""
     log = get_run_logger()
     place = Plant.open(Path(plant))
     for state in clean_up(place):
         log.warning("cleaned up after a killed run of %s %s", state.product, state.batch)
+    check_head(place)
     done = promote_approved(place)
     for one in done:
         log.info("version %s of %s is the champion, published to %s", one.version, one.product, one.folder)
+    if keep_head(place):
+        log.info("the head of the audit trail is committed")
     return len(done)

@@ -156,7 +156,8 @@ def _command(plant: Plant, name: str, port: int) -> tuple[list[str], dict[str, s
     if name == "mlflow":
         from registry.server import server_command
 
-        command, extra = server_command(plant.state / "mlflow", port)
+        registry = plant.config.registry
+        command, extra = server_command(plant.state / "mlflow", port, registry.database, registry.workers)
         return list(command), child_environment(extra)
     home = plant.state / "prefect"
     home.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 """The audit trail: typed, immutable events in an append-only, hash-chained table.
 
 Every event carries the sha256 of its own content and of the event before it, so that an edited, removed, inserted or
-reordered row breaks the chain (``registry.audit.verify``). Triggers refuse UPDATE and DELETE, which stops accidents and
-ordinary clients; somebody with the database file in hand can drop triggers and rewrite the whole chain, which only the
-head kept elsewhere (in the plant's git history) gives away.
+reordered row breaks the chain (``registry.audit.verify``). Triggers refuse UPDATE and DELETE (``registry.append_only``),
+which stops accidents and ordinary clients; somebody with the database in hand can drop triggers and rewrite the whole
+chain, which only the head kept elsewhere (in the plant's git history) gives away.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from typing import Annotated, Any, Final
 import sqlalchemy as sa
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from registry.errors import Broken, RegistryError
+from registry.append_only import NAME, kind_of, writing
+from registry.errors import Broken
 
 GENESIS: Final = "0" * 64
 LONGEST_TEXT: Final = 4000
 NOT_DONE: Final = "allowed, but not done"
 """What the reason of an event begins with that takes back the one before it."""
-BUSY_SECONDS: Final = 30
 
 
 def _clean(text: object) -> object:
@@ -86,7 +86,7 @@ def _written(time: datetime) -> str:
 
 _METADATA = sa.MetaData()
 TABLE: Final = sa.Table(
-    "changeover_events",
+    NAME,
     _METADATA,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("time", sa.String(32), nullable=False),
@@ -101,42 +101,28 @@ TABLE: Final = sa.Table(
     sa.Index("changeover_events_by_version", "product", "version"),
 )
 
-TRIGGERS: Final = {
-    "changeover_events_no_update": "BEFORE UPDATE ON changeover_events BEGIN "
-    "SELECT RAISE(ABORT, 'the audit trail is append-only: an event is never changed'); END",
-    "changeover_events_no_delete": "BEFORE DELETE ON changeover_events BEGIN "
-    "SELECT RAISE(ABORT, 'the audit trail is append-only: an event is never deleted'); END",
-    # INSERT OR REPLACE deletes without firing the trigger above.
-    "changeover_events_in_order": "BEFORE INSERT ON changeover_events "
-    "WHEN NEW.seq IS NOT (SELECT COALESCE(MAX(seq), 0) + 1 FROM changeover_events) BEGIN "
-    "SELECT RAISE(ABORT, 'the audit trail is append-only: an event goes to its end'); END",
-}
+# As it lies there: what SQLAlchemy's types make of a 2 in place of true, or of bytes in place of text, hides that it was edited.
+_RAW: Final = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in TABLE.columns]
 
 
 class Trail:
-    """The trail in the database at ``url`` (an SQLAlchemy address, ``sqlite:////plant/mlflow.db``)."""
+    """The trail in the database at ``url``, an SQLAlchemy address: ``sqlite:////plant/mlflow.db``, ``postgresql://host/name``."""
 
     def __init__(self, url: str) -> None:
         address = sa.make_url(url)
-        if address.get_backend_name() != "sqlite":
-            raise RegistryError(
-                f"{address.get_backend_name()} cannot hold the audit trail yet: its append-only triggers are written for"
-                " SQLite; start the registry with sqlite:///…"
-            )
-        self.engine = sa.create_engine(address, connect_args={"timeout": BUSY_SECONDS})
-        # pysqlite opens transactions lazily and deferred: we begin them ourselves, with the write lock taken first.
-        sa.event.listen(self.engine, "connect", _leave_transactions_to_us)
+        self._kind = kind_of(address)
+        self.engine = self._kind.engine(address)
+        self.guards = self._kind.guards
 
     def prepare(self) -> None:
         """Creates the table and its triggers where they are missing."""
-        with self._writing() as connection:
+        with writing(self._kind, self.engine) as connection:
             _METADATA.create_all(connection)
-            for name, body in TRIGGERS.items():
-                connection.execute(sa.text(f"CREATE TRIGGER IF NOT EXISTS {name} {body}"))
+            self._kind.guard(connection)
 
     def append(self, entry: Entry) -> Event:
         """Writes ``entry`` at the end and gives it back with its place in the chain. Safe with many writers at once."""
-        with self._writing() as connection:
+        with writing(self._kind, self.engine) as connection:
             last = connection.execute(sa.select(TABLE.c.seq, TABLE.c.hash).order_by(TABLE.c.seq.desc()).limit(1)).first()
             seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
             event = Event(**entry.model_dump(), seq=seq, previous=previous, hash=digest_of(entry, seq, previous))
@@ -145,24 +131,28 @@ class Trail:
 
     def events(self, product: str | None = None, after: int = 0, at_most: int | None = None) -> list[Event]:
         """Events in order, of one product or of all, with ``seq`` above ``after``; raises ``Broken`` on a row that is none."""
-        query = sa.select(TABLE).where(TABLE.c.seq > after).order_by(TABLE.c.seq)
+        query = sa.select(*_RAW).where(TABLE.c.seq > after).order_by(TABLE.c.seq)
         if product is not None:
             query = query.where(TABLE.c.product == product)
         if at_most is not None:
             query = query.limit(at_most)
         with self._reading() as connection:
-            return [_event(row) for row in connection.execute(query).mappings()]
+            return [_event(_plain(row)) for row in connection.execute(query).mappings()]
 
     def rows(self) -> list[dict[str, Any]]:
         """Every row as the database holds it, in order of ``seq``: what ``audit.verify`` judges."""
         with self._reading() as connection:
-            return [dict(row) for row in connection.execute(sa.select(TABLE).order_by(TABLE.c.seq)).mappings()]
+            return [_plain(row) for row in connection.execute(sa.select(*_RAW).order_by(TABLE.c.seq)).mappings()]
 
     def triggers(self) -> set[str]:
-        """Names of the triggers that guard the table."""
-        query = sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'changeover_events'")
+        """Names of the triggers that guard the table: those of ``guards`` that are there, switched on and unchanged."""
         with self._reading() as connection:
-            return set(connection.execute(query).scalars())
+            return self._kind.guarding(connection)
+
+    def hash_of(self, seq: int) -> str | None:
+        """Hash of event ``seq`` as it is written there; None where there is no such event."""
+        with self._reading() as connection:
+            return connection.execute(sa.select(TABLE.c.hash).where(TABLE.c.seq == seq)).scalar()
 
     def head(self) -> tuple[int, str]:
         """Number and hash of the last event; ``(0, GENESIS)`` while there is none."""
@@ -220,33 +210,30 @@ class Trail:
         self.engine.dispose()
 
     @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        with self.engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
-                raise
-            connection.exec_driver_sql("COMMIT")
-
-    @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         with self.engine.connect() as connection:
             yield connection
 
 
-def _leave_transactions_to_us(raw: Any, _record: object) -> None:
-    raw.isolation_level = None
+def _plain(row: sa.RowMapping) -> dict[str, Any]:
+    return dict(row) | {"allowed": {0: False, 1: True}.get(row["allowed"], row["allowed"])}
 
 
 def event_of_row(row: dict[str, Any]) -> Event:
-    """The event in a row; raises ``ValueError`` where the row holds none."""
-    return Event(**(row | {"time": datetime.strptime(row["time"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)}))
+    """The event in a row of ``Trail.rows``; raises ``ValueError`` where it holds none, or one that ``append`` never wrote so."""
+    time = datetime.strptime(row["time"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    event = Event.model_validate(row | {"time": time}, strict=True)
+    # Two spellings of one value give one hash, but not one answer to a query.
+    if event.model_dump() | {"time": _written(event.time)} != row:
+        raise ValueError("a value is not written as the registry writes it")
+    return event
 
 
-def _event(row: sa.RowMapping) -> Event:
+def _event(row: dict[str, Any]) -> Event:
     try:
-        return event_of_row(dict(row))
+        return event_of_row(row)
     except (ValueError, TypeError) as problem:
-        raise Broken(f"event {row['seq']} of the audit trail cannot be read ({problem}); run the audit's verify") from problem
+        raise Broken(
+            f"event {row['seq']} of the audit trail cannot be read ({' '.join(str(problem).split())});"
+            " run 'changeover audit verify'"
+        ) from problem

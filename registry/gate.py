@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from flask import Flask, Response, g, request
 from mlflow.exceptions import MlflowException
 from mlflow.server.auth import store as users
@@ -28,6 +28,7 @@ from registry.names import TAG_QA
 from registry.routes import reader_of_request
 from registry.rules import Person
 from registry.seals import NOBODY, roles_of
+from registry.turns import Turns
 
 _LOCK_SECONDS = 30
 LONGEST_ANSWER = 600
@@ -38,7 +39,7 @@ class Gate:
 
     def __init__(self, trail: Trail, state: Path) -> None:
         self._trail = trail
-        self._lock = FileLock(state / "gate.lock")
+        self._lock = Turns(state / "gate.lock")
 
     def install(self, app: Flask) -> None:
         """Adds the hooks; call it after MLflow's ``create_app``, so that users are known when ours run."""

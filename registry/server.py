@@ -1,7 +1,8 @@
 """The registry's server: MLflow with basic auth, behind our gate.
 
 ``server_command`` says how to start it; MLflow finds ``create_app`` through the entry point ``changeover`` of group
-``mlflow.app``. The state folder holds ``mlflow.db`` (with the audit trail), ``users.db``, ``artifacts/`` and ``secrets/``.
+``mlflow.app``. The state folder holds ``mlflow.db`` (with the audit trail), ``users.db``, ``artifacts/`` and ``secrets/``;
+with a PostgreSQL database, that holds the contents of the first two.
 """
 
 import os
@@ -9,42 +10,75 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+import sqlalchemy as sa
+from filelock import FileLock
+
+from registry.append_only import CONNECTIONS
 from registry.errors import RegistryError
 from registry.users import ADMIN_USER, create_roles_and_services, prepare
 
 STATE: Final = "CHANGEOVER_STATE"
 LOOPBACK: Final = "127.0.0.1"
 DATABASE: Final = "mlflow.db"
+MOST_WORKERS: Final = 32
+START_SECONDS: Final = 120
 # Longer, and a dismissed user could go on for that long on another worker; shorter, and every request pays for scrypt.
 PASSWORD_CACHE_SECONDS: Final = 10
 
 _USERS = """\
 [mlflow]
 default_permission = READ
-database_uri = sqlite:///{database}
+database_uri = {database}
 admin_username = {admin}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 auth_cache_ttl_seconds = {seconds}
 """
 
 
-def server_command(state_dir: Path, port: int) -> tuple[list[str], dict[str, str]]:
+def server_command(state_dir: Path, port: int, database: str | None = None, workers: int = 1) -> tuple[list[str], dict[str, str]]:
     """Arguments and whole environment of the registry's process, on the loopback address at ``port`` (1 to 65535).
 
+    ``database`` is the SQLAlchemy address of a PostgreSQL database for everything but files; without it, SQLite files in
+    ``state_dir`` are used. A password in it goes into the environment, which other users of the machine cannot read.
     Prepares ``state_dir`` (secrets and settings) but starts nothing. End the process with SIGTERM: it passes it on.
     """
     if not 1 <= port <= 65535:
         raise RegistryError(f"port {port} is none: choose one from 1 to 65535 that is free")
+    if not 1 <= workers <= MOST_WORKERS:
+        raise RegistryError(f"{workers} workers are out of range: choose 1 to {MOST_WORKERS}, such as one a processor core")
     state = state_dir.resolve()
     prepare(state)
     (state / "artifacts").mkdir(exist_ok=True)
-    settings = _USERS.format(database=state / "users.db", admin=ADMIN_USER, seconds=PASSWORD_CACHE_SECONDS)
+    store, password = (f"sqlite:///{state / DATABASE}", None) if database is None else _without_password(database)
+    users = (f"sqlite:///{state / 'users.db'}" if database is None else store).replace("%", "%%")
+    settings = _USERS.format(database=users, admin=ADMIN_USER, seconds=PASSWORD_CACHE_SECONDS)
     (state / "users.ini").write_text(settings, encoding="utf-8")
-    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "changeover", "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "changeover", "--workers", str(workers)]
     command += ["--host", LOOPBACK, "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{state / DATABASE}"]
+    command += ["--backend-store-uri", store]
     command += ["--serve-artifacts", "--artifacts-destination", (state / "artifacts").as_uri()]
-    return command, _environment(state)
+    environment = _environment(state)
+    if database is not None:
+        # For each of MLflow's three stores, and for the trail.
+        environment["MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"] = str(CONNECTIONS)
+        environment["MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW"] = "0"
+    if password is not None:
+        environment["PGPASSWORD"] = password
+    return command, environment
+
+
+def _without_password(database: str) -> tuple[str, str | None]:
+    try:
+        address = sa.make_url(database)
+    except sa.exc.ArgumentError as problem:
+        raise RegistryError("the address of the database is none; give it as postgresql://user@host/name") from problem
+    if address.get_backend_name() != "postgresql":
+        raise RegistryError(
+            f"{address.get_backend_name()} cannot hold the registry: give postgresql://user@host/name, or nothing"
+        )
+    if "password" in address.query:
+        raise RegistryError("the database's password is given as ?password=…; give it as postgresql://user:password@host/name")
+    return address._replace(password=None).render_as_string(), None if address.password is None else str(address.password)
 
 
 def _environment(state: Path) -> dict[str, str]:
@@ -88,12 +122,16 @@ def create_app() -> Any:
     from registry.roll_back import RollBacks
     from registry.seals import ArtifactGate
 
-    app = auth.create_app(flask_app)
-    if not isinstance(app, FastAPI):
-        raise RegistryError("the registry runs under uvicorn only: its artifact gate is ASGI; start it without --gunicorn-opts")
-    create_roles_and_services(secrets)
-    trail = Trail(os.environ[BACKEND_STORE_URI_ENV_VAR])
-    trail.prepare()
+    # The workers of a first start would create the same tables, users and roles at once.
+    with FileLock(state / "start.lock", timeout=START_SECONDS):
+        app = auth.create_app(flask_app)
+        if not isinstance(app, FastAPI):
+            raise RegistryError(
+                "the registry runs under uvicorn only: its artifact gate is ASGI; start it without --gunicorn-opts"
+            )
+        create_roles_and_services(secrets)
+        trail = Trail(os.environ[BACKEND_STORE_URI_ENV_VAR])
+        trail.prepare()
     gate = Gate(trail, state)
     gate.install(flask_app)
     add_endpoints(flask_app, trail)

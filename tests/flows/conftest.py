@@ -9,6 +9,10 @@ import pytest
 from flows.plant import Plant
 from flows.servers import down, free_port, up
 
+from ..registry.postgresql import postgresql
+
+__all__ = ["postgresql"]
+
 
 @pytest.fixture(scope="session")
 def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:

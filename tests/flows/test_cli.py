@@ -60,6 +60,7 @@ def test_help_names_every_verb() -> None:
         "doctor",
         "demo",
         "users",
+        "audit",
     )
     assert all(verb in result.stdout for verb in verbs)
 

@@ -100,6 +100,13 @@ def test_an_identity_is_set_where_there_is_none(tmp_path: Path, monkeypatch: pyt
         ("products: {bolt: {cron: '0 6 * *', images: a}}\n", r"has 4 fields, but needs 5"),
         ("products: {bolt: {cron: '0 6 * * 1'}}\n", r"has a cron line but no folder of images"),
         ("storage: {publish: 's3://line'}\n", r"has to be a folder"),
+        ("registry: {database: 'mysql://u@h/n'}\n", r"has to be of the form postgresql://user@host/name"),
+        (
+            "registry: {database: 'postgresql://u:secret@h/n'}\n",
+            r"database: the address holds a password, but this file is kept in git",
+        ),
+        ("registry: {workers: 0}\n", r"registry.workers 0: input should be greater than or equal to 1"),
+        ("audit: {s3: bucket/prefix}\n", r"s3 'bucket/prefix' is not of the form s3://bucket/prefix"),
     ],
 )
 def test_settings_that_do_not_hold_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -107,4 +114,5 @@ def test_settings_that_do_not_hold_are_named(tmp_path: Path, text: str, message:
     with pytest.raises(PlantError, match=message) as error:
         Plant.init(tmp_path)
     assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
     assert not (tmp_path / ".git").exists()

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from registry.server import DATABASE, server_command
 from registry.users import add_user, prepare
 from registry.versions import Registration
 
+from .postgresql import postgresql
+
+__all__ = ["postgresql"]
 START_SECONDS = 90
 PASSWORD = "correct horse battery"
 PEOPLE = {"ana": "qa", "bo": "qa", "vic": "viewer"}
@@ -76,11 +79,17 @@ class Registry:
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A server with an admin, both services, two people of quality assurance, a viewer, and a user without a role."""
-    state = tmp_path_factory.mktemp("registry")
+    with running(tmp_path_factory.mktemp("registry")) as found:
+        yield found
+
+
+@contextmanager
+def running(state: Path, database: str | None = None, workers: int = 1) -> Iterator[Registry]:
+    """The server whose state is ``state``, while the block runs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command, environment = server_command(state, port)
+    command, environment = server_command(state, port, database, workers)
     url = f"http://127.0.0.1:{port}"
     with (
         ExitStack() as resources,

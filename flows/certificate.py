@@ -1,0 +1,110 @@
+"""The certificate of one version, for print: one file that loads nothing from elsewhere, as HTML or PDF."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from data.errors import BadSettings, ChangeoverError
+from data.files import replacing, write_text
+from flows.plant import Plant
+from flows.services import connect_as
+from flows.trail import database, kept_heads
+from registry import audit
+from registry.events import Event
+from registry.names import CHAMPION, TAG_QA
+from registry.sign_off import SignOff, status_of
+from registry.versions import Version, version_of
+
+PDF_SECONDS = 60
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def write_certificate(plant: Plant, product: str, version: int, target: Path) -> bool:
+    """Write the certificate of a version to ``target`` (.html or .pdf), whole or not at all.
+
+    Returns whether all that it certifies holds: the trail with every kept head, and an approval, where there is one. Reads
+    the model file. ServerError if the registry is not up; ``registry.errors.NotFound`` without such a version.
+    """
+    if target.suffix.lower() not in (".html", ".pdf"):
+        raise BadSettings(f"--out {str(target)!r} ends with {target.suffix!r}; let it end with .html or .pdf")
+    connection = connect_as(plant, "trainer")
+    record = version_of(connection, product, version)
+    signed = status_of(connection, record)
+    kept, source = kept_heads(plant), database(plant)
+    problems = [*audit.verify(source, *kept.heads), *kept.problems]
+    events = [one for one in audit.read_events(source, product) if one.version == record.version] if not problems else []
+    page = certificate(record, signed, events, problems, audit.head(source), len(kept.heads))
+    if target.suffix.lower() == ".html":
+        write_text(target, page)
+    else:
+        _print(page, target)
+    return not problems and (signed.valid or signed.decision != "approved")
+
+
+def certificate(
+    record: Version, signed: SignOff, events: list[Event], problems: list[str], head: str, heads: int, now: datetime | None = None
+) -> str:
+    """The page as HTML; the same facts at the same time (``now``, by default the present) give the same text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["moment"] = lambda time: time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return environment.get_template("certificate.html.j2").render(
+        record=record,
+        tags=record.tags,
+        signed=signed,
+        deeds=[one for one in events if _decides(one)],
+        events=events,
+        problems=problems,
+        head=head.partition(":"),
+        heads=heads,
+        now=now or datetime.now(UTC),
+    )
+
+
+def _decides(event: Event) -> bool:
+    """Whether it belongs among who registered, signed, waived and promoted when."""
+    if not event.allowed:
+        return False
+    promoted = event.action == "alias.set" and event.subject == CHAMPION
+    return promoted or event.action in ("register", "publish") or event.subject in (TAG_QA, "qa.waiver")
+
+
+def _print(page: str, target: Path) -> None:
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise ChangeoverError(
+            "no Chromium to print a PDF with; install it, for example with 'apt install chromium', or let --out end with .html"
+        )
+    with tempfile.TemporaryDirectory() as scratch, replacing(target) as temporary:
+        source, made = Path(scratch) / "certificate.html", Path(scratch) / "certificate.pdf"
+        source.write_text(page, encoding="utf-8")
+        # The page has no script and loads nothing, so there is nothing that the sandbox, which root cannot have, would hold back.
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+        command += [f"--user-data-dir={scratch}/profile", f"--print-to-pdf={made}", source.as_uri()]
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                check=False,
+                timeout=PDF_SECONDS,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"HOME": scratch},
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ChangeoverError(
+                f"{browser} printed no PDF within {PDF_SECONDS} s; try again, or let --out end with .html"
+            ) from error
+        if done.returncode or not made.exists() or not made.read_bytes().startswith(b"%PDF-"):
+            told = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
+            raise ChangeoverError(f"{browser} printed no PDF ({told[-1][:200]}); let --out end with .html and print that")
+        shutil.copyfile(made, temporary)

@@ -1,0 +1,79 @@
+"""Heads of the audit trail in an S3 bucket with object lock, where nobody can change or delete them before their time.
+
+The name of an object tells the whole head, so that listing them is enough.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from data.errors import ChangeoverError
+from data.files import write_text
+
+_NAME = re.compile(r"(?:.*/)?head-([0-9]{11})-([0-9a-f]{64})", re.ASCII)
+
+
+def put(address: str, head: str, retain_days: int, done: Path) -> None:
+    """Write ``head`` to the bucket of ``address`` (``s3://bucket/prefix``) for at least ``retain_days`` days, once.
+
+    The file ``done`` remembers what was written last. ChangeoverError if the bucket does not take it.
+    """
+    if done.exists() and done.read_text(encoding="utf-8") == f"{address} {head}":
+        return
+    bucket, prefix = _parts(address)
+    number, _, digest = head.partition(":")
+    now = datetime.now(UTC)
+    with _told(address, "does not take the head of the audit trail"):
+        _client().put_object(
+            Bucket=bucket,
+            Key=f"{prefix}head-{int(number):011d}-{digest}",
+            Body=f"{now:%Y-%m-%dT%H:%M:%SZ} {head}\n".encode(),
+            ContentType="text/plain",
+            ChecksumAlgorithm="SHA256",  # S3 asks for a checksum where an object is locked
+            ObjectLockMode="COMPLIANCE",
+            ObjectLockRetainUntilDate=now + timedelta(days=retain_days),
+        )
+    write_text(done, f"{address} {head}")
+
+
+def listed(address: str) -> list[str]:
+    """Every head in the bucket, in order, hidden ones too. ChangeoverError if it cannot be read."""
+    bucket, prefix = _parts(address)
+    heads = set()
+    with _told(address, "cannot be read"):
+        # Versions, because a locked object cannot be deleted, but a delete marker can hide it.
+        for page in _client().get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=f"{prefix}head-"):
+            for version in page.get("Versions", ()):
+                if found := _NAME.fullmatch(version["Key"]):
+                    heads.add((int(found[1]), found[2]))
+    return [f"{number}:{digest}" for number, digest in sorted(heads)]
+
+
+def _parts(address: str) -> tuple[str, str]:
+    parts = urlsplit(address)
+    prefix = parts.path.strip("/")
+    return parts.netloc, f"{prefix}/" if prefix else ""
+
+
+def _client() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client("s3", config=Config(connect_timeout=10, read_timeout=30, retries={"max_attempts": 3, "mode": "standard"}))
+
+
+@contextmanager
+def _told(address: str, what: str) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise ChangeoverError(
+            f"{address} {what} ({told}); see that the bucket has object lock and the credentials may use it"
+        ) from error

@@ -146,7 +146,7 @@ FIGURES = ("image_auroc", "image_ap", "f1_max", "pixel_ap", "aupro")
 
 def markdown(results: list[dict[str, Any]]) -> str:
     """The table, the kinds of defect below it, and what it was measured on."""
-    from models.evaluate import environment
+    from models.machine import environment
 
     rows = table(results)
     lines = ["| " + " | ".join(row) + " |" for row in rows]

@@ -10,7 +10,22 @@ import typer
 from typer.core import TyperGroup
 
 from data.errors import ChangeoverError
-from flows.commands import bench, demo, doctor, history, init, inspect, promote, request, run, serve, servers, sign_off, users
+from flows.commands import (
+    bench,
+    demo,
+    doctor,
+    history,
+    init,
+    inspect,
+    promote,
+    rebuild,
+    request,
+    run,
+    serve,
+    servers,
+    sign_off,
+    users,
+)
 from registry.errors import RegistryError
 
 USER_ERROR, INTERRUPTED, BUG = 2, 130, 1
@@ -110,6 +125,7 @@ app.command("sign-off", rich_help_panel=MODELS)(sign_off.sign_off)
 app.command("promote", rich_help_panel=MODELS)(promote.promote)
 app.command("inspect", rich_help_panel=MODELS)(inspect.inspect)
 app.command("bench", rich_help_panel=MODELS)(bench.bench)
+app.command("rebuild", rich_help_panel=MODELS)(rebuild.rebuild)
 app.command("history", rich_help_panel=MODELS)(history.history)
 app.command("serve", rich_help_panel=SCHEDULE)(serve.serve)
 app.command("request", rich_help_panel=SCHEDULE)(request.request)

@@ -135,7 +135,9 @@ def _write(folder: BatchFolder, detectors: list[Detector], training: dict[str, A
     out = folder.work / "model"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    torch.save([d.state_dict() for d in detectors], out / "weights.pt")
+    # In one memory layout, whichever way a network came here: the digest stands for the weights.
+    states = [{k: v.clone(memory_format=torch.contiguous_format) for k, v in d.state_dict().items()} for d in detectors]
+    torch.save(states, out / "weights.pt")
     write_json(out / "training.json", {**training, "weights_digest": file_digest(out / "weights.pt")})
     target = folder.file("model")
     shutil.rmtree(target, ignore_errors=True)

@@ -11,7 +11,7 @@ from registry.gate import person
 from registry.names import PROMOTER, TRAINER, is_digest, is_product
 
 ACTIONS: Final[dict[str, frozenset[str]]] = {
-    TRAINER: frozenset(("ingest", "keep", "retrain", "fail")),
+    TRAINER: frozenset(("ingest", "keep", "retrain", "fail", "rebuild")),
     PROMOTER: frozenset(("publish", "roll-back")),
 }
 """What a service may add to the trail by itself; changes of the registry write their own events."""
@@ -23,7 +23,7 @@ class Report(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    action: Literal["ingest", "keep", "retrain", "fail", "publish", "roll-back"]
+    action: Literal["ingest", "keep", "retrain", "fail", "rebuild", "publish", "roll-back"]
     product: str = Field(max_length=63)
     version: str = Field(default="", max_length=10, pattern=r"^([1-9][0-9]*)?$")
     digest: str = ""

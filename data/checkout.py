@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -26,7 +27,7 @@ def checked_out(plant: Path, commit: str, product: str, batch: str) -> Iterator[
     room.mkdir(mode=0o700, parents=True, exist_ok=True)
     with FileLock(room.with_suffix(".lock")):
         _sweep(plant, room)
-        if try_git(plant, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}") is None:
+        if not _known(plant, commit):
             raise ChangeoverError(f"commit {commit[:40]} is not in the git history of {plant}; fetch it with 'git fetch' first")
         tree = Path(tempfile.mkdtemp(dir=room)) / "plant"
         try:
@@ -92,3 +93,29 @@ def pull_images(folder: BatchFolder) -> None:
             f"{len(wrong)} images of {record.product}/{record.batch} in the store are not those on record, first {wrong[0]!r};"
             " restore the store from its backup"
         )
+
+
+@dataclass(frozen=True)
+class CommitFacts:
+    """``made``: author and time of a commit, "" where it is not there. ``tag``: a tag with the start of its commit, or ""."""
+
+    made: str
+    tag: str
+
+
+def commit_facts(plant: Path, commit: str, tag: str) -> CommitFacts:
+    """What git knows of ``commit`` and of ``tag``."""
+    made = _known(plant, commit) and try_git(plant, "show", "--no-patch", "--format=%an, %cI", commit)
+    tagged = try_git(plant, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
+    return CommitFacts(made or "", f"{tag} at {tagged[:10]}" if tagged else "")
+
+
+def file_at(plant: Path, commit: str, product: str, batch: str, name: str) -> str | None:
+    """The text of a batch's file at ``commit``; None where it is not there."""
+    place = BatchFolder.of(Path(), product, batch).file(name).as_posix()
+    return try_git(plant, "show", f"{commit}:{place}") if _known(plant, commit) else None
+
+
+def _known(plant: Path, commit: str) -> bool:
+    """Whether git has this commit; a name from outside is never an option of git's."""
+    return try_git(plant, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}") is not None

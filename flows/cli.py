@@ -17,6 +17,7 @@ from flows.commands import (
     history,
     init,
     inspect,
+    lineage,
     promote,
     rebuild,
     request,
@@ -125,6 +126,7 @@ app.command("sign-off", rich_help_panel=MODELS)(sign_off.sign_off)
 app.command("promote", rich_help_panel=MODELS)(promote.promote)
 app.command("inspect", rich_help_panel=MODELS)(inspect.inspect)
 app.command("bench", rich_help_panel=MODELS)(bench.bench)
+app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
 app.command("rebuild", rich_help_panel=MODELS)(rebuild.rebuild)
 app.command("history", rich_help_panel=MODELS)(history.history)
 app.command("serve", rich_help_panel=SCHEDULE)(serve.serve)

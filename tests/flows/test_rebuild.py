@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from data.errors import ChangeoverError
 from data.sample import write_sample
@@ -14,8 +15,10 @@ from flows.plant import Plant
 from flows.rebuild import rebuild
 from flows.services import connect_as
 from registry.record import recorded
+from registry.signature import Publisher
 from registry.versions import Version, versions
 from tests.flows.test_changeover import changeover
+from tests.registry.test_signature import lay
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -35,6 +38,10 @@ def run(folder: Path, *command: str) -> str:
 def version(running: Plant) -> Version:
     folder = running.path / ".changeover" / "sample-disc"
     write_sample(folder, 18, 1, 1)
+    for file in (folder / "good").iterdir():  # a quarter of each image: here the way is tested, not the model
+        with Image.open(file) as image:
+            part = image.crop((0, 0, image.width // 2, image.height // 2))
+        part.save(file)
     arguments = ("--product", PRODUCT, "--batch", "b1", "--images", str(folder / "good"), "--budget", "12s")
     changeover(running, "run", *arguments)
     return versions(connect_as(running, "trainer"), PRODUCT)[0]
@@ -94,6 +101,39 @@ def test_a_commit_that_is_not_there(running: Plant, version: Version, tmp_path: 
     bare = Plant.init(tmp_path / "plant")
     with pytest.raises(ChangeoverError, match="fetch it with 'git fetch' first"):
         rebuild(bare, connect_as(running, "trainer"), PRODUCT, version.version, quiet)
+
+
+def test_its_lineage_names_everything(running: Plant, version: Version, tmp_path: Path) -> None:
+    drawn = tmp_path / "lineage.svg"
+    told = json.loads(changeover(running, "lineage", PRODUCT, 1, "--json", "--picture", drawn).stdout)
+    boxes = {key: box["facts"] for key, box in told["boxes"].items()}
+    record = running.batch(PRODUCT, "b1").read_record()
+    assert boxes["images"]["digest"] == record.digest and boxes["images"]["good images"].startswith(f"{len(record.images)}: ")
+    assert boxes["images"]["git tag"].startswith(f"{PRODUCT}/b1 at ") and boxes["images"]["git commit"].startswith(version.commit)
+    assert boxes["model"]["digest"] == version.digest and boxes["version"]["run"] == version.run_id
+    assert boxes["validation"]["verdict"] == "passed" and told["boxes"]["sign-off"]["state"] == "open"
+    index = json.loads((running.batch(PRODUCT, "b1").file("defects") / "index.json").read_text())
+    assert boxes["defects"]["recipe digest"] == index["recipe_digest"]
+    assert any("becomes candidate, by trainer" in text for text in boxes["aliases"].values())
+    assert not [fact for facts in boxes.values() for fact in facts.values() if fact == "not on record"]
+    assert version.digest in drawn.read_text(encoding="utf-8")
+    refused = changeover(running, "lineage", PRODUCT, 1, "--picture", tmp_path / "lineage.png", code=2).stderr
+    assert "is no SVG file" in refused
+
+
+def test_the_line_inspects_what_was_published(running: Plant, version: Version, tmp_path: Path) -> None:
+    model = running.batch(PRODUCT, "b1").file("report") / "model.onnx"
+    publisher = Publisher.of(tmp_path / "key")
+    folder = lay(tmp_path / "line", publisher, PRODUCT, "1", model.read_bytes())
+    (tmp_path / "publisher.pub").write_text(publisher.public_pem)
+    images = running.state / "sample-disc" / "good"
+    line = ("--product", PRODUCT, "--published", tmp_path / "line", "--publisher", tmp_path / "publisher.pub")
+    looked = json.loads(changeover(running, "inspect", images, *line, "--json").stdout)
+    assert looked["version"] == "1" and {row["verdict"] for row in looked["images"]} <= {"pass", "reject"}
+    (folder / "model.onnx").write_bytes(model.read_bytes() + b"\0")
+    refused = changeover(running, "inspect", images, *line, code=2).stderr
+    assert refused.startswith("error: ") and "was changed after it was signed" in refused
+    assert "go together" in changeover(running, "inspect", images, *line[:4], code=2).stderr
 
 
 def test_a_version_that_is_not_there(running: Plant, version: Version) -> None:

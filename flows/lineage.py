@@ -205,29 +205,27 @@ def _sign_off(signed: SignOff) -> Box:
 
 
 def _aliases(known: Version, events: list[Event]) -> Box:
-    moved = [(event.time.strftime("%Y-%m-%d %H:%M:%S"), _moved(event)) for event in events if event.action.startswith("alias.")]
+    moved = [
+        _told(event, f"{'becomes' if event.action == 'alias.set' else 'is no longer'} {event.subject}")
+        for event in events
+        if event.action.startswith("alias.")
+    ]
     return Box(
-        "aliases",
-        "Alias history",
-        tuple(moved) or (("aliases", "none so far"),),
-        "good" if "champion" in known.aliases else "plain",
+        "aliases", "Alias history", tuple(moved) or (("so far", "none"),), "good" if "champion" in known.aliases else "plain"
     )
 
 
-def _moved(event: Event) -> str:
-    return f"{'becomes' if event.action == 'alias.set' else 'is no longer'} {event.subject}, by {event.actor}"
-
-
 def _published(events: list[Event]) -> Box:
-    facts = [
-        (event.time.strftime("%Y-%m-%d %H:%M:%S"), f"{_DEEDS[event.action]} {event.subject}, by {event.actor}")
-        for event in events
-        if event.action in _DEEDS
-    ]
+    facts = [_told(event, f"{_DEEDS[event.action]} {event.subject}") for event in events if event.action in _DEEDS]
     return Box("published", "Published and rebuilt", tuple(facts) or (("so far", "neither published nor rebuilt"),))
 
 
 _DEEDS = {"publish": "published to", "rebuild": "rebuilt:"}
+
+
+def _told(event: Event, deed: str) -> tuple[str, str]:
+    """An event by its number on the trail."""
+    return f"event {event.seq}", f"{event.time:%Y-%m-%d %H:%M:%S} UTC {deed}, by {event.actor}"
 
 
 def _rate(value: Any) -> str:

@@ -13,10 +13,10 @@ COLUMNS = (
     ("Result", ("model", "gates")),
     ("Release", ("version", "sign-off", "aliases", "published")),
 )
-WIDTH, GUTTER, GAP, MARGIN, TOP = 330, 56, 34, 24, 96
+WIDTH, GUTTER, GAP, MARGIN, TOP = 350, 56, 34, 24, 96
 TITLE, LINE, PAD = 30, 17, 12
-LABEL, LETTERS = 104, 28
-"""Pixels for the name of a fact, and characters that fit beside it."""
+NAME_LETTERS, NAME_WIDE, VALUE_WIDE = 22, 6.8, 6.7
+"""Most letters of a fact's name; pixels that a letter of a name and of a value is wide."""
 MOST_LINES = 4
 COLOURS = {"plain": "#4a6785", "good": "#2e7d4f", "bad": "#b3352b", "open": "#a8740a"}
 
@@ -37,6 +37,8 @@ class _Placed:
     x: int
     y: int
     height: int
+    beside: int
+    """Pixels from the names to the values."""
     lines: tuple[tuple[str, str, str], ...]
     """Name ("" where a value goes on), text, and the whole value."""
 
@@ -48,9 +50,10 @@ def picture(lineage: Lineage) -> str:
     for column, (_, keys) in enumerate(COLUMNS):
         y = TOP
         for row, key in enumerate(keys):
-            lines = _lines(boxes[key])
+            beside = round(NAME_WIDE * min(max(len(name) for name, _ in boxes[key].facts), NAME_LETTERS)) + 10
+            lines = _lines(boxes[key], int((WIDTH - 2 * PAD - beside) / VALUE_WIDE))
             height = TITLE + 2 * PAD + LINE * len(lines) - 4
-            placed[key] = _Placed(boxes[key], column, row, MARGIN + column * (WIDTH + GUTTER), y, height, lines)
+            placed[key] = _Placed(boxes[key], column, row, MARGIN + column * (WIDTH + GUTTER), y, height, beside, lines)
             y += height + GAP
     width = 2 * MARGIN + len(COLUMNS) * WIDTH + (len(COLUMNS) - 1) * GUTTER
     height = max(one.y + one.height for one in placed.values()) + MARGIN
@@ -69,13 +72,13 @@ def picture(lineage: Lineage) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _lines(box: Box) -> tuple[tuple[str, str, str], ...]:
+def _lines(box: Box, letters: int) -> tuple[tuple[str, str, str], ...]:
     found: list[tuple[str, str, str]] = []
     for name, value in box.facts:
         whole = " ".join(value.split()) or "–"
-        wrapped = textwrap.wrap(whole, LETTERS, break_on_hyphens=False)
+        wrapped = textwrap.wrap(whole, letters, break_on_hyphens=False)
         if len(wrapped) > MOST_LINES:
-            wrapped = [*wrapped[: MOST_LINES - 1], wrapped[MOST_LINES - 1][: LETTERS - 1] + "…"]
+            wrapped = [*wrapped[: MOST_LINES - 1], wrapped[MOST_LINES - 1][: letters - 1] + "…"]
         found += [(name if number == 0 else "", text, whole) for number, text in enumerate(wrapped)]
     return tuple(found)
 
@@ -90,8 +93,10 @@ def _drawn(one: _Placed) -> str:
     for number, (name, text, whole) in enumerate(one.lines):
         y = one.y + TITLE + PAD + 8 + LINE * number
         if name:
-            parts.append(f'<text class="name" x="{one.x + PAD}" y="{y}">{_text(name[:19])}</text>')
-        parts.append(f'<text class="value" x="{one.x + PAD + LABEL}" y="{y}">{_text(text)}<title>{_text(whole)}</title></text>')
+            parts.append(f'<text class="name" x="{one.x + PAD}" y="{y}">{_text(name[:NAME_LETTERS])}</text>')
+        parts.append(
+            f'<text class="value" x="{one.x + PAD + one.beside}" y="{y}">{_text(text)}<title>{_text(whole)}</title></text>'
+        )
     return "\n".join(parts)
 
 

@@ -17,7 +17,7 @@ WIDTH, GUTTER, GAP, MARGIN, TOP = 350, 56, 34, 24, 96
 TITLE, LINE, PAD = 30, 17, 12
 NAME_LETTERS, NAME_WIDE, VALUE_WIDE = 22, 6.8, 6.7
 """Most letters of a fact's name; pixels that a letter of a name and of a value is wide."""
-MOST_LINES = 4
+MOST_LINES = 6
 COLOURS = {"plain": "#4a6785", "good": "#2e7d4f", "bad": "#b3352b", "open": "#a8740a"}
 
 STYLE = """

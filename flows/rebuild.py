@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -73,7 +74,7 @@ def rebuild(plant: Plant, connection: Connection, product: str, version: str | i
         before = _facts(folder)
         with host_lock(lambda note: tell(note or "starting", None)):
             _train_again(plant, folder, recorded, tell)
-        rebuilt = json.loads((folder.file("report") / "metrics.json").read_text(encoding="utf-8"))
+        rebuilt = _read(folder.file("report") / "metrics.json")
         after = _facts(folder)
     rows = [exact(what, value[:16], after[what][:16]) for what, value in before.items() if what != "record in git"]
     rows.insert(0, exact("record in git", recorded["model_digest"][:16], before["record in git"][:16]))
@@ -94,10 +95,10 @@ def _check_record(known: Version, recorded: Mapping[str, Any]) -> None:
     if recorded.get("model_digest") != known.digest:
         raise PlantError(f"metrics.json of {name} speaks of another model file than was registered; its record was changed")
     try:
-        training = recorded["training"]
-        logs = [[log[key] for key in _REPLAYED] for log in training["networks"]]
-        complete = bool(logs) and training["weights_digest"] and training["chosen"] and recorded["scores"]["lock"]
-    except (KeyError, TypeError, IndexError):
+        compare(recorded, recorded)  # asks for all that will be compared
+        logs = [[int(log[key]) for key in _REPLAYED] for log in recorded["training"]["networks"]]
+        complete = bool(logs) and int(recorded.get("environment", {}).get("threads", 1)) > 0
+    except (KeyError, TypeError, ValueError, AttributeError):
         complete = False
     if not complete:
         raise PlantError(
@@ -115,8 +116,7 @@ def _train_again(plant: Plant, folder: BatchFolder, recorded: Mapping[str, Any],
     replay = [{key: log[key] for key in _REPLAYED} for log in training["networks"]]
     params["train"] = {**(params.get("train") or {}), "replay": replay}
     write_yaml(folder.file("params.yaml"), params)
-    best = json.loads((folder.file("study") / "best.json").read_text(encoding="utf-8"))
-    if best.get("params") != training["chosen"]:
+    if _read(folder.file("study") / "best.json").get("params") != training["chosen"]:
         raise BadBatch("study/best.json of the commit is not the choice that was trained with; one of both records was changed")
     logs = plant.logs / folder.read_record().product / folder.read_record().batch
     stages = yaml.safe_load(pipeline())["stages"]
@@ -131,17 +131,40 @@ def _train_again(plant: Plant, folder: BatchFolder, recorded: Mapping[str, Any],
 
 def _facts(folder: BatchFolder) -> dict[str, str]:
     """Digests of what stages before training make, as git records them or as the folder holds them now."""
-    metrics = json.loads((folder.file("report") / "metrics.json").read_text(encoding="utf-8"))
-    split = hashlib.sha256(folder.file("split.json").read_bytes()).hexdigest()
-    return {"record in git": str(metrics["model_digest"]), "split": split, "exam defects": _defects(folder)}
+    split = json.dumps(_read(folder.file("split.json")), sort_keys=True).encode()
+    return {
+        "record in git": str(_read(folder.file("report") / "metrics.json").get("model_digest")),
+        "split": hashlib.sha256(split).hexdigest(),
+        "exam defects": _defects(folder),
+    }
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A record of the batch, which git may have or not have as it should be. BadBatch where it has not."""
+    try:
+        found = (
+            yaml.safe_load(file.read_text(encoding="utf-8"))
+            if file.suffix == ".lock"
+            else json.loads(file.read_text(encoding="utf-8"))
+        )
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise BadBatch(
+            f"{file.name} of the commit is missing or damaged ({type(error).__name__}); the version cannot be rebuilt"
+        ) from error
+    if not isinstance(found, dict):
+        raise BadBatch(f"{file.name} of the commit holds {type(found).__name__}, not an object; the version cannot be rebuilt")
+    return found
 
 
 def _defects(folder: BatchFolder) -> str:
     """The digest of ``defects/`` in DVC's way: from the folder where it is there, else from ``dvc.lock``."""
     place = folder.file("defects")
     if not place.is_dir():
-        lock = yaml.safe_load(folder.file("dvc.lock").read_text(encoding="utf-8"))
-        return str(next(out["md5"] for out in lock["stages"]["regenerate"]["outs"] if out["path"] == "defects"))
+        lock = _read(folder.file("dvc.lock"))
+        try:
+            return str(next(out["md5"] for out in lock["stages"]["regenerate"]["outs"] if out["path"] == "defects"))
+        except (KeyError, TypeError, StopIteration) as error:
+            raise BadBatch("dvc.lock of the commit does not name its exam defects; the version cannot be rebuilt") from error
     files = sorted((file.relative_to(place).as_posix(), file) for file in place.rglob("*") if file.is_file())
     listed = [{"md5": hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest(), "relpath": name} for name, file in files]
     return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"

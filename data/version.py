@@ -1,8 +1,5 @@
 """Images into DVC, records into git: who writes does so under one lock, and commits nobody else's work."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from data.batch import LIBRARY, BatchFolder, check_name
 from data.errors import BadBatch, ChangeoverError
+from data.repository import dvc, git, try_git
 
 LOCK_SECONDS = 600
 IMAGE_FILES = ("batch.yaml", "good.dvc", "library.dvc", ".gitignore")
@@ -45,25 +43,25 @@ def version_batch(plant: Path, folder: BatchFolder) -> str:
     paths = [folder.file(name) for name in IMAGE_FILES if name != "library.dvc" or LIBRARY in stored]
     with plant_lock(plant):
         _check_plant(plant)
-        _dvc(folder.path, "add", "--quiet", *stored)
-        tagged = _try_git(plant, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
+        dvc(folder.path, "add", "--quiet", *stored)
+        tagged = try_git(plant, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
         if tagged is not None:
             for path, read in (
                 (folder.file("batch.yaml"), _recorded),
                 *((folder.file(f"{name}.dvc"), _stored) for name in stored),
             ):
-                then = _try_git(plant, "show", f"{tagged}:{_inside(plant, path)}") or ""
+                then = try_git(plant, "show", f"{tagged}:{_inside(plant, path)}") or ""
                 if read(then) != read(path.read_text(encoding="utf-8")):
                     raise BadBatch(
                         f"tag {tag} stands for other images than are in {folder.path} ({path.name} differs from commit "
                         f"{tagged[:10]}); a batch never changes: use a new batch name"
                     )
             return tagged
-        if _dvc(folder.path, "remote", "list"):
-            _dvc(folder.path, "push", "--quiet", *(f"{name}.dvc" for name in stored))
+        if dvc(folder.path, "remote", "list"):
+            dvc(folder.path, "push", "--quiet", *(f"{name}.dvc" for name in stored))
         commit = _commit(plant, paths, f"Add {len(record.images)} images of {tag}")
         message = f"{len(record.images)} good images, digest {record.digest}"
-        _git(plant, *_identity(plant), "tag", "--annotate", "--message", message, tag, commit)
+        git(plant, *_identity(plant), "tag", "--annotate", "--message", message, tag, commit)
         return commit
 
 
@@ -89,7 +87,7 @@ def commit_files(plant: Path, paths: Sequence[Path], message: str) -> str:
 
 def plant_commit(plant: Path) -> str:
     """The plant's current commit, 40 hexadecimal digits; ChangeoverError if there is none."""
-    commit = _try_git(plant, "rev-parse", "--verify", "--quiet", "HEAD")
+    commit = try_git(plant, "rev-parse", "--verify", "--quiet", "HEAD")
     if commit is None:
         raise ChangeoverError(f"{plant} has no git commit yet; prepare it with 'changeover init'")
     return commit
@@ -97,7 +95,7 @@ def plant_commit(plant: Path) -> str:
 
 def _check_plant(plant: Path) -> None:
     """A plant is the root of a git repository with DVC in it."""
-    root = _try_git(plant, "rev-parse", "--show-toplevel")
+    root = try_git(plant, "rev-parse", "--show-toplevel")
     if root is None or Path(root).resolve() != plant.resolve() or not (plant / ".dvc").is_dir():
         raise ChangeoverError(f"{plant} is not the root of a git and DVC repository; prepare it with 'changeover init'")
 
@@ -106,9 +104,9 @@ def _commit(plant: Path, paths: Sequence[Path], message: str) -> str:
     """Commit the changes of ``paths`` and of nothing else."""
     names = [_inside(plant, path) for path in paths]
     if names:
-        _git(plant, "add", "--", *names)
-    if names and _git(plant, "status", "--porcelain", "--", *names):
-        _git(plant, *_identity(plant), "commit", "--quiet", "--no-verify", "--message", message, "--only", "--", *names)
+        git(plant, "add", "--", *names)
+    if names and git(plant, "status", "--porcelain", "--", *names):
+        git(plant, *_identity(plant), "commit", "--quiet", "--no-verify", "--message", message, "--only", "--", *names)
     return plant_commit(plant)
 
 
@@ -124,54 +122,6 @@ def _identity(plant: Path) -> list[str]:
     """Options that give commits an author where the machine has none."""
     options: list[str] = []
     for key, value in (("name", "changeover"), ("email", "changeover@localhost")):
-        if _try_git(plant, "config", "--get", f"user.{key}") is None:
+        if try_git(plant, "config", "--get", f"user.{key}") is None:
             options += ["-c", f"user.{key}={value}"]
     return options
-
-
-def _git(plant: Path, *arguments: str) -> str:
-    """Output of a git command; ChangeoverError if it fails."""
-    return _run(plant, ["git", *arguments])
-
-
-def _try_git(plant: Path, *arguments: str) -> str | None:
-    """Output of a git command that may fail, which is None."""
-    done = _start(plant, ["git", *arguments])
-    return None if done.returncode else done.stdout.decode("utf-8", "replace").strip()
-
-
-def _dvc(folder: Path, *arguments: str) -> str:
-    """Output of a DVC command; ChangeoverError if it fails."""
-    return _run(folder, [sys.executable, "-m", "dvc", *arguments])
-
-
-def _run(folder: Path, command: list[str]) -> str:
-    done = _start(folder, command)
-    if done.returncode:
-        lines = [line.strip() for line in (done.stderr or done.stdout).decode("utf-8", "replace").splitlines() if line.strip()]
-        told = next((line for line in lines if line.lower().startswith(("error", "fatal"))), lines[0] if lines else "no message")
-        tool = "git" if command[0] == "git" else "dvc"
-        verb = next((word for word in command[1 if tool == "git" else 3 :] if word in _VERBS), "")
-        raise ChangeoverError(f"'{tool} {verb}' failed in {folder}: {told[:300]}; repair that and run again")
-    return done.stdout.decode("utf-8", "replace").strip()
-
-
-_VERBS = {"add", "commit", "push", "remote", "status", "tag"}
-
-
-def _start(folder: Path, command: list[str]) -> subprocess.CompletedProcess[bytes]:
-    """Run without a terminal to ask on, without telemetry, and without what a calling git hook may have left behind."""
-    inherited = {key: value for key, value in os.environ.items() if key not in {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}}
-    environment = {
-        **inherited,
-        "DVC_NO_ANALYTICS": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_LITERAL_PATHSPECS": "1",
-        "LC_ALL": "C.UTF-8",
-    }
-    try:
-        return subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    except OSError as error:
-        raise ChangeoverError(
-            f"{command[0]!r} cannot be started in {folder} ({error.strerror}); install it or check the folder"
-        ) from error

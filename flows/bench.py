@@ -3,10 +3,7 @@
 The stages are those of a changeover, run in a working folder of their own, without servers, git or DVC.
 """
 
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +14,10 @@ from data.batch import MIN_IMAGES, BatchFolder
 from data.benchmark_set import BenchmarkSet
 from data.errors import BadBatch
 from data.files import write_json, write_yaml
-from data.progress import read_progress
-from flows.errors import StageError
 from flows.presets import Order
-from flows.servers import child_environment
+from flows.stages import Tell, run_alone
 
 STAGES = {"regenerate": "data.defects.regenerate", "tune": "models.tune", "train": "models.train"}
-Tell = Callable[[str, float | None], None]
-"""Told what is being done, and how much of it (0..1) where that is known."""
 
 
 def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -48,7 +41,7 @@ def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides
     split = _lay_out(product, folder, params, images)
     started = time.monotonic()
     for stage, module in STAGES.items():
-        _run(folder, stage, module, tell)
+        run_alone(folder, stage, module, folder.path / f"{stage}.log", tell)
     batch = read_batch(folder, ("train", "tune", "calibrate"))
     detectors, training = read_trained(folder, batch.channels)
     tell("assembling", None)
@@ -103,28 +96,6 @@ def _lay_out(
     return split
 
 
-def _run(folder: BatchFolder, stage: str, module: str, tell: Tell) -> None:
-    log = folder.path / f"{stage}.log"
-    with log.open("wb") as stream:
-        child = subprocess.Popen(
-            [sys.executable, "-m", module], cwd=folder.path, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
-            env=child_environment({"OMP_WAIT_POLICY": "PASSIVE"}),
-        )  # fmt: skip
-        try:
-            while child.poll() is None:
-                time.sleep(0.2)
-                state = read_progress(folder.path)
-                now = state if state and state.stage == stage and state.total else None
-                tell(f"{stage}{': ' + now.message if now else ''}", now.done / now.total if now else None)
-        finally:
-            if child.poll() is None:
-                child.terminate()
-                child.wait()
-    if child.returncode:
-        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()] or ["no output"]
-        raise StageError(f"{stage} failed: {lines[-1].removeprefix('error: ')[:300]}; see {log}")
-
-
 def table(results: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     """Rows of the benchmark table, its header first, and the mean last where there are several products."""
     header = ("product", "train", "image AUROC", "image AP", "F1 max", "pixel AP", "AUPRO", "overkill", "escape", "minutes", "ms")
@@ -146,7 +117,7 @@ FIGURES = ("image_auroc", "image_ap", "f1_max", "pixel_ap", "aupro")
 
 def markdown(results: list[dict[str, Any]]) -> str:
     """The table, the kinds of defect below it, and what it was measured on."""
-    from models.evaluate import environment
+    from models.machine import environment
 
     rows = table(results)
     lines = ["| " + " | ".join(row) + " |" for row in rows]

@@ -18,7 +18,9 @@ from flows.commands import (
     history,
     init,
     inspect,
+    lineage,
     promote,
+    rebuild,
     request,
     run,
     serve,
@@ -125,6 +127,8 @@ app.command("sign-off", rich_help_panel=MODELS)(sign_off.sign_off)
 app.command("promote", rich_help_panel=MODELS)(promote.promote)
 app.command("inspect", rich_help_panel=MODELS)(inspect.inspect)
 app.command("bench", rich_help_panel=MODELS)(bench.bench)
+app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
+app.command("rebuild", rich_help_panel=MODELS)(rebuild.rebuild)
 app.command("history", rich_help_panel=MODELS)(history.history)
 app.command("serve", rich_help_panel=SCHEDULE)(serve.serve)
 app.command("request", rich_help_panel=SCHEDULE)(request.request)

@@ -11,7 +11,9 @@ from data.files import file_digest, replacing, write_json
 from data.image import read_image
 from flows.fetch import Fetched, fetch, fetch_metrics
 from flows.job import Job
+from flows.plant import Plant
 from flows.services import connect_as
+from registry.connection import Connection
 from registry.versions import champion as champion_of
 from registry.versions import version_of
 
@@ -35,7 +37,7 @@ def decide(job: Job) -> Decided:
     key = {"images": folder.read_record().digest, "params": job.params_digest()}
     recorded = _recorded(folder, key)
     if recorded is not None:
-        _restore(job, folder)
+        restore_champion(job.plant, folder)
         return recorded
     connection = connect_as(job.plant, "trainer")
     version = champion_of(connection, job.product)
@@ -93,15 +95,16 @@ def _lay(folder: BatchFolder, champion: Fetched | None) -> None:
     write_json(target / "champion.json", card)
 
 
-def _restore(job: Job, folder: BatchFolder) -> None:
+def restore_champion(plant: Plant, folder: BatchFolder, connection: Connection | None = None) -> None:
     """Fetch the model file of the champion on record again where it is missing: git leaves it out of a clone."""
     card = json.loads((folder.file("champion") / "champion.json").read_text(encoding="utf-8"))
     if card["version"] is None:
         return
     model = folder.file("champion") / "model.onnx"
     if not model.exists() or file_digest(model) != card["digest"]:
-        connection = connect_as(job.plant, "trainer")
-        _copy(fetch(job.plant, connection, version_of(connection, job.product, card["version"])), folder)
+        connection = connection or connect_as(plant, "trainer")
+        product = folder.read_record().product
+        _copy(fetch(plant, connection, version_of(connection, product, card["version"])), folder)
 
 
 def _copy(champion: Fetched, folder: BatchFolder) -> None:

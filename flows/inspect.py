@@ -1,12 +1,16 @@
 """Inspecting images with a registered version, image by image, as the line does."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import BadImage
 from data.files import replacing
+from registry.line import read_published
+from registry.signature import PublicKey
 
 if TYPE_CHECKING:
     from models.exported import ExportedInspector, Inspection
@@ -23,6 +27,20 @@ class Row:
     score: float | None = None
     overlay: str | None = None
     reason: str = ""
+
+
+@contextmanager
+def published_model(folder: Path, product: str, publisher: Path) -> Iterator[tuple[str, Path]]:
+    """Version and model file of what the line uses: ``folder`` is the published one, ``publisher`` the pinned public key.
+
+    ``registry.errors.Broken`` for what that key did not sign. The file is a copy of the bytes that were checked, in a folder of
+    this user's own: what is exchanged after the check is not loaded.
+    """
+    found = read_published(folder, product, PublicKey.read(publisher))
+    with tempfile.TemporaryDirectory(prefix="changeover-line-") as scratch:
+        model = Path(scratch) / "model.onnx"
+        model.write_bytes(found.model)
+        yield found.version, model
 
 
 def image_files(places: Sequence[Path]) -> list[Path]:

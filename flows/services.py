@@ -5,7 +5,7 @@ from typing import Literal
 from flows.plant import Plant
 from flows.servers import address
 from registry.connection import Connection
-from registry.users import ADMIN_USER, PROMOTER_USER, TRAINER_USER, prepare
+from registry.users import ADMIN_USER, PROMOTER_USER, TRAINER_USER, prepare, publisher_key_file
 
 Service = Literal["trainer", "promoter", "admin"]
 
@@ -19,7 +19,8 @@ def connect_as(plant: Plant, service: Service) -> Connection:
         "promoter": (PROMOTER_USER, secrets.promoter),
         "admin": (ADMIN_USER, secrets.admin),
     }[service]
-    return Connection(url, user, password)
+    key = publisher_key_file(plant.state / "mlflow") if service == "promoter" else None
+    return Connection(url, user, password, publisher_key=key)
 
 
 def connect_as_person(plant: Plant, user: str, password: str) -> Connection:

@@ -3,13 +3,14 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from data.batch import BatchFolder
 from data.errors import ChangeoverError
+from data.progress import read_progress
 from flows.errors import StageError
 from flows.processes import ProcessMark, end_group
 from flows.servers import child_environment
@@ -52,6 +53,8 @@ _DVC_LINES = (
     "Computing",
 )
 Result = TypeVar("Result")
+Tell = Callable[[str, float | None], None]
+"""Told what is being done, and how much of it (0..1) where that is known."""
 
 
 def when_free(work: Callable[[], Result]) -> Result:
@@ -73,6 +76,31 @@ def push(folder: BatchFolder) -> None:
     if done.returncode:
         reason = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.strip()] or ["no message"]
         raise StageError(f"'dvc push' failed in {folder.path}: {reason[0][:300]}; see 'changeover doctor', then run again")
+
+
+def run_alone(
+    folder: BatchFolder, stage: str, module: str, log: Path, tell: Tell, environment: Mapping[str, str] | None = None
+) -> None:
+    """Run a stage's module in a batch's folder without DVC; what it prints goes to ``log``. StageError if it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as stream:
+        child = subprocess.Popen(
+            [sys.executable, "-m", module], cwd=folder.path, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
+            env=child_environment({"OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}),
+        )  # fmt: skip
+        try:
+            while child.poll() is None:
+                time.sleep(0.2)
+                state = read_progress(folder.path)
+                now = state if state and state.stage == stage and state.total else None
+                tell(f"{stage}{': ' + now.message if now else ''}", now.done / now.total if now else None)
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
+    if child.returncode:
+        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()] or ["no output"]
+        raise StageError(f"{stage} failed: {lines[-1].removeprefix('error: ')[:300]}; see {log}")
 
 
 def repro(folder: BatchFolder, stage: str, log: Path, started: Callable[[ProcessMark | None], None]) -> StageRun:

@@ -1,8 +1,6 @@
 """Stage ``evaluate``: export, calibrate, then measure the exported file once on the frozen lock images; write the report."""
 
-import importlib.metadata
 import json
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from models.example import Example
 from models.exported import ExportedInspector
 from models.gates import GateLimits, check_gates
 from models.inspector import Region
+from models.machine import environment, packages
 from models.metrics import auroc, average_precision, pooled, rate
 from models.report import ReportContents, write_report
 from models.train import read_trained
@@ -124,7 +123,7 @@ def evaluate(folder: BatchFolder) -> None:
         "training": training, "study": {"trials": len(trials), "best": training["chosen"]}, "fusion": fusion.tried,
         "timing": {"tune_s": round(sum(t["seconds"] for t in trials), 1), "train_s": round(training["seconds"], 1),
                    "evaluate_s": round(time.monotonic() - started, 1), "ms_per_image": round(1000 * per_image, 1)},
-        "environment": environment(),
+        "environment": environment(), "packages": packages(),
         "scores": {name: [round(e.seen.score, 6) for e in examined]
                    for name, examined in (("calibrate", calibrated), ("lock", good), ("defects", defects))},
     }  # fmt: skip
@@ -135,22 +134,6 @@ def evaluate(folder: BatchFolder) -> None:
         f"escape {ours['escape']['count']} of {ours['escape']['n']}, "
         f"image AUROC {ours['image_auroc']:.3f}, gates {'passed' if metrics['passed'] else 'failed'}"
     )
-
-
-def environment() -> dict[str, str]:
-    """What the figures were measured on."""
-    try:
-        version = importlib.metadata.version("changeover")
-    except importlib.metadata.PackageNotFoundError:
-        version = "unpacked"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "device": device,
-        "changeover": version,
-    }
 
 
 def _schedule(training: dict[str, Any]) -> list[tuple[float, float, float]]:

@@ -44,7 +44,9 @@ class Spec:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train: exactly ``steps`` with ``validations`` if given (a rebuild), else as many as fit into ``seconds``.
+    """How long to train: over exactly ``steps`` with ``validations`` if given (a rebuild), else as many as fit into ``seconds``.
+
+    ``stop``: the step to end at all the same, where a recorded training was out of time before it had made all its steps.
 
     ``threads``: of this process; None takes the faster of one and as many as there are cores (one wins where other programs
     hold the cores: every operation of several threads waits for the slowest of them).
@@ -54,6 +56,7 @@ class Plan:
     steps: int | None = None
     validations: int = 8
     threads: int | None = None
+    stop: int | None = None
 
 
 Validate = Callable[[Detector], float]
@@ -235,8 +238,8 @@ def fit(
             if stale >= PATIENCE:
                 log.ended_by = "early stop"
                 break
-        if plan.steps is None and log.seconds > plan.seconds:
-            log.ended_by = "time"
+        if ended := _ended(plan, log):
+            log.ended_by = ended
             break
         if checkpoint is not None and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
             _save(checkpoint, key, run, log, best, stale)
@@ -247,6 +250,13 @@ def fit(
         best, _ = _validated(validate, run, log, best)
         run.average.load_state_dict(best[1])
     return run.average.cpu().eval(), log
+
+
+def _ended(plan: Plan, log: TrainingLog) -> str:
+    """Why training ends before its planned steps are made; "" while it goes on."""
+    if plan.stop is not None:
+        return "stop" if plan.stop <= log.steps < log.steps_planned else ""
+    return "time" if plan.steps is None and log.seconds > plan.seconds else ""
 
 
 def _miner(run: _Run, images: list[Image]) -> Mine | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from data.batch import BatchFolder
 from data.defects.library import read_library
@@ -22,10 +22,22 @@ from models.crops import CropPlan
 from models.detector import Detector, build_detector
 from models.exam import read_batch
 from models.fit import Plan, fit
+from models.machine import environment, packages
 from models.objective import objective, tune_set
 from models.preprocess import at_working_scale
 from models.tune import read_settings, recipe_of, spec_of
 from models.view import View, views_of
+
+
+class Replay(BaseModel):
+    """One network's training as ``training.json`` records it: its schedule is planned over ``steps_planned`` and left after
+    ``steps``, so that it gives the same weights again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    steps_planned: PositiveInt
+    validations_planned: NonNegativeInt
+    steps: PositiveInt
+    threads: int = Field(ge=1, le=1024)
 
 
 class TrainSettings(BaseModel):
@@ -36,8 +48,8 @@ class TrainSettings(BaseModel):
     """Budget for all networks together."""
     networks: int = Field(1, ge=1, le=16)
     """How many are trained, with seeds of their own, and fused."""
-    steps: tuple[PositiveInt, ...] | None = None
-    """Exactly so many steps, one number a network (view by view), instead of a budget: a rebuild uses the recorded numbers."""
+    replay: tuple[Replay, ...] | None = None
+    """Recorded trainings, one a network (view by view), to go through again instead of a budget: what a rebuild does."""
 
 
 def train(folder: BatchFolder) -> None:
@@ -56,9 +68,9 @@ def train(folder: BatchFolder) -> None:
     recipe = recipe_of(chosen, read_recipe(params))
     views, library = views_of(images, side), read_library(folder.file("library"), batch.channels)
     planned = [(view, number) for view in views for number in range(settings.networks)]
-    if settings.steps is not None and len(settings.steps) != len(planned):
+    if settings.replay is not None and len(settings.replay) != len(planned):
         raise BadSettings(
-            f"params.yaml: train.steps {settings.steps} must be {len(planned)} numbers, one a network; correct it there"
+            f"params.yaml: train.replay has {len(settings.replay)} entries for {len(planned)} networks; give one for each"
         )
     progress = Progress(folder.path, "train")
     detectors: list[Detector] = []
@@ -80,12 +92,7 @@ def train(folder: BatchFolder) -> None:
             # A cut-out is as large as it was on the part: at a glance it would be a speck.
             cutouts = library if view.reduction == 1 else ()
             crops = CropPlan(recipe, measure_scale(seen), spec.side, 0, spec.schedule, seed + 1000 * member, library=cutouts)
-            threads = logs[0]["threads"] if logs else None  # measured once
-            plan = Plan(
-                settings.seconds * view.share / settings.networks,
-                settings.steps[number] if settings.steps else None,
-                threads=threads,
-            )
+            plan = _plan(settings, view, number, logs)
 
             def value(detector: Detector, view: View = view) -> float:
                 return objective([detector], examined, [view.reduction]).value
@@ -111,7 +118,16 @@ def train(folder: BatchFolder) -> None:
         "scale": scale, "batch_scale": vars(measure_scale(images)), "views": [vars(view) for view in views],
         "reductions": [view.reduction for view, _ in planned], "chosen": chosen, "networks": logs, "seed": seed,
         "library": len(library), "seconds": sum(log["seconds"] for log in logs),
+        "environment": environment(), "packages": packages(),
     })  # fmt: skip
+
+
+def _plan(settings: TrainSettings, view: View, number: int, logs: list[dict[str, Any]]) -> Plan:
+    seconds = settings.seconds * view.share / settings.networks
+    if settings.replay is None:
+        return Plan(seconds, threads=logs[0]["threads"] if logs else None)  # measured once
+    told = settings.replay[number]
+    return Plan(seconds, told.steps_planned, told.validations_planned, told.threads, told.steps)
 
 
 def _write(folder: BatchFolder, detectors: list[Detector], training: dict[str, Any]) -> None:
@@ -119,7 +135,9 @@ def _write(folder: BatchFolder, detectors: list[Detector], training: dict[str, A
     out = folder.work / "model"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    torch.save([d.state_dict() for d in detectors], out / "weights.pt")
+    # In one memory layout, whichever way a network came here: the digest stands for the weights.
+    states = [{k: v.clone(memory_format=torch.contiguous_format) for k, v in d.state_dict().items()} for d in detectors]
+    torch.save(states, out / "weights.pt")
     write_json(out / "training.json", {**training, "weights_digest": file_digest(out / "weights.pt")})
     target = folder.file("model")
     shutil.rmtree(target, ignore_errors=True)

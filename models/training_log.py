@@ -11,7 +11,7 @@ class TrainingLog:
 
     ``losses``: (step, seconds, smoothed loss). ``spots``: hard negatives of the last times that they were looked for.
     ``mastered``: dice of the steps since the competence was last looked at; ``competences``: (step, competence from there on).
-    ``ended_by``: steps, time or early stop.
+    ``ended_by``: steps, time, early stop, or stop (a rebuild ends where its record ended).
     """
 
     steps_planned: int = 0

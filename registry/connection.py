@@ -23,12 +23,16 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Connection:
-    """The registry at ``url`` ("http://127.0.0.1:5000"), as ``user``. ``timeout`` in seconds for one answer."""
+    """The registry at ``url`` ("http://127.0.0.1:5000"), as ``user``. ``timeout`` in seconds for one answer.
+
+    ``publisher_key``: file of the key with which this user signs what it publishes; only the promoter has one.
+    """
 
     url: str
     user: str
     password: str = field(repr=False)
     timeout: float = 30.0
+    publisher_key: Path | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)

@@ -12,7 +12,7 @@ from registry.gate import person
 from registry.names import PROMOTER, TRAINER, is_digest, is_product
 
 ACTIONS: Final[dict[str, frozenset[str]]] = {
-    TRAINER: frozenset(("ingest", "keep", "retrain", "fail")),
+    TRAINER: frozenset(("ingest", "keep", "retrain", "fail", "rebuild")),
     PROMOTER: frozenset(("publish", "retract")),
 }
 """What a service may add to the trail by itself; changes of the registry write their own events."""
@@ -24,7 +24,7 @@ class Report(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    action: Literal["ingest", "keep", "retrain", "fail", "publish", "retract"]
+    action: Literal["ingest", "keep", "retrain", "fail", "rebuild", "publish", "retract"]
     product: str = Field(max_length=63)
     version: str = Field(default="", max_length=10, pattern=r"^([1-9][0-9]*)?$")
     digest: str = ""

@@ -15,7 +15,8 @@ def record(
     subject: str = "",
     reason: str = "",
 ) -> Event:
-    """Appends an event: ``ingest``, ``keep``, ``retrain`` or ``fail`` as trainer, ``publish`` or ``retract`` as promoter.
+    """Appends an event: ``ingest``, ``keep``, ``retrain``, ``fail`` or ``rebuild`` as trainer,
+    ``publish`` or ``retract`` as promoter.
 
     Raises ``Refused`` for any other action or user.
     """

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -66,18 +67,31 @@ def prepare(state_dir: Path, admin_password: str | None = None) -> Secrets:
     folder = state_dir / "secrets"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Secrets(
-        session_key=_secret(folder / "session-key"),
-        admin=_secret(folder / "admin-password", admin_password),
-        trainer=_secret(folder / "trainer-password"),
-        promoter=_secret(folder / "promoter-password"),
+        session_key=kept_secret(folder / "session-key", _password),
+        admin=kept_secret(folder / "admin-password", lambda: admin_password or _password()),
+        trainer=kept_secret(folder / "trainer-password", _password),
+        promoter=kept_secret(folder / "promoter-password", _password),
     )
 
 
-def _secret(path: Path, wanted: str | None = None) -> str:
+def publisher_key_file(state_dir: Path) -> Path:
+    """Where the key lies with which the promoter signs what it publishes; it is made at the first publishing."""
+    return state_dir / "secrets" / "publisher-key"
+
+
+def _password() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def kept_secret(path: Path, make: Callable[[], str]) -> str:
+    """The text in ``path``, which only its owner may read; where it is missing, what ``make`` gives is written there first.
+
+    Raises ``Refused`` where others can read the file, or where it is empty.
+    """
     if not path.exists():
         fresh = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(wanted or secrets.token_urlsafe(32))
+            file.write(make())
             file.flush()
             os.fsync(file.fileno())
         try:

@@ -1,9 +1,6 @@
 """Versioning in throw-away git and DVC repositories."""
 
-import os
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,47 +11,7 @@ from data.batch import BatchFolder
 from data.errors import BadBatch, ChangeoverError
 from data.ingest import ingest
 from data.version import commit_files, plant_commit, version_batch
-from tests.data.conftest import Deliver
-
-
-def git(plant: Path, *arguments: str) -> str:
-    command = ["git", *arguments]
-    return subprocess.run(command, cwd=plant, check=True, capture_output=True, text=True).stdout.strip()
-
-
-@pytest.fixture(scope="session")
-def empty_plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git and DVC repository with a local remote and one commit, as a template."""
-    plant = tmp_path_factory.mktemp("template") / "plant"
-    plant.mkdir()
-    git(plant, "init", "--quiet", "--initial-branch=main")
-    for arguments in (["init", "--quiet"], ["remote", "add", "--quiet", "--default", "store", "../store"]):
-        command = [sys.executable, "-m", "dvc", *arguments]
-        subprocess.run(command, cwd=plant, check=True, capture_output=True, env={**os.environ, "DVC_NO_ANALYTICS": "1"})
-    (plant / ".gitignore").write_text("/.changeover/\n.work/\n")
-    git(plant, "add", ".")
-    git(plant, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "start")
-    return plant
-
-
-@pytest.fixture
-def plant(empty_plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the template on a machine without a git identity."""
-    (tmp_path / "home").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "home" / ".gitconfig"))
-    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"):
-        monkeypatch.delenv(name, raising=False)
-    return Path(shutil.copytree(empty_plant, tmp_path / "plant"))
-
-
-@pytest.fixture
-def batch(plant: Path, deliver: Deliver) -> BatchFolder:
-    folder = BatchFolder.of(plant, "bolt", "a")
-    ingest(deliver(12), folder, "bolt", "a")
-    return folder
+from tests.data.conftest import Deliver, git
 
 
 def test_a_batch_is_committed_tagged_and_pushed(plant: Path, batch: BatchFolder) -> None:

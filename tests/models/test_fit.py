@@ -11,6 +11,7 @@ from data.defects.scale import measure_scale
 from models import fit as fit_module
 from models.crops import CropPlan, CropSeries, batches
 from models.fit import Plan, Spec, fit
+from models.training_log import TrainingLog
 from tests.models.detector_tests import good_image
 
 SPEC = Spec("unet3plus", {"encoder": "tu-resnet10t", "depth": 3, "width": 4}, "linear", batch_size=4, side=64)
@@ -115,3 +116,27 @@ def test_workers_do_not_change_the_crops() -> None:
     assert len(alone) == len(shared) == 3
     for a, b in zip(alone, shared, strict=True):
         assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_recorded_training_gives_the_same_weights_again(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that ran out of time half-way: its schedule is that of all steps planned, and its best network is the kept one."""
+    images, before = [good_image(i) for i in range(4)], torch.get_num_threads()
+
+    def validate(detector: torch.nn.Module) -> float:
+        return float(sum(p.abs().sum() for p in detector.parameters()))
+
+    monkeypatch.setattr(fit_module, "_planned", lambda *_: TrainingLog(24, 3, threads=threads))
+    clock = iter(range(1000))
+    monkeypatch.setattr(fit_module.time, "monotonic", lambda: float(next(clock)))
+    torch.set_num_threads(threads)
+    try:
+        first, log = fit(images, plan(images), SPEC, Plan(34.0, validations=3), validate)
+        assert log.ended_by == "time" and 8 <= log.steps < 24
+        monkeypatch.undo()
+        again, told = fit(images, plan(images), SPEC, Plan(1e9, 24, 3, threads, log.steps), validate)
+    finally:
+        torch.set_num_threads(before)
+    assert (told.steps, told.ended_by, told.validations) == (log.steps, "stop", log.validations)
+    for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)

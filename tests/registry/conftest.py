@@ -21,7 +21,7 @@ from PIL import Image
 
 from registry.connection import Connection, sha256_of
 from registry.server import DATABASE, server_command
-from registry.users import add_user, prepare
+from registry.users import add_user, prepare, publisher_key_file
 from registry.versions import Registration
 
 from .postgresql import postgresql
@@ -110,7 +110,7 @@ def running(state: Path, database: str | None = None, workers: int = 1) -> Itera
                 pid=server.pid,
                 admin=admin,
                 trainer=Connection(url, "trainer", secrets.trainer),
-                promoter=Connection(url, "promoter", secrets.promoter),
+                promoter=Connection(url, "promoter", secrets.promoter, publisher_key=publisher_key_file(state)),
                 bare=Connection(url, "nobody", PASSWORD),
                 **{name: Connection(url, name, PASSWORD) for name in PEOPLE},
             )

@@ -228,7 +228,7 @@ def test_publishing(registry: Registry, make_request: Make, product: str, tmp_pa
     card = json.loads((folder / "card.json").read_text())
     assert (card["signed"]["by"], card["threshold"], card["metrics"]["image_auroc"]) == ("ana", 0.5, 0.991)
     pointer = json.loads((line / product / "current.json").read_text())
-    assert pointer == {"product": product, "version": "1", "folder": folder.name, "digest": digest}
+    assert {"product": product, "version": "1", "folder": folder.name, "digest": digest}.items() <= pointer.items()
 
     before = {path: path.stat().st_mtime_ns for path in (line / product).rglob("*")}
     assert publish(registry.promoter, product, version, line) == folder

@@ -1,0 +1,121 @@
+"""A batch as it was at a commit, laid beside the plant: git gives the records, the DVC store the images."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from data.batch import BatchFolder, images_digest
+from data.errors import BadBatch, ChangeoverError
+from data.files import file_digest
+from data.repository import dvc, git, try_git
+from data.version import plant_lock
+
+
+@contextmanager
+def checked_out(plant: Path, commit: str, product: str, batch: str) -> Iterator[BatchFolder]:
+    """The folder of a batch at ``commit`` in a working tree of its own, with a DVC cache of its own; both go when the block ends.
+
+    The plant's working tree and cache are not touched. One at a time in a plant: another waits. ChangeoverError where the
+    commit or the batch is not there.
+    """
+    room = plant.resolve() / ".changeover" / "rebuild"
+    room.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with FileLock(room.with_suffix(".lock")):
+        _sweep(plant, room)
+        if not _known(plant, commit):
+            raise ChangeoverError(f"commit {commit[:40]} is not in the git history of {plant}; fetch it with 'git fetch' first")
+        tree = Path(tempfile.mkdtemp(dir=room)) / "plant"
+        try:
+            with plant_lock(plant):
+                git(plant, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--quiet", "--detach", str(tree), commit)
+            folder = BatchFolder.of(tree, product, batch)
+            if not folder.file("batch.yaml").is_file():
+                raise BadBatch(
+                    f"commit {commit[:10]} holds no batch {product}/{batch}; the version's record does not fit this plant"
+                )
+            _adopt_store(plant, tree)
+            yield folder
+        finally:
+            _sweep(plant, room)
+
+
+def _sweep(plant: Path, room: Path) -> None:
+    """Remove every working tree here: the lock says that nobody uses one."""
+    for left in room.iterdir():
+        shutil.rmtree(left, ignore_errors=True)
+    with plant_lock(plant):
+        git(plant, "worktree", "prune")
+
+
+def _adopt_store(plant: Path, tree: Path) -> None:
+    """Give ``tree`` the plant's DVC settings of today, credentials included: the store may have moved since the commit."""
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+
+    try:
+        ours, theirs = (Config(dvc_dir=str(place / ".dvc"), validate=False) for place in (plant.resolve(), tree))
+        merged = ours.load_config_to_level()  # every level, relative paths resolved
+        if not (merged.get("core") or {}).get("remote"):
+            raise ChangeoverError(
+                f"{plant} has no DVC store to take images from; set storage.remote and run 'changeover init' on it"
+            )
+        with theirs.edit("local", validate=False) as local:
+            local["core"] = {**merged["core"], "no_scm": True}
+            local["cache"] = {"dir": str(tree / ".dvc" / "cache")}
+            local["remote"] = merged["remote"]
+    except DvcException as error:
+        raise ChangeoverError(f"the DVC settings of {plant} cannot be read: {error}; correct .dvc/config") from error
+    (tree / ".dvc" / "config.local").chmod(0o600)
+
+
+def pull_images(folder: BatchFolder) -> None:
+    """Fetch the images of a batch (and its library) from the store, and compare every one with ``batch.yaml``.
+
+    ChangeoverError where the store has them no more; BadBatch where they are others than those on record.
+    """
+    pointers = [name for name in ("good.dvc", "library.dvc") if folder.file(name).is_file()]
+    dvc(folder.path, "pull", *pointers)  # with --quiet it fails without a word
+    record = folder.read_record()
+    if images_digest(record.images) != record.digest:
+        raise BadBatch(
+            f"batch.yaml of {record.product}/{record.batch} contradicts itself: its images give another digest than it says"
+        )
+    known = {image.name: image.sha256 for image in record.images}
+    found = {file.name: file_digest(file) for file in folder.good.iterdir() if file.is_file()} if folder.good.is_dir() else {}
+    wrong = sorted(name for name in known.keys() | found.keys() if known.get(name) != found.get(name))
+    if wrong:
+        raise BadBatch(
+            f"{len(wrong)} images of {record.product}/{record.batch} in the store are not those on record, first {wrong[0]!r};"
+            " restore the store from its backup"
+        )
+
+
+@dataclass(frozen=True)
+class CommitFacts:
+    """``made``: author and time of a commit, "" where it is not there. ``tag``: a tag with the start of its commit, or ""."""
+
+    made: str
+    tag: str
+
+
+def commit_facts(plant: Path, commit: str, tag: str) -> CommitFacts:
+    """What git knows of ``commit`` and of ``tag``."""
+    made = _known(plant, commit) and try_git(plant, "show", "--no-patch", "--format=%an, %cI", commit)
+    tagged = try_git(plant, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
+    return CommitFacts(made or "", f"{tag} at {tagged[:10]}" if tagged else "")
+
+
+def file_at(plant: Path, commit: str, product: str, batch: str, name: str) -> str | None:
+    """The text of a batch's file at ``commit``; None where it is not there."""
+    place = BatchFolder.of(Path(), product, batch).file(name).as_posix()
+    return try_git(plant, "show", f"{commit}:{place}") if _known(plant, commit) else None
+
+
+def _known(plant: Path, commit: str) -> bool:
+    """Whether git has this commit; a name from outside is never an option of git's."""
+    return try_git(plant, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}") is not None

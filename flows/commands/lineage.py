@@ -1,0 +1,36 @@
+"""``changeover lineage``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import JsonOption, PlantOption, known_product, the_plant
+
+
+def lineage(
+    product: Annotated[str, typer.Argument(metavar="PRODUCT", help="The product, such as bolt-m6.")],
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="The version.")],
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE.svg", help="Draw it into this file as well.")] = None,
+    plant: PlantOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show everything that a version rests on: images, settings, training, packages, gates, signature, and what became of it."""
+    from data.errors import BadSettings
+    from data.files import write_text
+    from flows.lineage import lineage as trace
+    from flows.lineage_picture import picture as draw
+    from flows.services import connect_as
+    from flows.terminal import say, waiting
+
+    if picture is not None and (picture.suffix.lower() != ".svg" or picture.is_dir()):
+        raise BadSettings(f"--picture {str(picture)!r} is no SVG file; name one, such as lineage.svg")
+    place = the_plant(plant)
+    known_product(place, product)
+    with waiting("asking the registry"):
+        found = trace(place, connect_as(place, "trainer"), product, version)
+    if picture is not None:
+        write_text(picture, draw(found))
+        say(f"drawn into {picture}")
+    print(json.dumps(found.as_dict(), indent=2) if as_json else found.as_text())

@@ -1,0 +1,78 @@
+"""What counts as the same model again."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from flows.comparison import compare, machine_differences, outcome
+
+MACHINE = {
+    "cpu": "EPYC", "instructions": "AVX512", "device": "cpu, 2 threads", "threads": "2", "python": "3.12", "changeover": "0.1.0",
+    "code": "abc",
+}  # fmt: skip
+
+
+@pytest.fixture
+def metrics() -> dict[str, Any]:
+    log = {"steps": 90, "steps_planned": 100, "threads": 2, "device": "cpu"}
+    scores = [i / 100 for i in range(100)]
+    return {
+        "model_digest": "a" * 64, "threshold": 0.505, "image_auroc": 0.9, "pixel_ap": 0.5, "passed": True,
+        "scores": {"calibrate": scores, "lock": scores, "defects": scores},
+        "environment": dict(MACHINE), "packages": {"torch": "2"},
+        "training": {"weights_digest": "b" * 64, "networks": [log], "chosen": {"detector": "unet3plus"},
+                     "environment": dict(MACHINE), "packages": {"torch": "2"}},
+    }  # fmt: skip
+
+
+def judged(recorded: dict[str, Any], rebuilt: dict[str, Any]) -> str:
+    return outcome(compare(recorded, rebuilt), machine_differences(recorded, rebuilt))
+
+
+def test_the_same_is_identical(metrics: dict[str, Any]) -> None:
+    assert machine_differences(metrics, copy.deepcopy(metrics)) == []
+    assert judged(metrics, copy.deepcopy(metrics)) == "identical"
+
+
+def other_weights(metrics: dict[str, Any], scale: float = 1.001) -> dict[str, Any]:
+    rebuilt = copy.deepcopy(metrics)
+    rebuilt["training"]["weights_digest"], rebuilt["model_digest"] = "c" * 64, "d" * 64
+    rebuilt["threshold"] *= scale
+    rebuilt["scores"] = {key: [score * scale for score in scores] for key, scores in metrics["scores"].items()}
+    return rebuilt
+
+
+def test_other_weights_need_an_explanation(metrics: dict[str, Any]) -> None:
+    rebuilt = other_weights(metrics)
+    assert judged(metrics, rebuilt) == "different"
+    rebuilt["training"]["environment"]["cpu"] = "Xeon"
+    assert machine_differences(metrics, rebuilt) == ["cpu was EPYC, is Xeon"]
+    assert judged(metrics, rebuilt) == "within tolerance"
+    del metrics["environment"]["code"]
+    assert "code is not on record" in machine_differences(metrics, rebuilt)
+
+
+def elsewhere(metrics: dict[str, Any], scale: float = 1.001) -> dict[str, Any]:
+    return other_weights(metrics, scale) | {"packages": {"torch": "1"}}
+
+
+def test_the_limits_of_tolerance(metrics: dict[str, Any]) -> None:
+    assert judged(metrics, elsewhere(metrics, 1.0099)) == "within tolerance"
+    assert judged(metrics, elsewhere(metrics, 1.0101)) == "different"
+    for share, wanted in ((1, "within tolerance"), (2, "different")):
+        rebuilt = elsewhere(metrics)
+        for i in range(share):
+            rebuilt["scores"]["lock"][i] = 1.0
+        assert judged(metrics, rebuilt) == wanted
+    worse = elsewhere(metrics)
+    worse["image_auroc"] -= 0.02
+    assert judged(metrics, worse) == "different"
+
+
+def test_a_gpu_and_missing_scores(metrics: dict[str, Any]) -> None:
+    metrics["training"]["networks"][0]["device"] = "cuda"
+    assert judged(metrics, other_weights(metrics)) == "within tolerance"
+    rebuilt = other_weights(metrics)
+    rebuilt["scores"]["lock"] = rebuilt["scores"]["lock"][:99]
+    assert judged(metrics, rebuilt) == "different"

@@ -1,0 +1,142 @@
+"""A version trained again from its record, in another clone of the plant: bit for bit the same."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from data.errors import ChangeoverError
+from data.sample import write_sample
+from flows.plant import Plant
+from flows.rebuild import rebuild
+from flows.services import connect_as
+from registry.record import recorded
+from registry.signature import Publisher
+from registry.versions import Version, versions
+from tests.flows.test_changeover import changeover
+from tests.registry.test_signature import lay
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
+
+PRODUCT = "disc"
+
+
+def quiet(part: str, share: float | None) -> None:
+    """Tells nobody."""
+
+
+def run(folder: Path, *command: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def version(running: Plant) -> Version:
+    folder = running.path / ".changeover" / "sample-disc"
+    write_sample(folder, 18, 1, 1)
+    for file in (folder / "good").iterdir():  # a quarter of each image: here the way is tested, not the model
+        with Image.open(file) as image:
+            part = image.crop((0, 0, image.width // 2, image.height // 2))
+        part.save(file)
+    arguments = ("--product", PRODUCT, "--batch", "b1", "--images", str(folder / "good"), "--budget", "12s")
+    changeover(running, "run", *arguments)
+    return versions(connect_as(running, "trainer"), PRODUCT)[0]
+
+
+@pytest.fixture(scope="module")
+def clone(running: Plant, version: Version, tmp_path_factory: pytest.TempPathFactory) -> Plant:
+    """What another machine would have: the plant's git, and the address of its store."""
+    path = tmp_path_factory.mktemp("clone") / "plant"
+    run(running.path, "git", "clone", "--quiet", str(running.path), str(path))
+    store = str(running.state / "store")
+    run(path, sys.executable, "-m", "dvc", "remote", "modify", "--local", "store", "url", store)
+    return Plant.open(path)
+
+
+def test_a_version_rebuilds_bit_for_bit_in_a_fresh_clone(
+    running: Plant, version: Version, clone: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHANGEOVER_HOST_LOCK", str(running.state / "host.lock"))
+    connection = connect_as(running, "trainer")
+    done = rebuild(clone, connection, PRODUCT, version.version, quiet)
+    told = "\n".join(map(str, (*done.rows, *done.explained)))
+    assert done.outcome == "identical", told
+    assert {row.result for row in done.rows} == {"same"} and done.explained == () and done.remarks == (), told
+    assert {"weights", "model file", "threshold", "verdicts, lock images", "exam defects"} <= {row.what for row in done.rows}
+    events = [event for event in recorded(connection, PRODUCT) if event.action == "rebuild"]
+    assert [(e.version, e.digest, e.subject, e.allowed) for e in events] == [("1", version.digest, "identical", True)]
+    assert_untouched(clone)
+
+
+def assert_untouched(clone: Plant) -> None:
+    """Nothing is left of a rebuild, and nothing of the plant was used for it."""
+    assert len(run(clone.path, "git", "worktree", "list").splitlines()) == 1
+    assert run(clone.path, "git", "status", "--porcelain") == ""
+    assert list((clone.state / "rebuild").iterdir()) == []
+    assert not (clone.batch(PRODUCT, "b1").good).exists() and not (clone.path / ".dvc" / "cache" / "files").exists()
+
+
+def test_a_store_with_other_images_is_refused(running: Plant, version: Version, clone: Plant) -> None:
+    pointer = (clone.batch(PRODUCT, "b1").file("good.dvc")).read_text()
+    listed = pointer.partition("md5: ")[2][:32]
+    entries = json.loads((running.state / "store" / "files" / "md5" / listed[:2] / f"{listed[2:]}.dir").read_text())
+    file = running.state / "store" / "files" / "md5" / entries[0]["md5"][:2] / entries[0]["md5"][2:]
+    content, mode = file.read_bytes(), file.stat().st_mode
+    file.chmod(0o644)
+    file.write_bytes(content + b"more")
+    try:
+        with pytest.raises(ChangeoverError, match=r"not those on record|'dvc pull' failed"):
+            rebuild(clone, connect_as(running, "trainer"), PRODUCT, version.version, quiet)
+    finally:
+        file.write_bytes(content)
+        file.chmod(mode)
+    assert_untouched(clone)
+
+
+def test_a_commit_that_is_not_there(running: Plant, version: Version, tmp_path: Path) -> None:
+    bare = Plant.init(tmp_path / "plant")
+    with pytest.raises(ChangeoverError, match="fetch it with 'git fetch' first"):
+        rebuild(bare, connect_as(running, "trainer"), PRODUCT, version.version, quiet)
+
+
+def test_its_lineage_names_everything(running: Plant, version: Version, tmp_path: Path) -> None:
+    drawn = tmp_path / "lineage.svg"
+    told = json.loads(changeover(running, "lineage", PRODUCT, 1, "--json", "--picture", drawn).stdout)
+    boxes = {key: box["facts"] for key, box in told["boxes"].items()}
+    record = running.batch(PRODUCT, "b1").read_record()
+    assert boxes["images"]["digest"] == record.digest and boxes["images"]["good images"].startswith(f"{len(record.images)}: ")
+    assert boxes["images"]["git tag"].startswith(f"{PRODUCT}/b1 at ") and boxes["images"]["git commit"].startswith(version.commit)
+    assert boxes["model"]["digest"] == version.digest and boxes["version"]["run"] == version.run_id
+    assert boxes["validation"]["verdict"] == "passed" and told["boxes"]["sign-off"]["state"] == "open"
+    index = json.loads((running.batch(PRODUCT, "b1").file("defects") / "index.json").read_text())
+    assert boxes["defects"]["recipe digest"] == index["recipe_digest"]
+    moved = [text for text in boxes["aliases"].values() if "becomes candidate, by trainer" in text]
+    assert len(moved) == (version.gates == "passed")  # what is trained for seconds may fail its gates
+    assert any("rebuilt: identical, by trainer" in text for text in boxes["published"].values())
+    assert not [fact for facts in boxes.values() for fact in facts.values() if fact == "not on record"]
+    assert version.digest in drawn.read_text(encoding="utf-8")
+    refused = changeover(running, "lineage", PRODUCT, 1, "--picture", tmp_path / "lineage.png", code=2).stderr
+    assert "is no SVG file" in refused
+
+
+def test_the_line_inspects_what_was_published(running: Plant, version: Version, tmp_path: Path) -> None:
+    model = running.batch(PRODUCT, "b1").file("report") / "model.onnx"
+    publisher = Publisher.of(tmp_path / "key")
+    folder = lay(tmp_path / "line", publisher, PRODUCT, "1", model.read_bytes())
+    (tmp_path / "publisher.pub").write_text(publisher.public_pem)
+    images = running.state / "sample-disc" / "good"
+    line = ("--product", PRODUCT, "--published", tmp_path / "line", "--publisher", tmp_path / "publisher.pub")
+    looked = json.loads(changeover(running, "inspect", images, *line, "--json").stdout)
+    assert looked["version"] == "1" and {row["verdict"] for row in looked["images"]} <= {"pass", "reject"}
+    (folder / "model.onnx").write_bytes(model.read_bytes() + b"\0")
+    refused = changeover(running, "inspect", images, *line, code=2).stderr
+    assert refused.startswith("error: ") and "was changed after it was signed" in refused
+    assert "go together" in changeover(running, "inspect", images, *line[:4], code=2).stderr
+
+
+def test_a_version_that_is_not_there(running: Plant, version: Version) -> None:
+    assert "disc has no version 7" in changeover(running, "rebuild", PRODUCT, 7, code=2).stderr

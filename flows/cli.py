@@ -22,6 +22,7 @@ from flows.commands import (
     promote,
     rebuild,
     request,
+    roll_back,
     run,
     serve,
     servers,
@@ -125,6 +126,8 @@ app.add_typer(users.app, name="users", rich_help_panel=SETTING_UP)
 app.command("run", rich_help_panel=MODELS)(run.run)
 app.command("sign-off", rich_help_panel=MODELS)(sign_off.sign_off)
 app.command("promote", rich_help_panel=MODELS)(promote.promote)
+app.command("roll-back", rich_help_panel=MODELS)(roll_back.roll_back)
+app.command("confirm", rich_help_panel=MODELS)(roll_back.confirm)
 app.command("inspect", rich_help_panel=MODELS)(inspect.inspect)
 app.command("bench", rich_help_panel=MODELS)(bench.bench)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)

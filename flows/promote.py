@@ -1,6 +1,7 @@
 """Promotion: what QA approved becomes the champion, and the folder that the line reads gets it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,15 @@ from filelock import FileLock
 from flows.plant import Plant
 from flows.services import connect_as
 from registry.connection import Connection
+from registry.errors import RegistryError
+from registry.flags import put_back_aliases
+from registry.flags import roll_back as go_back
+from registry.names import CHAMPION
 from registry.promote import promote as move_aliases
-from registry.publish import publish
+from registry.promote import waiting
+from registry.publish import publish, retract
 from registry.record import record, recorded
-from registry.versions import Version, candidate, champion, version_of
+from registry.versions import Version, version_of, versions
 
 
 @dataclass(frozen=True)
@@ -38,18 +44,46 @@ def promote(plant: Plant, product: str) -> Promoted:
         return Promoted(product, promotion.version, promotion.changed, folder)
 
 
-def promote_approved(plant: Plant) -> list[Promoted]:
-    """Promote and publish wherever QA approved a candidate, or a champion is not published yet; what was done."""
+def promote_approved(plant: Plant, trouble: Callable[[str], None]) -> list[Promoted]:
+    """Make what the line reads what QA decided, for every product; what was done.
+
+    Approved versions are promoted and published, a champion that is not published yet is, and what has no champion any more is
+    retracted. Aliases that were moved past the gate are put back first. ``trouble`` is told of each, and of every product that
+    could not be seen to: one must not hold up the others.
+    """
     connection = connect_as(plant, "promoter")
+    for event in put_back_aliases(connection):
+        trouble(f"{event.product}: {event.reason} (it was {event.after or 'taken away'}, and is {event.before or 'gone'} again)")
     done = []
     for product in plant.products():
-        waiting, now = candidate(connection, product), champion(connection, product)
-        if waiting and waiting.qa == "approved":
-            done.append(promote(plant, product))
-        elif now and not _is_published(plant, now):  # a promotion that was cut short
-            with _lock(plant):
-                done.append(Promoted(product, now.version, False, _publish(plant, connection, now)))
+        try:
+            done += _see_to(plant, connection, product)
+        except RegistryError as error:
+            trouble(f"{product}: {error}")
     return done
+
+
+def _see_to(plant: Plant, connection: Connection, product: str) -> list[Promoted]:
+    known = versions(connection, product)
+    next_one, now = waiting(known), next((one for one in known if CHAMPION in one.aliases), None)
+    if next_one and next_one.qa == "approved":
+        return [promote(plant, product)]
+    with _lock(plant):
+        if now and not _is_published(plant, now):  # a promotion or a roll-back that was cut short
+            return [Promoted(product, now.version, False, _publish(plant, connection, now))]
+        if now is None and retract(product, plant.publish):
+            record(connection, "retract", product, subject=str(plant.publish / product), reason="the product has no champion")
+    return []
+
+
+def roll_back(plant: Plant, product: str, reason: str, person: Connection | None) -> Promoted:
+    """Go back to the version before the champion and publish it. ``person``: of quality assurance; None in an emergency, which
+    stays flagged until QA confirms. ``registry.errors.Refused`` says why not."""
+    connection = connect_as(plant, "promoter")
+    with _lock(plant):
+        number = go_back(person or connection, product, reason, emergency=person is None)
+        folder = _publish(plant, connection, version_of(connection, product, number))
+    return Promoted(product, number, True, folder)
 
 
 def _publish(plant: Plant, connection: Connection, version: Version) -> Path:

@@ -18,7 +18,7 @@ def promotion(plant: str) -> int:
     for state in clean_up(place):
         log.warning("cleaned up after a killed run of %s %s", state.product, state.batch)
     check_head(place)
-    done = promote_approved(place)
+    done = promote_approved(place, log.error)
     for one in done:
         log.info("version %s of %s is the champion, published to %s", one.version, one.product, one.folder)
     if keep_head(place):

@@ -12,6 +12,7 @@ from flows.errors import PlantError, ServerError
 from flows.orchestration import connect
 from flows.plant import Plant
 from flows.servers import address
+from flows.webhook import receive
 
 READY = "changeover.images.ready"
 """The event that asks for a changeover; its payload is product, batch and images."""
@@ -79,6 +80,9 @@ def serve(plant: Plant, say: Callable[[str], None]) -> None:
     from flows.janitor import clean_up
 
     clean_up(plant)
+    from flows.promotion import promotion
+
+    receive(plant, lambda: promotion(str(plant.path)), say)
     made = deployments(plant)
     for deployment in made:
         say(f"serving {deployment.flow_name}/{deployment.name}: {deployment.description}")

@@ -9,6 +9,8 @@ from flows.register import page_of
 from flows.run_record import RunState, read_runs
 from flows.servers import Server, server_status
 from flows.services import connect_as
+from registry.events import Event
+from registry.flags import open_flags
 from registry.versions import Version, candidate, champion
 
 
@@ -31,6 +33,7 @@ class Status:
     servers: tuple[Server, ...]
     runs: tuple[RunState, ...]
     products: tuple[ProductStatus, ...]
+    flags: tuple[Event, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For a program."""
@@ -39,6 +42,7 @@ class Status:
             "servers": [{"name": s.name, "running": s.running, "url": s.url if s.running else None} for s in self.servers],
             "runs": [{"product": r.product, "batch": r.batch, "step": r.step, "alive": r.process.alive()} for r in self.runs],
             "products": [asdict(product) for product in self.products],
+            "flags": [flag.model_dump(mode="json") for flag in self.flags],
         }
 
     def server_rows(self) -> list[tuple[str, str, str]]:
@@ -61,7 +65,12 @@ class Status:
         """What to do next, if anything."""
         if not all(server.running for server in self.servers):
             return ["start the servers with 'changeover up'"]
-        return [
+        flagged = [
+            f"look at event {flag.seq} ({flag.action} of {flag.product} by {flag.actor}: {flag.reason}), then "
+            f"'changeover confirm {flag.seq} --user NAME --reason TEXT'"
+            for flag in self.flags
+        ]
+        return flagged + [
             f"promote {p.product} with 'changeover promote --product {p.product}'"
             for p in self.products
             if p.sign_off == "approved"
@@ -75,9 +84,11 @@ def read_status(plant: Plant) -> Status:
     if servers["mlflow"].running:
         connection = connect_as(plant, "trainer")
         products = [_product(plant, name, champion(connection, name), candidate(connection, name)) for name in names]
+        flags = open_flags(connection)
     else:
+        flags = []
         products = [ProductStatus(name, None, None, "unknown", None) for name in names]
-    return Status(plant, tuple(servers.values()), tuple(read_runs(plant)), tuple(products))
+    return Status(plant, tuple(servers.values()), tuple(read_runs(plant)), tuple(products), tuple(flags))
 
 
 def _product(plant: Plant, name: str, now: Version | None, waiting: Version | None) -> ProductStatus:

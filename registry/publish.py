@@ -72,6 +72,19 @@ def publish(connection: Connection, product: str, version: str | int, target: Pa
     return folder
 
 
+def retract(product: str, target: Path) -> bool:
+    """Takes away the pointer to the model of ``product``, which has no champion any more; whether there was one.
+
+    The version's folder stays, for the record; a line that finds no pointer inspects nothing.
+    """
+    pointer = target / product / POINTER
+    there = pointer.exists()
+    pointer.unlink(missing_ok=True)
+    if there:
+        _sync(pointer.parent)
+    return there
+
+
 def _point(place: Path, publisher: Publisher, wanted: Mapping[str, str]) -> None:
     """Makes ``current.json`` point at what is wanted; one that does so already keeps its time."""
     try:

@@ -91,6 +91,7 @@ def _environment(state: Path) -> dict[str, str]:
         "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",
         "MLFLOW_SERVER_ALLOWED_HOSTS": "localhost,localhost:*,127.0.0.1,127.0.0.1:*",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 13 processes and 1.5 GB for what nobody here uses
+        "MLFLOW_WEBHOOK_CACHE_TTL": "1",  # a receiver that was started again has another port
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",  # those who receive ours run on this machine
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -109,6 +110,7 @@ def create_app() -> Any:
     secrets = prepare(state)
     os.environ["MLFLOW_FLASK_SERVER_SECRET_KEY"] = secrets.session_key
     os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"] = secrets.admin  # read once, when mlflow.server.auth is imported
+    os.environ["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"] = secrets.webhook_store  # likewise
 
     from fastapi import FastAPI
     from mlflow.server import app as flask_app

@@ -45,6 +45,10 @@ class Secrets:
     admin: str = field(repr=False)
     trainer: str = field(repr=False)
     promoter: str = field(repr=False)
+    webhook: str = field(repr=False)
+    """Signs what MLflow delivers to ``changeover serve``."""
+    webhook_store: str = field(repr=False)
+    """Encrypts the former in MLflow's database: a Fernet key."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ def prepare(state_dir: Path, admin_password: str | None = None) -> Secrets:
         admin=kept_secret(folder / "admin-password", lambda: admin_password or _password()),
         trainer=kept_secret(folder / "trainer-password", _password),
         promoter=kept_secret(folder / "promoter-password", _password),
+        webhook=kept_secret(folder / "webhook", _password),
+        webhook_store=kept_secret(folder / "webhook-store", lambda: _password() + "="),
     )
 
 

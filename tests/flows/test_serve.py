@@ -15,6 +15,12 @@ from flows.errors import PlantError
 from flows.plant import Plant
 from flows.serve import request, scheduled_batch
 from flows.servers import address
+from flows.services import connect_as, connect_as_person
+from registry.record import recorded
+from registry.sign_off import sign_off
+from registry.users import add_user
+from registry.versions import champion, register
+from tests.registry.conftest import request_for
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -88,6 +94,28 @@ def test_an_event_starts_a_changeover(serving: Plant, tmp_path: Path) -> None:
     assert run["parameters"]["images"] == str(tmp_path / "images")
     # It ran as far as it can without images, and says why.
     assert "0 usable images" in run["state"]["message"]
+
+
+def test_a_signature_takes_effect_without_waiting_for_the_next_look(serving: Plant, tmp_path: Path) -> None:
+    add_user(connect_as(serving, "admin"), "eva", "correct horse battery", "qa")
+    trainer = connect_as(serving, "trainer")
+    version = register(trainer, request_for(tmp_path, "nightly", "b1"))
+    # A look just now: the next one is a minute away.
+    look = eventually(lambda: runs_of(serving, "every-minute", ["SCHEDULED"]))[0]
+    before = len(runs_of(serving, "every-minute", ["COMPLETED"]))
+    ask(serving, f"deployments/{look['deployment_id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+    eventually(lambda: len(runs_of(serving, "every-minute", ["COMPLETED"])) > before)
+    sign_off(connect_as_person(serving, "eva", "correct horse battery"), "nightly", version.version, "approved", "fine")
+    signed = time.monotonic()
+    assert eventually(lambda: champion(trainer, "nightly"), 20).version == version.version
+    print(f"champion {time.monotonic() - signed:.1f} s after the signature")
+    assert eventually((serving.publish / "nightly" / "current.json").exists, 20)
+
+    # And a withdrawal: the line loses the model.
+    sign_off(connect_as_person(serving, "eva", "correct horse battery"), "nightly", version.version, "pending", "a complaint")
+    assert champion(trainer, "nightly") is None
+    assert eventually(lambda: not (serving.publish / "nightly" / "current.json").exists(), 20)
+    assert [event.action for event in recorded(trainer, "nightly")][-1] == "retract"
 
 
 def test_a_run_whose_process_died_is_marked_as_crashed(running: Plant) -> None:

@@ -205,11 +205,7 @@ def _sign_off(signed: SignOff) -> Box:
 
 
 def _aliases(known: Version, events: list[Event]) -> Box:
-    moved = [
-        _told(event, f"{'becomes' if event.action == 'alias.set' else 'is no longer'} {event.subject}")
-        for event in events
-        if event.action.startswith("alias.")
-    ]
+    moved = [_told(event, f"{_MOVES[event.action]} {event.subject}") for event in events if event.action in _MOVES]
     return Box(
         "aliases", "Alias history", tuple(moved) or (("so far", "none"),), "good" if "champion" in known.aliases else "plain"
     )
@@ -220,7 +216,8 @@ def _published(events: list[Event]) -> Box:
     return Box("published", "Published and rebuilt", tuple(facts) or (("so far", "neither published nor rebuilt"),))
 
 
-_DEEDS = {"publish": "published to", "rebuild": "rebuilt:"}
+_MOVES = {"alias.set": "becomes", "alias.delete": "is no longer"}
+_DEEDS = {"publish": "published to", "retract": "taken back from", "rebuild": "rebuilt:"}
 
 
 def _told(event: Event, deed: str) -> tuple[str, str]:

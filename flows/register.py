@@ -64,9 +64,8 @@ def read_metrics(job: Job) -> dict[str, Any]:
 
 
 def page_of(plant: Plant, product: str, version: str) -> str:
-    """The address of a version's page in MLflow, where QA signs. ServerError if the server is not up."""
-    # Without the parameter MLflow shows its pages for language models, which have no versions to sign.
-    return f"{address(plant, 'mlflow')}/#/models/{product}/versions/{version}?workflowType=machine_learning"
+    """The address of a version's review page, where QA signs. ServerError if the server is not up."""
+    return f"{address(plant, 'mlflow')}/changeover/review?product={product}&version={version}"
 
 
 def _reason(metrics: dict[str, Any]) -> str:

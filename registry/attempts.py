@@ -30,8 +30,9 @@ from mlflow.server.handlers import (
 )
 
 from registry import rules
+from registry.audit import broken_links
 from registry.events import Trail
-from registry.names import TAG_DIGEST, TAG_REASON, is_product
+from registry.names import CHAMPION, TAG_BY, TAG_DIGEST, TAG_QA, TAG_REASON, is_product
 from registry.rules import Person, VersionFacts
 
 
@@ -89,25 +90,44 @@ def set_alias(who: Person, trail: Trail) -> Attempt:
     message = _get_request_message(SetRegisteredModelAlias())
     facts = version_facts(message.name, message.version, trail)
     refusal = rules.set_alias(who, facts, message.alias)
-    before = _holder(message.name, message.alias)
+    if refusal is None and message.alias == CHAMPION:
+        refusal = trail_problem(facts, trail)
+    before = holder(message.name, message.alias)
     return _of_version("alias.set", facts, refusal, subject=message.alias, before=before, after=facts.version)
+
+
+def trail_problem(facts: VersionFacts, trail: Trail) -> str | None:
+    """Why the trail does not bear out the approval that the tags of a version claim; None where it does and its chain holds.
+
+    Tags lie in a database that an administrator of the machine can write to. The trail lies there too, but chained.
+    """
+    if broken := broken_links(trail.rows()):
+        return f"the audit trail is broken ({broken[0]}), so nothing is promoted; run changeover audit verify"
+    signed = trail.last_decision(facts.product, facts.version)
+    told = (facts.tags.get(TAG_QA), facts.tags.get(TAG_BY), facts.tags.get(TAG_DIGEST))
+    if signed is None or (signed.after, signed.actor, signed.digest) != told:
+        return f"the audit trail holds no approval of {facts} by '{told[1]}': its tags were set past the gate; find out by whom"
+    return None
 
 
 def delete_alias(who: Person, _trail: Trail) -> Attempt:
     message = _get_request_message(DeleteRegisteredModelAlias())
     refusal = rules.delete_alias(who, message.name, message.alias)
-    before = _holder(message.name, message.alias)
+    before = holder(message.name, message.alias)
     return Attempt("alias.delete", refusal, product=message.name, version=before, subject=message.alias, before=before)
 
 
-def _holder(product: str, alias: str) -> str:
+def holder(product: str, alias: str) -> str:
+    """Number of the version that holds ``alias``; empty where none does."""
     return str(_get_model_registry_store().get_registered_model(product).aliases.get(alias, ""))
 
 
-def register(who: Person, _trail: Trail) -> Attempt:
+def register(who: Person, trail: Trail) -> Attempt:
     message = _get_request_message(CreateModelVersion())
     tags = {tag.key: tag.value for tag in message.tags}
-    refusal = rules.register_version(who, message.name, message.source, tags, versions_of(message.name))
+    refusal = rules.register_version(
+        who, message.name, message.source, tags, versions_of(message.name), trail.rejected(message.name)
+    )
     return Attempt("register", refusal, product=message.name, digest=tags.get(TAG_DIGEST, ""), after=message.source)
 
 

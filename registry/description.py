@@ -26,8 +26,9 @@ def describe(metrics: Mapping[str, Any], files: frozenset[str], experiment_id: s
         page = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT}?workflowType=machine_learning"
         links = f"[Full report](/{page})"
     signing = (
-        "**To sign**, under Tags below: add tag `qa.reason` with your reason; then find `qa` at the end of the list, press its "
-        "pencil and save `approved` or `rejected`. The server adds who, when and which file."
+        f"**To sign**: [open the review page](/changeover/review/of?run={run_id}). Or under Tags below: add tag `qa.reason` with "
+        "your reason; then find `qa` at the end of the list, press its pencil and save `approved` or `rejected`. "
+        "The server adds who, when and which file."
     )
     rest = "\n\n".join(part for part in (links, pictures, _gates(metrics), _guarantee(metrics)) if part)
     whole = f"{head}\n\n{table}\n\n{signing}\n\n{rest}"

@@ -21,6 +21,8 @@ from registry.errors import Broken
 
 GENESIS: Final = "0" * 64
 LONGEST_TEXT: Final = 4000
+NOT_DONE: Final = "allowed, but not done"
+"""What the reason of an event begins with that takes back the one before it."""
 
 
 def _clean(text: object) -> object:
@@ -170,6 +172,38 @@ class Trail:
         )
         with self._reading() as connection:
             return connection.execute(query).scalar()
+
+    def last_decision(self, product: str, version: str) -> Event | None:
+        """The last allowed change of a version's sign-off since it was registered; None where there is none."""
+        found = None
+        for event in self.events(product):
+            if event.version != version or not event.allowed:
+                continue
+            if event.action == "register":
+                found = None  # a number that was used before and deleted
+            elif event.action in ("tag.set", "tag.delete") and event.subject == "qa":
+                found = event
+        return found
+
+    def aliases(self, product: str) -> dict[str, str]:
+        """Which version holds which alias, if nobody moved one past the gate."""
+        held: dict[str, str] = {}
+        for event in self.events(product):
+            if event.action in ("alias.set", "alias.delete"):
+                # A change that was allowed and then failed is followed by a refused event of the same content.
+                holder = event.after if event.allowed else event.before
+                if event.allowed or event.reason.startswith(NOT_DONE):
+                    held[event.subject] = holder if event.action == "alias.set" or not event.allowed else ""
+            elif event.action in ("model.delete", "version.delete") and event.allowed:
+                held = {a: v for a, v in held.items() if event.action == "version.delete" and v != event.version}
+        return {alias: version for alias, version in held.items() if version}
+
+    def rejected(self, product: str) -> frozenset[str]:
+        """Digests of the model files that were ever rejected for ``product``."""
+        query = sa.select(TABLE.c.digest).where(TABLE.c.product == product, TABLE.c.allowed.is_(True))
+        query = query.where(TABLE.c.action == "tag.set", TABLE.c.subject == "qa", TABLE.c.after == "rejected")
+        with self._reading() as connection:
+            return frozenset(connection.execute(query).scalars())
 
     def close(self) -> None:
         """Lets go of the database."""

@@ -9,8 +9,9 @@ before it is done: where the trail cannot be written, nothing happens.
 
 import json
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,11 +19,12 @@ from filelock import Timeout
 from flask import Flask, Response, g, request
 from mlflow.exceptions import MlflowException
 from mlflow.server.auth import store as users
-from mlflow.server.handlers import _get_model_registry_store
 
+from registry import stamps
 from registry.attempts import Attempt, Reader
-from registry.events import Entry, Trail
-from registry.names import STAMPS, TAG_AT, TAG_BY, TAG_DIGEST, TAG_QA, TAG_SIGNED_DIGEST
+from registry.demotion import demote
+from registry.events import NOT_DONE, Entry, Trail
+from registry.names import TAG_QA
 from registry.routes import reader_of_request
 from registry.rules import Person
 from registry.seals import NOBODY, roles_of
@@ -63,9 +65,9 @@ class Gate:
             return self._refuse(attempt)
         if attempt.recorded and attempt.action != "register":  # a registration is recorded with its version's number
             self._record(attempt, allowed=True)
-        if attempt.action in ("tag.set", "tag.delete") and attempt.subject == TAG_QA:
+        if attempt.action in ("tag.set", "tag.delete"):
             # Old stamps go first: cut off anywhere from here, a decision is unstamped rather than stamped for another.
-            _unstamp(attempt)
+            stamps.clear(attempt)
         g.changeover_attempt = attempt
         return None
 
@@ -76,11 +78,8 @@ class Gate:
         except MlflowException as problem:  # no such version, no valid body
             self._append(who.name, Attempt(_route(), None), allowed=False, reason=problem.message)
             return Response(problem.serialize_as_json(), problem.get_http_status_code(), mimetype="application/json")
-        origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
-            # MLflow lets pages of any port of this machine send requests with a visitor's password.
-            attempt = _with_refusal(attempt, f"a page of {origin} may not change the registry; use the registry's own pages")
-        return attempt
+        foreign = foreign_page()
+        return attempt if foreign is None else _with_refusal(attempt, foreign)
 
     def _after(self, response: Response) -> Response:
         attempt: Attempt | None = g.get("changeover_attempt")
@@ -88,13 +87,15 @@ class Gate:
             return self._explain(response)
         if response.status_code >= 400:
             if attempt.recorded:
-                self._append(person().name, attempt, allowed=False, reason=f"allowed, but not done: {_sentence(response)}")
+                self._append(person().name, attempt, allowed=False, reason=f"{NOT_DONE}: {_sentence(response)}")
             return response
         if attempt.action == "register":
             version = response.get_json()["model_version"]["version"]
             self._append(person().name, attempt, allowed=True, version=str(version))
-        if attempt.action == "tag.set" and attempt.subject == TAG_QA:
-            _stamp(attempt, person().name)
+        if attempt.action == "tag.set":
+            stamps.add(attempt, person().name)
+        if attempt.subject == TAG_QA and attempt.after != "approved":
+            demote(attempt, self._trail, person().name, request.remote_addr or "")
         return response
 
     def _explain(self, response: Response) -> Response:
@@ -138,6 +139,12 @@ class Gate:
             )
         )
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The lock of gated changes, for our own endpoints that make some; ``filelock.Timeout`` after half a minute."""
+        with self._lock.acquire(timeout=_LOCK_SECONDS):
+            yield
+
     def _release(self, _problem: BaseException | None) -> None:
         if g.pop("changeover_locked", False):
             self._lock.release()
@@ -149,20 +156,15 @@ def person() -> Person:
     return Person(user.username, roles_of(user))
 
 
-def _stamp(attempt: Attempt, name: str) -> None:
-    from mlflow.entities.model_registry import ModelVersionTag
+def foreign_page() -> str | None:
+    """Refusal of a request that a page of another server made a browser send; None for our own pages and for programs.
 
-    registry = _get_model_registry_store()
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    digest = registry.get_model_version(attempt.product, attempt.version).tags[TAG_DIGEST]
-    for key, value in ((TAG_BY, name), (TAG_AT, now), (TAG_SIGNED_DIGEST, digest)):
-        registry.set_model_version_tag(attempt.product, attempt.version, ModelVersionTag(key, value))
-
-
-def _unstamp(attempt: Attempt) -> None:
-    registry = _get_model_registry_store()
-    for key in STAMPS:
-        registry.delete_model_version_tag(attempt.product, attempt.version, key)
+    MLflow lets pages of any port of this machine send requests with a visitor's password.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None or urlsplit(origin).netloc == request.host:
+        return None
+    return f"a page of {origin} may not change the registry; use the registry's own pages"
 
 
 def _with_refusal(attempt: Attempt, refusal: str) -> Attempt:

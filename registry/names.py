@@ -23,6 +23,8 @@ TAG_IMAGES: Final = "changeover.images"
 TAG_COMMIT: Final = "changeover.commit"
 TAG_GATES: Final = "changeover.gates"
 TAG_THRESHOLD: Final = "changeover.threshold"
+TAG_REPORT: Final = "changeover.report"
+"""sha256 of what QA reads beside the model: ``metrics.json`` and ``report.html``, one after the other."""
 REQUIRED_TAGS: Final = (TAG_BATCH, TAG_DIGEST, TAG_IMAGES, TAG_COMMIT, TAG_GATES)
 GATES: Final = ("passed", "failed")
 
@@ -31,7 +33,16 @@ TAG_REASON: Final = "qa.reason"
 TAG_BY: Final = "qa.by"
 TAG_AT: Final = "qa.at"
 TAG_SIGNED_DIGEST: Final = "qa.digest"
-STAMPS: Final = (TAG_BY, TAG_AT, TAG_SIGNED_DIGEST)
+TAG_SIGNED_RECORD: Final = "qa.record"
+"""Digest of all that was signed: see ``rules.record_digest``."""
+STAMPS: Final = (TAG_BY, TAG_AT, TAG_SIGNED_DIGEST, TAG_SIGNED_RECORD)
+TAG_WAIVER: Final = "qa.waiver"
+"""Why failed gates do not stand in the way of this version, as a second person of quality assurance says."""
+TAG_WAIVED_BY: Final = "qa.waiver.by"
+TAG_WAIVED_AT: Final = "qa.waiver.at"
+WAIVER_STAMPS: Final = (TAG_WAIVED_BY, TAG_WAIVED_AT)
+TAG_NOTES: Final = "qa.notes"
+"""Notes on pictures: a JSON list of {picture, left, top, right, bottom, text}, see ``registry.notes``."""
 DECISIONS: Final = ("approved", "rejected", "pending")
 
 MODEL_FILE: Final = "artifacts/model.onnx"

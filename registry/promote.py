@@ -27,12 +27,10 @@ def promote(connection: Connection, product: str, version: str | int | None = No
     """Makes ``version`` (by default the candidate) the champion, as the promoter; the former one becomes ``previous``.
 
     Safe to repeat, and to go on with after dying anywhere in between. Without a candidate, the champion is confirmed.
-    Raises ``Refused`` where the sign-off does not hold (its sentence says why) or the gates failed, ``NotFound``.
+    Raises ``Refused`` where the sign-off does not hold (its sentence says why), ``NotFound``.
     """
     known = versions(connection, product)
     wanted = _wanted(product, known) if version is None else version_of(connection, product, version)
-    if wanted.gates != "passed":
-        raise Refused(f"{product} version {wanted.version} did not pass its gates, so it cannot be promoted; train again")
     signed = status_of(connection, wanted)
     if not signed.valid:
         raise Refused(f"{product} version {wanted.version} cannot be promoted: {signed.problem}")
@@ -50,9 +48,19 @@ def promote(connection: Connection, product: str, version: str | int | None = No
     return Promotion(product, wanted.version, wanted.batch, wanted.digest, str(holder) if holder else None, changed)
 
 
+def waiting(known: list[Version]) -> Version | None:
+    """Of a product's versions (newest first) the one to promote once it is approved: the candidate, or one whose gates were
+    waived, which never was candidate, if it is newer than the champion."""
+    for one in known:
+        if CHAMPION in one.aliases:
+            break
+        if CANDIDATE in one.aliases or (one.gates != "passed" and one.qa == "approved"):
+            return one
+    return next((one for one in known if CANDIDATE in one.aliases), None)
+
+
 def _wanted(product: str, known: list[Version]) -> Version:
-    for alias in (CANDIDATE, CHAMPION):
-        for one in known:
-            if alias in one.aliases:
-                return one
-    raise NotFound(f"{product} has no candidate: a version becomes one when it is registered and its gates passed; train it")
+    found = waiting(known) or next((one for one in known if CHAMPION in one.aliases), None)
+    if found is None:
+        raise NotFound(f"{product} has no candidate: a version becomes one when it is registered and its gates passed; train it")
+    return found

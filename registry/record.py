@@ -15,7 +15,7 @@ def record(
     subject: str = "",
     reason: str = "",
 ) -> Event:
-    """Appends an event: ``ingest``, ``keep``, ``retrain`` or ``fail`` as trainer, ``publish`` or ``roll-back`` as promoter.
+    """Appends an event: ``ingest``, ``keep``, ``retrain`` or ``fail`` as trainer, ``publish`` or ``retract`` as promoter.
 
     Raises ``Refused`` for any other action or user.
     """

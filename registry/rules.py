@@ -4,8 +4,10 @@ Each rule answers None when the change may happen, or one sentence that names wh
 MLflow's dialogs show that sentence to people, so it is written for them.
 """
 
+import hashlib
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from registry.names import (
@@ -24,13 +26,19 @@ from registry.names import (
     TAG_BY,
     TAG_DIGEST,
     TAG_GATES,
+    TAG_NOTES,
     TAG_QA,
     TAG_REASON,
     TAG_SIGNED_DIGEST,
+    TAG_SIGNED_RECORD,
+    TAG_WAIVED_BY,
+    TAG_WAIVER,
     TRAINER,
+    WAIVER_STAMPS,
     is_digest,
     is_product,
 )
+from registry.notes import notes_problem
 
 OURS = re.compile(r"changeover\.[a-z_]{1,40}", re.ASCII)
 LOGGED_MODEL = re.compile(r"models:/m-[0-9a-f]{32}", re.ASCII)
@@ -60,23 +68,32 @@ class VersionFacts:
     aliases: frozenset[str] = frozenset()
     registered_by: str | None = None
 
+    @property
+    def decision(self) -> str:
+        """``pending``, ``approved`` or ``rejected``."""
+        return self.tags.get(TAG_QA, "pending")
+
     def __str__(self) -> str:
         return f"version {self.version} of {self.product}"
 
 
 def set_version_tag(who: Person, version: VersionFacts, key: str, value: str) -> str | None:  # noqa: PLR0911 - a rule is a list of refusals
     """May ``who`` set tag ``key`` of ``version`` to ``value``?"""
-    if key in STAMPS:
+    if key in STAMPS + WAIVER_STAMPS:
         return f"tag '{key}' is stamped by the server alone; set '{TAG_QA}' to sign, and the server adds who, when and what"
     if key == TAG_QA:
         return _may_sign(who, version, value)
-    if key == TAG_REASON:
-        return _may_reason(who, version)
+    if key in (TAG_REASON, TAG_NOTES):
+        return _may_comment(who, version, key) or (notes_problem(value) if key == TAG_NOTES else None)
+    if key == TAG_WAIVER:
+        return _may_waive(who, version, value)
     if OURS.fullmatch(key):
         if not who.holds(TRAINER):
             return f"{who} may not set '{key}': the record of a version comes from role {TRAINER}; register a new version"
         if key in version.tags:
             return f"'{key}' of {version} is written once and is '{version.tags[key]}'; register a new version instead"
+        if version.decision != "pending":
+            return f"the record of {version} was signed as it is ({version.decision}) and is closed; register a new version"
         return None
     if _looks_reserved(key):
         return f"tag '{key}' looks like one of the registry's own; use a name that does not start with 'qa' or 'changeover'"
@@ -85,12 +102,14 @@ def set_version_tag(who: Person, version: VersionFacts, key: str, value: str) ->
 
 def delete_version_tag(who: Person, version: VersionFacts, key: str) -> str | None:
     """May ``who`` delete tag ``key`` of ``version``?"""
-    if key in STAMPS:
+    if key in STAMPS + WAIVER_STAMPS:
         return f"tag '{key}' is the server's alone; set '{TAG_QA}' to pending to withdraw a sign-off"
     if key == TAG_QA:
         return _may_sign(who, version, "pending")
-    if key == TAG_REASON:
-        return _may_reason(who, version)
+    if key in (TAG_REASON, TAG_NOTES):
+        return _may_comment(who, version, key)
+    if key == TAG_WAIVER:
+        return _may_waive(who, version, None)
     if key.startswith("changeover."):
         return f"'{key}' belongs to the record of {version}, which is written once; register a new version instead"
     return administer(who, f"delete tag '{key}' of {version}")
@@ -107,34 +126,77 @@ def _may_sign(who: Person, version: VersionFacts, value: str) -> str | None:  # 
         return f"'{who.name}' registered {version}: nobody signs what they trained; ask another person of role {QA}"
     if not is_digest(version.tags.get(TAG_DIGEST)):
         return f"{version} carries no digest of its model file, so a sign-off would bind to nothing; register the model again"
+    if version.decision == "rejected":
+        return f"{version} was rejected by '{version.tags.get(TAG_BY, '?')}', and a rejection is final; train a new version"
     if value != "pending" and not version.tags.get(TAG_REASON, "").strip():
         return f"{version} cannot be {value} without a reason: add tag '{TAG_REASON}' first, then set '{TAG_QA}'"
+    return _gates_problem(version, who.name) if value == "approved" else None
+
+
+def _gates_problem(version: VersionFacts, signer: str) -> str | None:
+    """Why the gates of ``version`` keep ``signer`` from approving it; None where they passed or another person waived them."""
+    if version.tags.get(TAG_GATES) == "passed":
+        return None
+    waived_by = version.tags.get(TAG_WAIVED_BY)
+    if not version.tags.get(TAG_WAIVER, "").strip() or not waived_by:
+        return f"{version} failed its gates: before it is approved, another person of role {QA} sets '{TAG_WAIVER}' and says why"
+    if waived_by == signer:
+        return f"'{signer}' waived the gates of {version} and may not approve it as well: that takes a second person of role {QA}"
     return None
 
 
-def _may_reason(who: Person, version: VersionFacts) -> str | None:
+def _may_waive(who: Person, version: VersionFacts, value: str | None) -> str | None:  # noqa: PLR0911 - a list of refusals
     if not who.holds(QA):
-        return f"{who} may not give a reason on {version}: only role {QA} sets '{TAG_REASON}'; ask quality assurance"
+        return f"{who} may not waive the gates of {version}: only role {QA} sets '{TAG_WAIVER}'; ask quality assurance"
+    if version.registered_by in (None, who.name):
+        return f"nobody waives the gates of what they trained, and '{version.registered_by}' registered {version}; ask another"
+    if version.decision != "pending":
+        return f"{version} is {version.decision}: a waiver comes before the decision; withdraw the sign-off first"
+    if version.tags.get(TAG_GATES) == "passed":
+        return f"{version} passed its gates, so there is nothing to waive; set '{TAG_QA}'"
+    before = version.tags.get(TAG_WAIVED_BY)
+    if before not in (None, who.name):
+        return f"'{before}' waived the gates of {version}, and the waiver is theirs; ask them, or sign it"
+    if value is not None and not value.strip():
+        return f"the gates of {version} cannot be waived without a reason; say why in '{TAG_WAIVER}'"
+    return None
+
+
+def _may_comment(who: Person, version: VersionFacts, key: str) -> str | None:
+    if not who.holds(QA):
+        return f"{who} may not set '{key}' of {version}: only role {QA} does; ask quality assurance"
     if version.registered_by == who.name:
         return f"'{who.name}' registered {version}: nobody signs what they trained; ask another person of role {QA}"
-    signer = version.tags.get(TAG_BY)
-    decided = version.tags.get(TAG_QA) in ("approved", "rejected")
-    if decided and signer not in (None, who.name):
-        return f"'{signer}' signed {version} and the reason is theirs; set '{TAG_QA}' to pending first, then sign it yourself"
+    if version.decision != "pending":
+        signer = version.tags.get(TAG_BY, "?")
+        return f"'{key}' is part of what '{signer}' signed when {version} was {version.decision}; withdraw the sign-off first"
     return None
+
+
+def record_digest(tags: Mapping[str, str]) -> str:
+    """sha256 of all that a sign-off is about: the record (``changeover.*``), the reason, the notes and the waiver, as canonical
+    JSON. Whatever of it changes later makes the sign-off void."""
+    signed = {
+        key: value
+        for key, value in tags.items()
+        if key.startswith("changeover.") or key in (TAG_REASON, TAG_NOTES, TAG_WAIVER, *WAIVER_STAMPS)
+    }
+    text = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def sign_off_problem(version: VersionFacts) -> str | None:
-    """Why the sign-off of ``version`` does not hold; None when it does. The file itself is checked by ``sign_off.status``."""
-    decision = version.tags.get(TAG_QA, "pending")
-    if decision != "approved":
-        return f"{version} is {decision}, not approved; quality assurance signs it first"
+    """Why the sign-off of ``version`` does not hold; None when it does. The files are checked by ``sign_off.status``."""
+    if version.decision != "approved":
+        return f"{version} is {version.decision}, not approved; quality assurance signs it first"
     missing = [key for key in STAMPS if not version.tags.get(key)]
     if missing:
         return f"the sign-off of {version} lacks {', '.join(missing)}: the server was cut off while stamping; sign it again"
     if version.tags[TAG_SIGNED_DIGEST] != version.tags.get(TAG_DIGEST):
         return f"the sign-off of {version} is for digest {version.tags[TAG_SIGNED_DIGEST][:12]}, not for its own; sign it again"
-    return None
+    if version.tags[TAG_SIGNED_RECORD] != record_digest(version.tags):
+        return f"the record of {version} (threshold, gates, reason …) is not what was signed; find out who changed it"
+    return _gates_problem(version, version.tags[TAG_BY])
 
 
 def set_alias(who: Person, version: VersionFacts, alias: str) -> str | None:  # noqa: PLR0911 - a rule is a list of refusals
@@ -145,14 +207,12 @@ def set_alias(who: Person, version: VersionFacts, alias: str) -> str | None:  # 
         if not who.holds(TRAINER):
             return f"{who} may not set alias '{alias}': only role {TRAINER} does, when it registers a version"
         if version.tags.get(TAG_GATES) != "passed":
-            return f"{version} did not pass its gates, so it is no candidate; train again"
-        return None
+            return f"{version} did not pass its gates, so it is no candidate; train again, or have them waived and approve it"
+        return None if version.decision != "rejected" else f"{version} was rejected, so it is no candidate; train again"
     if not who.holds(PROMOTER):
         return f"{who} may not move alias '{alias}': only role {PROMOTER} does, after sign-off; sign it and let it be promoted"
     if alias == PREVIOUS and version.aliases & {CHAMPION, PREVIOUS}:
         return None
-    if version.tags.get(TAG_GATES) != "passed":
-        return f"{version} did not pass its gates, so it cannot be {alias}; train again"
     return sign_off_problem(version)
 
 
@@ -168,9 +228,10 @@ def delete_alias(who: Person, product: str, alias: str) -> str | None:
 
 
 def register_version(  # noqa: PLR0911 - a rule is a list of refusals
-    who: Person, product: str, source: str, tags: Mapping[str, str], existing: Iterable[VersionFacts]
+    who: Person, product: str, source: str, tags: Mapping[str, str], existing: Iterable[VersionFacts], rejected: Container[str]
 ) -> str | None:
-    """May ``who`` register a version of ``product`` from ``source`` with ``tags``?"""
+    """May ``who`` register a version of ``product`` from ``source`` with ``tags``? ``rejected``: digests that were turned down
+    before, whatever became of those versions."""
     if not who.holds(TRAINER):
         return f"{who} may not register versions of {product}: only role {TRAINER} does; start a changeover"
     if not is_product(product):
@@ -187,6 +248,8 @@ def register_version(  # noqa: PLR0911 - a rule is a list of refusals
         return f"a new version of {product} is pending, not '{tags[TAG_QA]}'; quality assurance signs it afterwards"
     if not is_digest(tags[TAG_DIGEST]):
         return f"'{tags[TAG_DIGEST]}' is no sha256 in lower-case hexadecimal; give the digest of model.onnx"
+    if tags[TAG_DIGEST] in rejected:
+        return f"the model with digest {tags[TAG_DIGEST][:12]} was rejected for {product}, and a rejection is final; train again"
     if tags[TAG_GATES] not in GATES:
         return f"'{tags[TAG_GATES]}' says nothing about the gates: '{TAG_GATES}' is one of {', '.join(GATES)}"
     for one in existing:

@@ -42,7 +42,8 @@ def refuse_artifact(name: str, roles: frozenset[str], path: str) -> str | None:
         return f"'{name}' may not write artifacts: only role {TRAINER} does, in a changeover; ask an administrator"
     found = _WRITABLE.fullmatch(path)
     # A path that any later step could read in another way is no path of ours.
-    if found is None or "%" in path or "\\" in path or any(part in ("", ".", "..") for part in path.split("/")):
+    plain = path.isprintable() and "%" not in path and "\\" not in path
+    if found is None or not plain or any(part in ("", ".", "..") for part in path.split("/")):
         return f"'{path}' is no place for an artifact: <experiment>/<run>/artifacts/<file>, plainly written; rename the file"
     if sealed := sealed_by(found.group(1)):
         return f"{path} belongs to {sealed} and is closed with its registration; train again for a new version"

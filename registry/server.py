@@ -91,6 +91,8 @@ def _environment(state: Path) -> dict[str, str]:
         "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",
         "MLFLOW_SERVER_ALLOWED_HOSTS": "localhost,localhost:*,127.0.0.1,127.0.0.1:*",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 13 processes and 1.5 GB for what nobody here uses
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",  # those who receive ours run on this machine
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
@@ -116,6 +118,8 @@ def create_app() -> Any:
     from registry.endpoints import add_endpoints
     from registry.events import Trail
     from registry.gate import Gate
+    from registry.review import ReviewPage
+    from registry.roll_back import RollBacks
     from registry.seals import ArtifactGate
 
     # The workers of a first start would create the same tables, users and roles at once.
@@ -128,7 +132,10 @@ def create_app() -> Any:
         create_roles_and_services(secrets)
         trail = Trail(os.environ[BACKEND_STORE_URI_ENV_VAR])
         trail.prepare()
-    Gate(trail, state).install(flask_app)
+    gate = Gate(trail, state)
+    gate.install(flask_app)
     add_endpoints(flask_app, trail)
+    RollBacks(trail, gate).install(flask_app)
+    ReviewPage(trail).install(flask_app)
     app.add_middleware(ArtifactGate, trail=trail)
     return app

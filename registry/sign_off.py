@@ -1,5 +1,6 @@
 """Sign-off of a version by quality assurance, and whether it holds."""
 
+import hashlib
 from dataclasses import dataclass
 
 from registry.connection import Connection
@@ -11,11 +12,12 @@ from registry.names import (
     TAG_BY,
     TAG_QA,
     TAG_REASON,
+    TAG_REPORT,
     check_product,
     check_version,
 )
 from registry.rules import VersionFacts, sign_off_problem
-from registry.versions import Version, version_of
+from registry.versions import REPORT_FILES, Version, version_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,10 @@ def sign_off(connection: Connection, product: str, version: str | int, decision:
         raise Refused(f"decision {decision!r} is none: choose one of {', '.join(DECISIONS)}")
     if not reason.strip():
         raise Refused(f"{product} version {number} cannot be {decision} without a reason; say why")
-    for key, value in ((TAG_REASON, reason), (TAG_QA, decision)):
+    # What was signed is closed: it is withdrawn before another reason is given.
+    signed = version_of(connection, product, number).qa == "approved"
+    withdrawn = ((TAG_QA, "pending"),) if signed else ()
+    for key, value in (*withdrawn, (TAG_REASON, reason), *(() if signed and decision == "pending" else ((TAG_QA, decision),))):
         body = {"name": product, "version": number, "key": key, "value": value}
         connection.call("POST", "/api/2.0/mlflow/model-versions/set-tag", json=body)
     return status(connection, product, number)
@@ -78,8 +83,21 @@ def _exchanged(connection: Connection, record: Version) -> str | None:
     where = {"name": record.product, "version": record.version, "path": MODEL_FILE}
     digest = connection.fetch("/model-versions/get-artifact", where)
     if digest == record.digest:
-        return None
+        return _report_exchanged(connection, record)
     return (
         f"the model file of {record.product} version {record.version} has digest {digest[:12]}, signed was"
         f" {record.digest[:12]}: it was exchanged; train again and find out who had access to the artifacts"
     )
+
+
+def _report_exchanged(connection: Connection, record: Version) -> str | None:
+    """QA decided on what the report says: it is part of what was signed."""
+    wanted = record.tags.get(TAG_REPORT)
+    if wanted is None:
+        return None
+    digest = hashlib.sha256()
+    for name in REPORT_FILES:
+        connection.fetch("/get-artifact", {"path": name, "run_uuid": record.run_id}, digest.update)
+    if digest.hexdigest() == wanted:
+        return None
+    return f"the report of {record.product} version {record.version} was exchanged after registration; find out by whom"

@@ -1,5 +1,6 @@
 """Versions of a product's model: registering one, listing them, fetching its file."""
 
+import hashlib
 import math
 import os
 import tempfile
@@ -23,6 +24,7 @@ from registry.names import (
     TAG_GATES,
     TAG_IMAGES,
     TAG_QA,
+    TAG_REPORT,
     TAG_THRESHOLD,
     check_batch,
     check_product,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MODEL = "model.onnx"
+REPORT_FILES = ("metrics.json", "report.html")
+"""What quality assurance reads, and so signs, beside the model."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ def _store(client: "MlflowClient", request: Registration, digest: str) -> None:
         TAG_GATES: "passed" if request.metrics["passed"] else "failed",
         TAG_QA: "pending",
     }
+    if (report := _report_digest(request.folder)) is not None:
+        tags[TAG_REPORT] = report
     threshold = request.metrics.get("threshold")
     if isinstance(threshold, int | float) and math.isfinite(threshold):
         tags[TAG_THRESHOLD] = repr(float(threshold))
@@ -161,6 +167,16 @@ def _store(client: "MlflowClient", request: Registration, digest: str) -> None:
         model_id=model_id,
         await_creation_for=0,
     )
+
+
+def _report_digest(folder: Path) -> str | None:
+    """sha256 of ``REPORT_FILES``, one after the other; None where one is missing."""
+    digest = hashlib.sha256()
+    for name in REPORT_FILES:
+        if not (folder / name).is_file():
+            return None
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
 
 
 def _registered(client: "MlflowClient", request: Registration, digest: str) -> Version | None:

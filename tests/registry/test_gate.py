@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from registry.errors import Refused
 from registry.promote import promote
 from registry.record import record, recorded
 from registry.sign_off import sign_off, status
-from registry.versions import Registration, Version, register, version_of
+from registry.versions import Registration, Version, champion, previous, register, version_of
 
 from .conftest import Registry, other_model, request_for
 
@@ -41,6 +42,12 @@ def refused(answer: Any, words: str) -> None:
     assert body["error_code"] == "PERMISSION_DENIED"
     assert words in body["message"], body["message"]
     assert "\n" not in body["message"]
+
+
+def holders(registry: Registry, product: str) -> tuple[str | None, str | None]:
+    """Versions of champion and previous."""
+    now, before = champion(registry.vic, product), previous(registry.vic, product)
+    return now and now.version, before and before.version
 
 
 def who(registry: Registry, name: str) -> Connection:
@@ -95,14 +102,73 @@ def test_look_alikes_of_stamps(registry: Registry, unsigned: Version) -> None:
 def test_stamps_follow_the_last_decision(registry: Registry, version: Version) -> None:
     product = version.product
     assert sign_off(registry.ana, product, "1", "approved", "fine").valid
-    refused(registry.set_tag(registry.bo, product, "1", "qa.reason", "my words"), "'ana' signed version 1")
-    assert registry.set_tag(registry.bo, product, "1", "qa", "pending").status_code == 200
+    for name in ("ana", "bo"):
+        refused(registry.set_tag(who(registry, name), product, "1", "qa.reason", "my words"), "part of what 'ana' signed")
+    body = {"name": product, "version": "1", "key": "qa"}
+    assert registry.post(registry.ana, "/api/2.0/mlflow/model-versions/delete-tag", body, "DELETE").status_code == 200
+    assert set(version_of(registry.vic, product, "1").tags) & {"qa", "qa.by", "qa.at", "qa.digest", "qa.record"} == set()
     assert not status(registry.vic, product, "1").valid
     found = sign_off(registry.bo, product, "1", "rejected", "a scratch is missed")
     assert (found.by, found.decision, found.valid) == ("bo", "rejected", False)
-    body = {"name": product, "version": "1", "key": "qa"}
-    assert registry.post(registry.ana, "/api/2.0/mlflow/model-versions/delete-tag", body, "DELETE").status_code == 200
-    assert set(version_of(registry.vic, product, "1").tags) & {"qa", "qa.by", "qa.at", "qa.digest"} == set()
+
+
+def test_a_rejection_is_final(registry: Registry, version: Version) -> None:
+    product = version.product
+    assert sign_off(registry.ana, product, "1", "rejected", "a scratch is missed").decision == "rejected"
+    assert version_of(registry.vic, product, "1").aliases == (), "no candidate any longer"
+    for name in ("ana", "bo"):
+        for value in ("approved", "pending", "rejected"):
+            refused(registry.set_tag(who(registry, name), product, "1", "qa", value), "a rejection is final")
+        body = {"name": product, "version": "1", "key": "qa"}
+        answer = registry.post(who(registry, name), "/api/2.0/mlflow/model-versions/delete-tag", body, "DELETE")
+        refused(answer, "a rejection is final")
+    refused(registry.set_alias(registry.trainer, product, "1", "candidate"), "was rejected")
+    refused(registry.set_alias(registry.promoter, product, "1", "champion"), "is rejected, not approved")
+
+
+def test_failed_gates_take_two_people(registry: Registry, make_request: Make) -> None:
+    product = register(registry.trainer, make_request(passed=False)).product
+    refused(registry.set_alias(registry.trainer, product, "1", "candidate"), "did not pass its gates")
+    assert registry.set_tag(registry.bo, product, "1", "qa.reason", "three worst cases looked at").status_code == 200
+    refused(registry.set_tag(registry.bo, product, "1", "qa", "approved"), "failed its gates")
+    refused(registry.set_tag(registry.vic, product, "1", "qa.waiver", "fine"), "only role qa")
+    refused(registry.set_tag(registry.ana, product, "1", "qa.waiver", "  "), "without a reason")
+    assert registry.set_tag(registry.ana, product, "1", "qa.waiver", "one lock image has a print error").status_code == 200
+    refused(registry.set_tag(registry.ana, product, "1", "qa", "approved"), "a second person")
+    refused(registry.set_tag(registry.bo, product, "1", "qa.waiver", "me too"), "the waiver is theirs")
+    refused(registry.set_alias(registry.promoter, product, "1", "champion"), "pending, not approved")
+    assert registry.set_tag(registry.bo, product, "1", "qa", "approved").status_code == 200
+    refused(registry.set_tag(registry.ana, product, "1", "qa.waiver", "other words"), "withdraw the sign-off first")
+    assert status(registry.vic, product, "1").valid
+    assert promote(registry.promoter, product).version == "1"
+
+
+def test_gates_that_passed_cannot_be_waived(registry: Registry, unsigned: Version) -> None:
+    refused(registry.set_tag(registry.ana, unsigned.product, "1", "qa.waiver", "in case"), "nothing to waive")
+
+
+def test_a_withdrawn_approval_demotes_to_the_version_before_at_once(registry: Registry, make_request: Make) -> None:
+    first = register(registry.trainer, make_request("a"))
+    product = first.product
+    second = replace(make_request("b"), product=product)
+    sign_off(registry.ana, product, "1", "approved", "fine")
+    promote(registry.promoter, product)
+    register(registry.trainer, second)
+    sign_off(registry.bo, product, "2", "approved", "better")
+    promote(registry.promoter, product)
+    assert holders(registry, product) == ("2", "1")
+    sign_off(registry.ana, product, "2", "pending", "a customer complains")
+    assert holders(registry, product) == ("1", None)
+    sign_off(registry.ana, product, "1", "pending", "and this one too")
+    assert holders(registry, product) == (None, None)
+    moved = [
+        (e.action, e.subject, e.before, e.after)
+        for e in read_events(registry.database, product)
+        if e.reason.startswith("the app")
+    ]
+    assert moved == [
+        ("alias.set", "champion", "2", "1"), ("alias.delete", "previous", "1", ""), ("alias.delete", "champion", "1", "")
+    ]  # fmt: skip
 
 
 def test_nobody_signs_what_they_registered(registry: Registry, make_request: Make) -> None:

@@ -118,8 +118,9 @@ def test_candidate_is_set_where_registering_died_before(registry: Registry, make
 def test_failed_gates_make_no_candidate(registry: Registry, make_request: Make, product: str) -> None:
     version = register(registry.trainer, make_request(passed=False))
     assert (version.gates, version.aliases) == ("failed", ())
-    sign_off(registry.ana, product, version.version, "approved", "it looks fine to me")
-    with pytest.raises(Refused, match="did not pass its gates"):
+    with pytest.raises(Refused, match="failed its gates"):
+        sign_off(registry.ana, product, version.version, "approved", "it looks fine to me")
+    with pytest.raises(Refused, match="pending, not approved"):
         promote(registry.promoter, product, version.version)
     with pytest.raises(NotFound, match="no candidate"):
         promote(registry.promoter, product)

@@ -1,0 +1,146 @@
+"use strict";
+// The buttons set the tags that MLflow's own page sets, at the same address: the server's gate judges both alike.
+const { product, version } = document.body.dataset;
+const answer = document.getElementById("answer");
+const notes = JSON.parse(document.getElementById("kept").textContent);
+const open = document.getElementById("reason") !== null;
+
+async function setTag(key, value) {
+  const response = await fetch("/ajax-api/2.0/mlflow/model-versions/set-tag", {
+    method: "POST",
+    credentials: "same-origin",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ name: product, version, key, value }),
+  });
+  if (!response.ok) {
+    const body = await response.json().catch(() => ({}));
+    throw new Error(body.message || `the server answered ${response.status}`);
+  }
+}
+
+function problem(text) {
+  answer.textContent = text;
+  answer.className = "alarm";
+}
+
+async function act(event) {
+  const button = event.currentTarget;
+  const reason = document.getElementById("reason");
+  const text = reason ? reason.value.trim() : "";
+  if (reason && !text) {
+    problem("Say why first: the reason is kept with the decision.");
+    reason.focus();
+    return;
+  }
+  if (notes.some((note) => !note.text.trim())) {
+    problem("A box is without a remark: say what is to be seen there, or remove it.");
+    return;
+  }
+  button.disabled = true;
+  try {
+    if (button.dataset.waive) {
+      await setTag("qa.waiver", text);
+    } else {
+      if (reason && (notes.length || document.getElementById("kept").textContent !== "[]")) await setTag("qa.notes", JSON.stringify(notes));
+      if (reason) await setTag("qa.reason", text);
+      await setTag("qa", button.dataset.decision);
+    }
+    location.reload();
+  } catch (error) {
+    problem(error.message);
+    button.disabled = false;
+  }
+}
+for (const button of document.querySelectorAll(".buttons button")) button.addEventListener("click", act);
+
+// Boxes, in fractions of the picture.
+function within(value) {
+  return Math.min(1, Math.max(0, value));
+}
+
+function draw(figure) {
+  const canvas = figure.querySelector(".canvas");
+  const list = figure.querySelector(".notes");
+  for (const old of canvas.querySelectorAll(".box")) old.remove();
+  list.replaceChildren();
+  notes.filter((note) => note.picture === figure.dataset.picture).forEach((note, index) => {
+    const box = document.createElement("button");
+    box.type = "button";
+    box.className = "box";
+    box.setAttribute("aria-label", `box ${index + 1}`);
+    place(box, note);
+    if (open) box.addEventListener("keydown", (event) => nudge(event, note, box));
+    canvas.append(box);
+    const line = document.createElement("li");
+    const text = document.createElement("input");
+    text.value = note.text;
+    text.maxLength = 500;
+    text.placeholder = "What is to be seen here?";
+    text.setAttribute("aria-label", `remark on box ${index + 1}`);
+    text.readOnly = !open;
+    text.addEventListener("input", () => { note.text = text.value; });
+    line.append(text);
+    if (open) {
+      const remove = document.createElement("button");
+      remove.type = "button";
+      remove.textContent = "Remove";
+      remove.addEventListener("click", () => { notes.splice(notes.indexOf(note), 1); draw(figure); });
+      line.append(remove);
+    }
+    list.append(line);
+  });
+}
+
+function place(box, note) {
+  box.style.left = `${100 * note.left}%`;
+  box.style.top = `${100 * note.top}%`;
+  box.style.width = `${100 * (note.right - note.left)}%`;
+  box.style.height = `${100 * (note.bottom - note.top)}%`;
+}
+
+function nudge(event, note, box) {
+  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  const [x, y] = step.map((s) => 0.01 * s);
+  if (event.shiftKey) {
+    note.right = Math.max(note.left + 0.01, within(note.right + x));
+    note.bottom = Math.max(note.top + 0.01, within(note.bottom + y));
+  } else if (note.left + x >= 0 && note.right + x <= 1 && note.top + y >= 0 && note.bottom + y <= 1) {
+    note.left += x; note.right += x; note.top += y; note.bottom += y;
+  }
+  place(box, note);
+}
+
+for (const figure of document.querySelectorAll("figure")) {
+  const canvas = figure.querySelector(".canvas");
+  const add = (left, top, right, bottom) => {
+    notes.push({ picture: figure.dataset.picture, left, top, right, bottom, text: "" });
+    draw(figure);
+    figure.querySelector(".notes li:last-child input").focus();
+  };
+  if (open) {
+    let from = null;
+    const at = (event) => {
+      const area = canvas.getBoundingClientRect();
+      return [within((event.clientX - area.left) / area.width), within((event.clientY - area.top) / area.height)];
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.target.classList.contains("box")) return;
+      from = at(event);
+      canvas.setPointerCapture(event.pointerId);
+    });
+    canvas.addEventListener("pointerup", (event) => {
+      if (from === null) return;
+      const [x, y] = at(event);
+      const [left, right] = [Math.min(from[0], x), Math.max(from[0], x)];
+      const [top, bottom] = [Math.min(from[1], y), Math.max(from[1], y)];
+      from = null;
+      if (right - left > 0.01 && bottom - top > 0.01) add(left, top, right, bottom);
+    });
+    figure.querySelector(".add").addEventListener("click", () => add(0.4, 0.4, 0.6, 0.6));
+  } else {
+    figure.querySelector(".add").hidden = true;
+  }
+  draw(figure);
+}

@@ -1,0 +1,112 @@
+"""The review page as people use it: two people, a keyboard, a tablet, a dark hall."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from registry.promote import promote
+from registry.sign_off import status
+from registry.versions import Registration, register, version_of
+
+from .conftest import Registry
+from .test_sign_off_in_browser import CHROMIUM, page_of, sync_api
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.servers,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no {CHROMIUM} on this machine"),
+]
+Make = Callable[..., Registration]
+
+
+def address(registry: Registry, product: str) -> str:
+    return f"{registry.url}/changeover/review?product={product}&version=1"
+
+
+def test_the_trainer_reads_why_not_and_quality_assurance_approves(
+    registry: Registry, make_request: Make, product: str, tmp_path: Path
+) -> None:
+    version = register(registry.trainer, make_request())
+    with page_of(registry.trainer) as page:
+        page.goto(address(registry, product))
+        sync_api.expect(page.get_by_role("button", name="Approve")).to_be_disabled()
+        sync_api.expect(page.get_by_text("'trainer' (trainer) may not sign version 1")).to_be_visible()
+        # Whoever presses it all the same, with the page's own tools, meets the server.
+        page.get_by_label("Reason").fill("my own")
+        page.evaluate("document.getElementById('approve').disabled = false")
+        page.get_by_role("button", name="Approve").click()
+        sync_api.expect(page.locator("#answer")).to_contain_text("only role qa")
+    with page_of(registry.ana) as page:
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.goto(f"{registry.url}/changeover/review/of?run={version.run_id}")
+        assert page.url == address(registry, product)
+        sync_api.expect(page.frame_locator("iframe").get_by_role("heading", name="Report of the batch")).to_be_visible()
+        page.wait_for_function("() => [...document.images].every(i => i.complete && i.naturalWidth === 200)")
+        page.get_by_role("button", name="Approve").click()
+        sync_api.expect(page.locator("#answer")).to_contain_text("Say why first")
+        canvas = page.locator("figure[data-picture='defects.png'] .canvas").bounding_box()
+        assert canvas is not None
+        page.mouse.move(canvas["x"] + 20, canvas["y"] + 10)
+        page.mouse.down()
+        page.mouse.move(canvas["x"] + 100, canvas["y"] + 40)
+        page.mouse.up()
+        page.keyboard.type("false alarm here")
+        page.get_by_label("Reason").fill("all worst cases looked at")
+        page.screenshot(path=tmp_path / "review.png", full_page=True)
+        page.get_by_role("button", name="Approve").click()
+        sync_api.expect(page.locator("#state")).to_contain_text("approved")
+        sync_api.expect(page.get_by_role("button", name="Withdraw the approval")).to_be_enabled()
+        sync_api.expect(page.get_by_label("remark on box 1")).to_have_value("false alarm here")
+        page.screenshot(path=tmp_path / "approved.png", full_page=True)
+        assert errors == []
+    assert status(registry.vic, product, "1").valid
+    (note,) = json.loads(version_of(registry.vic, product, "1").tags["qa.notes"])
+    assert (note["picture"], note["text"]) == ("defects.png", "false alarm here") and note["left"] < note["right"]
+    assert promote(registry.promoter, product).version == "1"
+
+
+def test_by_keyboard_alone_on_a_tablet(registry: Registry, make_request: Make, product: str, tmp_path: Path) -> None:
+    register(registry.trainer, make_request())
+    with page_of(registry.bo) as page:
+        page.emulate_media(color_scheme="dark")
+        page.set_viewport_size({"width": 820, "height": 1180})
+        page.goto(address(registry, product))
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), (
+            "no sideways scrolling"
+        )
+        for button in page.get_by_role("button").all():
+            box = button.bounding_box()
+            assert box is not None and box["height"] >= 44, "large enough for a gloved finger"
+        page.locator("figure[data-picture='good.png'] .add").press("Enter")
+        page.keyboard.type("a hair")
+        page.get_by_role("button", name="box 1").press("ArrowRight")
+        page.keyboard.press("Shift+ArrowDown")
+        page.get_by_label("Reason").press_sequentially("misses hairs")
+        page.screenshot(path=tmp_path / "tablet.png", full_page=True)
+        page.get_by_role("button", name="Reject").press("Enter")
+        sync_api.expect(page.locator("#state")).to_contain_text("rejected")
+    tags = version_of(registry.vic, product, "1").tags
+    (note,) = json.loads(tags["qa.notes"])
+    assert (tags["qa"], tags["qa.by"], note["text"]) == ("rejected", "bo", "a hair")
+    assert (round(note["left"], 2), round(note["right"], 2), round(note["bottom"], 2)) == (0.41, 0.61, 0.61)
+
+
+def test_failed_gates_are_waived_by_one_and_approved_by_another(registry: Registry, make_request: Make, product: str) -> None:
+    register(registry.trainer, make_request(passed=False))
+    with page_of(registry.ana) as page:
+        page.goto(address(registry, product))
+        sync_api.expect(page.get_by_role("button", name="Approve")).to_be_disabled()
+        page.get_by_label("Reason").fill("the lamp flickered on the lock images")
+        page.get_by_role("button", name="Waive the gates").click()
+        sync_api.expect(page.get_by_text("Waived by ana")).to_be_visible()
+        sync_api.expect(page.get_by_role("button", name="Approve")).to_be_disabled()
+    with page_of(registry.bo) as page:
+        page.goto(address(registry, product))
+        page.get_by_label("Reason").fill("I agree")
+        page.get_by_role("button", name="Approve").click()
+        sync_api.expect(page.locator("#state")).to_contain_text("approved")
+    assert promote(registry.promoter, product).version == "1"

@@ -1,0 +1,102 @@
+"""Going back, flags, and aliases that were moved past the gate."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from registry.audit import read_events, verify
+from registry.connection import Connection
+from registry.promote import promote
+from registry.sign_off import sign_off
+from registry.versions import Registration, register, versions
+
+from .conftest import Registry
+
+pytestmark = pytest.mark.servers
+Make = Callable[..., Registration]
+
+
+@pytest.fixture
+def product(registry: Registry, make_request: Make) -> str:
+    """A product whose champion is version 2, and version 1 was before."""
+    request = make_request("a")
+    for number, batch in (("1", "a"), ("2", "b")):
+        register(registry.trainer, request if batch == "a" else replace(make_request("b"), product=request.product))
+        sign_off(registry.ana, request.product, number, "approved", "fine")
+        promote(registry.promoter, request.product)
+    return request.product
+
+
+def names(registry: Registry, product: str) -> dict[str, str]:
+    return {alias: one.version for one in versions(registry.vic, product) for alias in one.aliases}
+
+
+def back(
+    registry: Registry, who: Connection, product: str, reason: str = "it misses chips", emergency: bool = False
+) -> tuple[int, str]:
+    body = {"product": product, "reason": reason, "emergency": emergency}
+    answer = registry.post(who, "/changeover/roll-back", body)
+    return answer.status_code, answer.json().get("message", "")
+
+
+def flagged(registry: Registry, product: str) -> list[dict[str, object]]:
+    found = registry.vic.call("GET", "/changeover/flags")["flags"]
+    return [flag for flag in found if flag["product"] == product]
+
+
+def test_quality_assurance_goes_back(registry: Registry, product: str) -> None:
+    assert back(registry, registry.ana, product) == (200, "")
+    assert names(registry, product) == {"champion": "1"}
+    assert flagged(registry, product) == []
+    status, words = back(registry, registry.ana, product)
+    assert status == 403 and "no previous version" in words
+    assert not verify(registry.database)
+
+
+def test_in_an_emergency_the_service_goes_back_and_quality_assurance_confirms(registry: Registry, product: str) -> None:
+    assert back(registry, registry.promoter, product)[0] == 403
+    assert names(registry, product) == {"champion": "2", "previous": "1"}
+    assert back(registry, registry.promoter, product, emergency=True) == (200, "")
+    (flag,) = flagged(registry, product)
+    assert (flag["actor"], flag["reason"], flag["before"], flag["after"]) == ("promoter", "it misses chips", "2", "1")
+    body = {"event": flag["seq"], "reason": "seen: the lamp was off"}
+    for who in (registry.vic, registry.trainer, registry.promoter, registry.admin):
+        assert registry.post(who, "/changeover/confirm", body).status_code == 403
+    assert registry.post(registry.ana, "/changeover/confirm", body).status_code == 200
+    assert flagged(registry, product) == []
+    assert registry.post(registry.ana, "/changeover/confirm", body).status_code == 403, "it is no open flag any more"
+
+
+@pytest.mark.parametrize("name", ["admin", "trainer", "vic", "bare"])
+def test_nobody_else_goes_back(registry: Registry, product: str, name: str) -> None:
+    for emergency in (False, True):
+        assert back(registry, getattr(registry, name), product, emergency=emergency)[0] == 403
+    assert names(registry, product) == {"champion": "2", "previous": "1"}
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "x" * 2001])
+def test_a_roll_back_has_a_reason(registry: Registry, product: str, reason: str) -> None:
+    assert back(registry, registry.ana, product, reason)[0] == 400
+
+
+def test_nobody_goes_back_to_what_is_no_longer_approved(registry: Registry, product: str) -> None:
+    sign_off(registry.bo, product, "1", "pending", "I was wrong")
+    status, words = back(registry, registry.ana, product)
+    assert status == 403 and "is pending, not approved" in words
+
+
+def test_an_alias_moved_in_the_database_is_put_back_and_flagged(registry: Registry, product: str) -> None:
+    with sqlite3.connect(registry.database) as database:
+        database.execute("UPDATE registered_model_aliases SET version = 1 WHERE name = ? AND alias = 'champion'", (product,))
+        database.execute("INSERT INTO registered_model_aliases (alias, version, name) VALUES ('shadow', 2, ?)", (product,))
+    assert names(registry, product)["champion"] == "1"
+    assert registry.post(registry.vic, "/changeover/watch", {}).status_code == 403
+    undone = registry.promoter.call("POST", "/changeover/watch", json={})["undone"]
+    mine = [(one["subject"], one["before"], one["after"]) for one in undone if one["product"] == product]
+    assert mine == [("champion", "2", "1"), ("shadow", "", "2")]
+    assert names(registry, product) == {"champion": "2", "previous": "1"}
+    assert registry.promoter.call("POST", "/changeover/watch", json={})["undone"] == []
+    assert len(flagged(registry, product)) == 2
+    assert [event.actor for event in read_events(registry.database, product)][-1] == "(server)"

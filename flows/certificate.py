@@ -16,7 +16,7 @@ from flows.services import connect_as
 from flows.trail import database, kept_heads
 from registry import audit
 from registry.events import Event
-from registry.names import CHAMPION, TAG_QA
+from registry.names import CHAMPION, TAG_QA, TAG_WAIVER
 from registry.sign_off import SignOff, status_of
 from registry.versions import Version, version_of
 
@@ -76,7 +76,7 @@ def _decides(event: Event) -> bool:
     if not event.allowed:
         return False
     promoted = event.action == "alias.set" and event.subject == CHAMPION
-    return promoted or event.action in ("register", "publish") or event.subject in (TAG_QA, "qa.waiver")
+    return promoted or event.action in ("register", "publish") or event.subject in (TAG_QA, TAG_WAIVER)
 
 
 def _print(page: str, target: Path) -> None:

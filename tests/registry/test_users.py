@@ -18,9 +18,10 @@ from .conftest import Registry
 def test_secrets_are_made_once_and_for_nobody_else(tmp_path: Path) -> None:
     first = prepare(tmp_path)
     assert prepare(tmp_path) == first
-    assert len({first.session_key, first.admin, first.trainer, first.promoter}) == 4
+    assert len({*vars(first).values()}) == 6
     files = sorted((tmp_path / "secrets").iterdir())
-    assert [file.name for file in files] == ["admin-password", "promoter-password", "session-key", "trainer-password"]
+    names = ["admin-password", "promoter-password", "session-key", "trainer-password", "webhook", "webhook-store"]
+    assert [file.name for file in files] == names
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
     assert first.admin not in repr(first)
@@ -32,7 +33,7 @@ def test_secrets_made_at_once_are_the_same(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as all_at_once:
         found = set(all_at_once.map(lambda _: prepare(tmp_path), range(8)))
     assert len(found) == 1
-    assert len(list((tmp_path / "secrets").iterdir())) == 4
+    assert len(list((tmp_path / "secrets").iterdir())) == 6
 
 
 def test_secrets_that_others_read_are_refused(tmp_path: Path) -> None:

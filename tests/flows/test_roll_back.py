@@ -1,0 +1,45 @@
+"""``changeover roll-back``, ``status`` and ``confirm``, as typed at a plant whose servers are up."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.plant import Plant
+from flows.promote import promote
+from flows.services import connect_as, connect_as_person
+from registry.sign_off import sign_off
+from registry.users import add_user
+from registry.versions import register
+from tests.registry.conftest import request_for
+
+from .test_changeover import PASSWORD, changeover
+
+pytestmark = pytest.mark.servers
+
+
+def test_going_back_in_an_emergency_is_published_and_flagged_until_it_is_confirmed(running: Plant, tmp_path: Path) -> None:
+    trainer, product = connect_as(running, "trainer"), "washer"
+    settings = running.path / "changeover.yaml"
+    settings.write_text(settings.read_text().replace("products: {", "products: {washer: {}, "))
+    add_user(connect_as(running, "admin"), "rosa", PASSWORD, "qa")
+    for number, batch in enumerate(("b1", "b2"), 1):
+        register(trainer, request_for(tmp_path, product, batch, threshold=0.3 + number / 10))
+        sign_off(connect_as_person(running, "rosa", PASSWORD), product, number, "approved", "fine")
+        promote(running, product)
+
+    def published() -> str:
+        return str(json.loads((running.publish / product / "current.json").read_text())["version"])
+
+    assert published() == "2"
+    order = ("roll-back", "--product", product, "--reason", "misses chips")
+    assert "give one of them" in changeover(running, *order, code=2).stderr
+    assert "version 1 of washer is the champion again" in changeover(running, *order, "--emergency").stdout.replace("\n", " ")
+    assert published() == "1"
+    found = json.loads(changeover(running, "status", "--json").stdout)
+    (flag,) = (one for one in found["flags"] if one["product"] == product)
+    assert "changeover confirm" in changeover(running, "status").stdout
+    confirm = ("confirm", flag["seq"], "--reason", "the lamp was off")
+    assert "is confirmed by rosa" in changeover(running, *confirm, "--user", "rosa").stdout
+    assert "is no open flag" in changeover(running, *confirm, "--user", "rosa", code=2).stderr
+    assert "no previous version" in changeover(running, *order, "--user", "rosa", code=2).stderr

@@ -45,7 +45,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "competence-paced": {"schedule": "competence"},
     "reversed curriculum": {"schedule": "reversed"},
     "no hard negatives": {"hard_negatives": False},
-    "heads fused": {"settings": {"guide": 1.0}},
     "last stage: full resolution": {"settings": {"finish": "stage"}},
     "last stage: full resolution, the paper's order": {"settings": {"finish": "stage", "enlarge_first": True}},
     "the paper's order": {"settings": {"enlarge_first": True}},

@@ -118,7 +118,7 @@ def evaluate(folder: BatchFolder) -> None:
         "gates": [gate.as_dict() for gate in gates], "passed": all(gate.passed for gate in gates), "champion": champion,
         "detector": training["detector"],
         "settings": {**training["settings"], **training["chosen"], "networks": len(fusion.chosen),
-                     "views": list(fusion.reductions), "readings": [str(reading) for reading in fusion.readings],
+                     "views": list(fusion.reductions), "readings": [str(reading) for reading in fusion.readings], "guide": fusion.guide,
                      "flips": settings.flips, "scale": training["scale"], "region": vars(region)},
         "training": training, "study": {"trials": len(trials), "best": training["chosen"]}, "fusion": fusion.tried,
         "timing": {"tune_s": round(sum(t["seconds"] for t in trials), 1), "train_s": round(training["seconds"], 1),

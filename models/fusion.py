@@ -5,34 +5,55 @@ from dataclasses import dataclass
 
 from models.detector import Detector
 from models.inspector import Reading
-from models.objective import TuneSet, judge, look
+from models.objective import Looks, TuneSet, judge, look
+from models.segmentation import SegmentationDetector
 
 SIDES = (3, 5, 9, 15)
 WIDE = ((4, 9), (8, 9))
 """Pools and sides of readings wider than that: 36 and 72 px."""
+GUIDES = (1.0, 0.0)
+"""Weights of the segmentation networks' classification heads in their maps: on some products they help, on others they harm."""
 MOST, GAIN = 3, 0.01
 """Readings at most, and what each further one has to bring."""
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """``chosen``: numbers of the detectors that are read. ``reductions``: of them. ``value``: of the objective. ``tried``: the
-    objective of what was looked at."""
+    """``chosen``: numbers of the detectors that are read. ``reductions``: of them. ``guide``: weight of their classification
+    heads, None where they have none. ``value``: of the objective. ``tried``: the objective of what was looked at."""
 
     chosen: tuple[int, ...]
     reductions: tuple[int, ...]
     readings: tuple[Reading, ...]
     value: float
     tried: dict[str, float]
+    guide: float | None = None
 
 
 def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune: TuneSet) -> Fusion:
     """The best single reading, then, while it brings at least .01, the one that goes best with those taken; three at most.
-    Ties go to the finer view and the smaller square."""
+    Ties go to the finer view and the smaller square. With segmentation networks, for their heads fused and not: the better, and
+    fused where they are equal. The networks are left with the weight that was chosen."""
     views = sorted(set(reductions))
     if not tune.defects:
         return Fusion(tuple(range(len(detectors))), tuple(reductions), tuple(Reading(view) for view in views), 0.0, {})
-    looks = look(detectors, tune, reductions)
+    guided = [detector for detector in detectors if isinstance(detector, SegmentationDetector)]
+    found = []
+    for guide in GUIDES if guided else (None,):
+        _set_guide(guided, guide)
+        found.append(_choose_readings(look(detectors, tune, reductions), guide))
+    best = max(found, key=lambda fusion: fusion.value)  # the first of equals
+    _set_guide(guided, best.guide)
+    return best
+
+
+def _set_guide(detectors: Sequence[SegmentationDetector], guide: float | None) -> None:
+    for detector in detectors:
+        detector.guide = guide if guide is not None else detector.guide
+
+
+def _choose_readings(looks: Looks, guide: float | None) -> Fusion:
+    reductions, views = looks.reductions, sorted(set(looks.reductions))
     candidates = [
         Reading(view, pool, side)
         for view in views
@@ -50,4 +71,4 @@ def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune
         taken.append(reading)
         best = values[reading]
     chosen = tuple(n for n, reduction in enumerate(reductions) if reduction in {reading.view for reading in taken})
-    return Fusion(chosen, tuple(reductions[n] for n in chosen), tuple(taken), best, tried)
+    return Fusion(chosen, tuple(reductions[n] for n in chosen), tuple(taken), best, tried, guide)

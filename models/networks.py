@@ -18,8 +18,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
         {"encoder": "efficientnet-b1", "depth": 5, "width": 27, "finish": "stage", "enlarge_first": True},
     ),
     "unetplusplus": ("unet", {"encoder": "resnet18", "depth": 4, "widths": (128, 64, 32, 16), "dense": True}),
-    # Unfused: on eleven trained networks the classification head cost .027 image AUROC (docs/benchmarks.md).
-    "unet3plus": ("unet3plus", {"encoder": "tu-regnetx_002", "depth": 4, "width": 8, "guide": 0.0}),
+    "unet3plus": ("unet3plus", {"encoder": "tu-regnetx_002", "depth": 4, "width": 8}),
     "stpm": ("stpm", {"backbone": "resnet10t"}),
 }
 

@@ -97,7 +97,7 @@ def test_an_event_starts_a_changeover(serving: Plant, tmp_path: Path) -> None:
 
 
 def test_a_signature_takes_effect_without_waiting_for_the_next_look(serving: Plant, tmp_path: Path) -> None:
-    add_user(connect_as(serving, "admin"), "eva", "correct horse battery", "qa")
+    add_user(connect_as(serving, "admin"), "nora", "correct horse battery", "qa")
     trainer = connect_as(serving, "trainer")
     version = register(trainer, request_for(tmp_path, "nightly", "b1"))
     # A look just now: the next one is a minute away.
@@ -105,14 +105,14 @@ def test_a_signature_takes_effect_without_waiting_for_the_next_look(serving: Pla
     before = len(runs_of(serving, "every-minute", ["COMPLETED"]))
     ask(serving, f"deployments/{look['deployment_id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
     eventually(lambda: len(runs_of(serving, "every-minute", ["COMPLETED"])) > before)
-    sign_off(connect_as_person(serving, "eva", "correct horse battery"), "nightly", version.version, "approved", "fine")
+    sign_off(connect_as_person(serving, "nora", "correct horse battery"), "nightly", version.version, "approved", "fine")
     signed = time.monotonic()
     assert eventually(lambda: champion(trainer, "nightly"), 20).version == version.version
     print(f"champion {time.monotonic() - signed:.1f} s after the signature")
     assert eventually((serving.publish / "nightly" / "current.json").exists, 20)
 
     # And a withdrawal: the line loses the model.
-    sign_off(connect_as_person(serving, "eva", "correct horse battery"), "nightly", version.version, "pending", "a complaint")
+    sign_off(connect_as_person(serving, "nora", "correct horse battery"), "nightly", version.version, "pending", "a complaint")
     assert champion(trainer, "nightly") is None
     assert eventually(lambda: not (serving.publish / "nightly" / "current.json").exists(), 20)
     assert [event.action for event in recorded(trainer, "nightly")][-1] == "retract"

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from models.fusion import choose_fusion
 from models.inspector import Inspector, Reading, fit_fusion
 from models.objective import judge, look, objective_of, tune_set
 from models.preprocess import at_working_scale, smoothness, working_scale
+from models.segmentation import SegmentationDetector
 from models.view import views_of
 
 
@@ -60,6 +62,28 @@ def test_judging_cached_maps_is_judging_the_inspector_itself() -> None:
         good = [float(inspector(torch.from_numpy(image)[None])[1]) for image in tune.good]
         maps = [inspector(torch.from_numpy(exam.image)[None])[0][0, ::2, ::2].numpy() for exam in tune.defects]
     assert judged == objective_of(good, list(zip(tune.defects, maps, strict=True)))
+
+
+class Headed(SegmentationDetector):
+    """Sees the stain with its segmentation head alone; its classification head fires at random, or not at all."""
+
+    def __init__(self, misleads: bool) -> None:
+        super().__init__(1, 1.0)
+        self.misleads = misleads
+
+    def heads(self, images: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        fine = -images[:, :1]
+        noise = torch.randn(
+            fine.shape[0], 1, fine.shape[2] // 16, fine.shape[3] // 16, generator=torch.Generator().manual_seed(1)
+        )
+        return fine, [], 30 * noise if self.misleads else torch.full_like(noise, 20.0)
+
+
+@pytest.mark.parametrize(("misleads", "guide"), [(True, 0.0), (False, 1.0)])
+def test_a_classification_head_that_misleads_is_left_out_of_the_map(misleads: bool, guide: float) -> None:
+    detector = Headed(misleads)
+    tune = tune_set([ExamImage(f"good-{i}", surface(i)) for i in range(6)], [stained(100 + i) for i in range(8)], 1.0)
+    assert choose_fusion([detector], [1], tune).guide == guide == detector.guide
 
 
 def test_views_are_all_of_a_large_image_at_a_glance_and_one_of_a_small() -> None:

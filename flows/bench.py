@@ -56,7 +56,8 @@ def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides
         "scale": training["scale"], "views": list(assembled.fusion.reductions),
         "readings": [str(reading) for reading in assembled.fusion.readings],
         "guide": assembled.fusion.guide, "steps": [log["steps"] for log in training["networks"]],
-        "objective": assembled.fusion.value, "tried": assembled.fusion.tried, "threshold": assembled.exported.threshold, **figures,
+        "objective": assembled.fusion.value, "tried": assembled.fusion.tried,
+        "threshold": assembled.exported.threshold, **figures,
     }  # fmt: skip
     write_json(folder.file("bench.json"), result)
     return result

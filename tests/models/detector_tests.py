@@ -93,13 +93,13 @@ class DetectorTests:
 
     def test_same_seed_same_weights(self) -> None:
         (first, log), (second, _) = self.fitted(6), self.fitted(6)
-        assert log.steps == 6 and log.ended_by == "steps"
+        assert log.steps == (6 if first.learns else 1) and log.ended_by == "steps"
         for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
             assert torch.equal(a, b)
 
     def test_it_learns(self) -> None:
         detector, log = self.fitted(self.steps)
-        assert log.losses[-1][2] < 0.9 * log.losses[0][2]
+        assert not detector.learns or log.losses[-1][2] < 0.9 * log.losses[0][2]
         inspector = Inspector([copy.deepcopy(detector)], 1.0).eval()
         fit_fusion(inspector, [raw_maps(inspector, good_image(i)) for i in range(20, 24)])
         for seed in range(50, 54):

@@ -125,9 +125,8 @@ class _Run:
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.spec.learning_rate * learning_rate_at(progress)
-        moved = TrainingBatch(*(t.to(self.device, non_blocking=True) for t in (batch.images, batch.labels, batch.defective)))
         with torch.autocast(self.device.type, torch.bfloat16):
-            loss = self.network.training_loss(moved, progress)
+            loss = self.network.training_loss(batch.to(self.device), progress)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.learned, 1.0, foreach=True)
@@ -199,11 +198,16 @@ def fit(
 
     def series(steps: int, with_defects: bool = defects) -> CropSeries:
         return CropSeries(
-            images, replace(crop_plan, total=steps * spec.batch_size, with_defects=with_defects, **state_of(log)), parts
-        )
+            images,
+            replace(
+                crop_plan, total=steps * spec.batch_size, with_defects=with_defects,
+                with_clean=with_defects and family.learns_from_clean, **state_of(log),
+            ),
+            parts,
+        )  # fmt: skip
 
-    clean = series(max(64 // spec.batch_size, 1), with_defects=False)
-    good = torch.stack([clean[i][0] for i in range(len(clean))])
+    without = series(max(64 // spec.batch_size, 1), with_defects=False)
+    good = torch.stack([without[i][0] for i in range(len(without))])
 
     if not family.learns:
         torch.set_num_threads(plan.threads or torch.get_num_threads())

@@ -21,6 +21,8 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     # Unfused: on eleven trained networks the classification head cost .027 image AUROC (docs/benchmarks.md).
     "unet3plus": ("unet3plus", {"encoder": "tu-regnetx_002", "depth": 4, "width": 8, "guide": 0.0}),
     "stpm": ("stpm", {"backbone": "resnet10t"}),
+    "rstpm": ("rstpm", {"backbone": "resnet10t"}),
+    "denoising_student": ("denoising_student", {"backbone": "resnet10t"}),
     "patchcore": ("patchcore", {"backbone": "resnet10t"}),
     "uninformed_students": ("uninformed_students", {}),
 }

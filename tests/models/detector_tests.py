@@ -48,7 +48,8 @@ class DetectorTests:
         detector = build_detector(self.name, 1, self.settings).train()
         labels = torch.zeros(4, 1, 64, 64)
         labels[:2, :, 20:40, 20:40] = 1.0
-        batch = TrainingBatch(torch.randn(4, 1, 64, 64), labels, torch.tensor([1.0, 1.0, 0.0, 0.0]))
+        clean = torch.randn(4, 1, 64, 64)
+        batch = TrainingBatch(clean + labels, labels, torch.tensor([1.0, 1.0, 0.0, 0.0]), clean)
         detector.training_loss(batch, 0.5).backward()
         graded = [p for p in detector.parameters() if p.requires_grad and p.grad is not None]
         assert graded and all(torch.isfinite(p.grad).all() for p in graded if p.grad is not None)

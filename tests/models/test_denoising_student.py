@@ -18,8 +18,8 @@ from tests.models.detector_tests import DetectorTests, good_image
 
 class TestDenoisingStudent(DetectorTests):
     name = "denoising_student"
-    settings: ClassVar[dict[str, Any]] = {"backbone": "resnet10t", "width": 16}
-    steps = 80
+    settings: ClassVar[dict[str, Any]] = {"backbone": "test_resnet", "width": 16}
+    steps = 60
 
 
 def test_agreement_adds_up_to_the_cosine() -> None:

@@ -14,13 +14,13 @@ from models.rstpm import Rstpm
 from models.stpm import Stpm
 from tests.models.detector_tests import DetectorTests
 
-SMALL = {"backbone": "resnet10t", "second_backbone": "resnet10t", "width": 16}
+SMALL = {"backbone": "test_resnet", "second_backbone": "test_resnet", "width": 16}
 
 
 class TestRstpm(DetectorTests):
     name = "rstpm"
     settings: ClassVar[dict[str, Any]] = SMALL
-    steps = 60
+    steps = 50
 
 
 def test_six_maps_are_combined_as_the_docstring_says() -> None:

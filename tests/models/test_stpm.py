@@ -14,8 +14,8 @@ from tests.models.detector_tests import DetectorTests
 
 class TestStpm(DetectorTests):
     name = "stpm"
-    settings: ClassVar[dict[str, Any]] = {"backbone": "resnet10t"}
-    steps = 150
+    settings: ClassVar[dict[str, Any]] = {"backbone": "test_resnet"}
+    steps = 100
 
 
 def teacher(seed: int = 0) -> Teacher:

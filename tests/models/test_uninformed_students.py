@@ -15,7 +15,7 @@ from tests.models.detector_tests import DetectorTests
 class TestUninformedStudents(DetectorTests):
     name = "uninformed_students"
     settings: ClassVar[dict[str, Any]] = {"width": 8, "outputs": 16, "students": 2}
-    steps = 80
+    steps = 50
 
 
 def of_one_patch(network: PatchNetwork, patch: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ Part = NDArray[np.bool_]
 class CropPlan:
     """What to draw: ``total`` crops of ``side`` px; the curriculum's progress at crop ``i`` is ``i / total``.
     ``competence``: of the network that they are drawn for, where it sets the pace. ``spots``: hard negatives.
-    ``library``: the plant's own cut-outs."""
+    ``library``: the plant's own cut-outs. ``with_clean``: each crop comes with what it was before defects were drawn on it."""
 
     recipe: Recipe
     scale: BatchScale
@@ -39,10 +39,11 @@ class CropPlan:
     competence: float = 0.0
     spots: tuple[Spot, ...] = ()
     library: tuple[Cutout, ...] = ()
+    with_clean: bool = False
 
 
-class CropSeries(Dataset[tuple[Tensor, Tensor]]):
-    """Crop ``i`` as (image (C, S, S) normalised float, label (1, S, S) float)."""
+class CropSeries(Dataset[tuple[Tensor, ...]]):
+    """Crop ``i`` as (image (C, S, S) normalised float, label (1, S, S) float), and the clean image where the plan asks for it."""
 
     def __init__(self, images: list[Image], plan: CropPlan, parts: list[Part] | None = None) -> None:
         """``parts``: the images' foreground masks, so that chips follow a part's rim; None takes the images' own."""
@@ -54,16 +55,19 @@ class CropSeries(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return self._plan.total
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         plan = self._plan
         window = difficulty_range(plan.schedule, index / max(plan.total, 1), plan.competence)
         drawn = draw_crop(
             self._recipe, plan.scale, self._images, plan.side, plan.seed, index, window, plan.flips, self._parts, plan.spots,
-            plan.library,
+            plan.library, plan.with_clean,
         )  # fmt: skip
-        mean, spread = self._statistics[drawn.source]
-        image = (drawn.image.astype(np.float32) / 255.0 - mean) / spread
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(drawn.label[None])
+        image, label = self._normalised(drawn.image, drawn.source), torch.from_numpy(drawn.label[None])
+        return (image, label) if drawn.clean is None else (image, label, self._normalised(drawn.clean, drawn.source))
+
+    def _normalised(self, image: Image, source: int) -> Tensor:
+        mean, spread = self._statistics[source]
+        return torch.from_numpy(np.ascontiguousarray(((image.astype(np.float32) / 255.0 - mean) / spread).transpose(2, 0, 1)))
 
 
 def batches(series: CropSeries, batch_size: int, first_step: int, steps: int, workers: int) -> Iterable[TrainingBatch]:
@@ -81,7 +85,7 @@ def batches(series: CropSeries, batch_size: int, first_step: int, steps: int, wo
     return loader
 
 
-def _collate(items: list[tuple[Tensor, Tensor]]) -> TrainingBatch:
-    images = torch.stack([image for image, _ in items]).contiguous(memory_format=torch.channels_last)
-    labels = torch.stack([label for _, label in items])
-    return TrainingBatch(images, labels, (labels.amax((1, 2, 3)) > 0.5).float())
+def _collate(items: list[tuple[Tensor, ...]]) -> TrainingBatch:
+    images, labels, *clean = (torch.stack(column) for column in zip(*items, strict=True))
+    images, *clean = (stack.contiguous(memory_format=torch.channels_last) for stack in (images, *clean))
+    return TrainingBatch(images, labels, (labels.amax((1, 2, 3)) > 0.5).float(), *clean)

@@ -1,8 +1,10 @@
 """What every detector is: it learns from good images (and pseudo-defects drawn on them) and gives an anomaly map."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -11,23 +13,39 @@ class TrainingBatch:
     """One step's crops.
 
     ``images``: (N, C, H, W) float, normalised by ``models.preprocess``. ``labels``: (N, 1, H, W) float in 0..1, the visible
-    change. ``defective``: (N,) float, 1 where the label is not all zero.
+    change. ``defective``: (N,) float, 1 where the label is not all zero. ``clean``: the crops before defects were drawn on them,
+    (N, C, H, W), for detectors that ask for them.
     """
 
     images: Tensor
     labels: Tensor
     defective: Tensor
+    clean: Tensor | None = None
+
+    def to(self, device: torch.device) -> "TrainingBatch":
+        """The same on ``device``."""
+        parts = (self.images, self.labels, self.defective, self.clean)
+        return TrainingBatch(*(part if part is None else part.to(device, non_blocking=True) for part in parts))  # type: ignore[arg-type]
 
 
 class Detector(nn.Module):
-    """Base of all families. ``learns_from_good_only``: the trainer then draws no pseudo-defects for it."""
+    """Base of all families. ``learns_from_good_only``: the trainer then draws no pseudo-defects for it. ``learns``: False where
+    nothing is learned step by step; the trainer then calls ``prepare`` and ``memorise``, and that is all. ``learns_from_clean``:
+    the trainer then gives it each crop as it was before defects were drawn, too."""
 
     learns_from_good_only = False
+    learns_from_clean = False
+    learns = True
     mastery: float | None = None
     """Share (0..1) of the last training batch's defects that was found; None in families that see no defects."""
 
     def prepare(self, good: Tensor) -> None:
         """Compute what is computed rather than learned, from good crops (N, C, H, W); by default nothing."""
+
+    def memorise(self, good: Iterable[Tensor], number: int) -> float:
+        """Where ``learns`` is False: take in whole good images, ``number`` of them, each (1, C, H, W) as ``forward`` sees it. How
+        far (0 and up) what was seen is from what was kept."""
+        raise NotImplementedError
 
     def training_loss(self, batch: TrainingBatch, progress: float) -> Tensor:
         """Scalar loss of one batch; ``progress`` in 0..1 is how far training is."""
@@ -42,11 +60,23 @@ def build_detector(name: str, channels: int, settings: dict[str, Any]) -> Detect
     """A fresh detector of family ``name`` for ``channels`` (1 or 3) input channels; BadSettings for an unknown name or
     setting."""
     from data.errors import BadSettings
+    from models.denoising_student import DenoisingStudent
+    from models.patchcore import PatchCore
+    from models.rstpm import Rstpm
     from models.stpm import Stpm
     from models.unet import UNet
     from models.unet3plus import UNet3Plus
+    from models.uninformed_students import UninformedStudents
 
-    families: dict[str, type[Detector]] = {"unet": UNet, "unet3plus": UNet3Plus, "stpm": Stpm}
+    families: dict[str, type[Detector]] = {
+        "unet": UNet,
+        "unet3plus": UNet3Plus,
+        "stpm": Stpm,
+        "rstpm": Rstpm,
+        "denoising_student": DenoisingStudent,
+        "patchcore": PatchCore,
+        "uninformed_students": UninformedStudents,
+    }
     if name not in families:
         raise BadSettings(f"detector {name!r} is not one of {', '.join(sorted(families))}")
     try:

@@ -18,6 +18,7 @@ from models.crops import CropPlan, CropSeries, Image, batches
 from models.curriculum import Schedule
 from models.detector import Detector, TrainingBatch, build_detector
 from models.hard_negatives import find_spots
+from models.memorise import memorised
 from models.pacing import Mine, paced_batches, state_of
 from models.training_log import TrainingLog
 
@@ -124,9 +125,8 @@ class _Run:
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.spec.learning_rate * learning_rate_at(progress)
-        moved = TrainingBatch(*(t.to(self.device, non_blocking=True) for t in (batch.images, batch.labels, batch.defective)))
         with torch.autocast(self.device.type, torch.bfloat16):
-            loss = self.network.training_loss(moved, progress)
+            loss = self.network.training_loss(batch.to(self.device), progress)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.learned, 1.0, foreach=True)
@@ -190,31 +190,38 @@ def fit(
     """
     device, channels = pick_device(), images[0].shape[2]
     workers = data_workers(device, plan)
-    defects = not type(build_detector(spec.detector, channels, spec.settings)).learns_from_good_only
+    family = build_detector(spec.detector, channels, spec.settings)
+    defects = not family.learns_from_good_only
 
     log: TrainingLog | None = None
     parts = [foreground(image) for image in images]
 
     def series(steps: int, with_defects: bool = defects) -> CropSeries:
         return CropSeries(
-            images, replace(crop_plan, total=steps * spec.batch_size, with_defects=with_defects, **state_of(log)), parts
-        )
+            images,
+            replace(
+                crop_plan, total=steps * spec.batch_size, with_defects=with_defects,
+                with_clean=with_defects and family.learns_from_clean, **state_of(log),
+            ),
+            parts,
+        )  # fmt: skip
 
-    clean = series(max(64 // spec.batch_size, 1), with_defects=False)
-    good = torch.stack([clean[i][0] for i in range(len(clean))])
+    without = series(max(64 // spec.batch_size, 1), with_defects=False)
+    good = torch.stack([without[i][0] for i in range(len(without))])
+
+    if not family.learns:
+        torch.set_num_threads(plan.threads or torch.get_num_threads())
+        make_deterministic(crop_plan.seed)
+        return memorised(build_detector(spec.detector, channels, spec.settings).to(device), good, images, validate)
 
     def fresh() -> _Run:
         return _Run(spec, channels, crop_plan.seed, device, good)
 
     state = _load(checkpoint, key)
     if state is None:
-        if plan.threads is not None:
-            torch.set_num_threads(plan.threads)
         log = _planned(plan, lambda v: measure(fresh, series(5), spec.batch_size, workers, v), validate, device)
     else:
-        log = TrainingLog(**state["log"])
-        log.resumed_at = log.steps
-        torch.set_num_threads(log.threads)
+        log = _resumed(state)
     run, best, stale = fresh(), None, 0
     if state is not None:
         run.restore(state)
@@ -270,6 +277,8 @@ def _planned(
     plan: Plan, measured: Callable[[Validate | None], tuple[float, float]], validate: Validate | None, device: torch.device
 ) -> TrainingLog:
     """How many steps and validations fit; what is measured for it counts as well."""
+    if plan.threads is not None:
+        torch.set_num_threads(plan.threads)
     if plan.steps is not None:
         return TrainingLog(plan.steps, plan.validations, device=str(device), threads=torch.get_num_threads())
     started = time.monotonic()
@@ -281,6 +290,14 @@ def _planned(
     left -= (validations + 1) * validation_seconds
     steps, spent = max(int(0.97 * left / step_seconds), 10), time.monotonic() - started
     return TrainingLog(steps, validations, seconds=spent, device=str(device), threads=torch.get_num_threads())
+
+
+def _resumed(state: dict[str, Any]) -> TrainingLog:
+    """The log of a checkpoint, from where training goes on with as many threads as before."""
+    log = TrainingLog(**state["log"])
+    log.resumed_at = log.steps
+    torch.set_num_threads(log.threads)
+    return log
 
 
 Best = tuple[float, dict[str, Tensor]]

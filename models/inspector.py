@@ -97,11 +97,9 @@ class Inspector(nn.Module):
 
     def raw_map(self, number: int, working: Tensor) -> Tensor:
         """Map (N, 1, h', w') of one detector on images at working scale, in its view's px, averaged over flips."""
-        x = normalise(reduce(working, self.reductions[number]))
-        height, width = x.shape[-2], x.shape[-1]
-        # Zeros, the mean, are what training crops show beyond an image's sides.
-        right, bottom = MARGIN + (-width - 2 * MARGIN) % STRIDE, MARGIN + (-height - 2 * MARGIN) % STRIDE
-        x = F.pad(x, (MARGIN, right, MARGIN, bottom))
+        view = reduce(working, self.reductions[number])
+        height, width = view.shape[-2], view.shape[-1]
+        x = as_seen(view)
         detector = self.detectors[number]
         flips: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)][: self.flips]
         seen = [detector(torch.flip(x, f)).flip(f) if f else detector(x) for f in flips]
@@ -149,6 +147,15 @@ class Inspector(nn.Module):
         ]
         floor = full.flatten(1).amin(1)[:, None, None]
         return torch.where(inside[None], full, floor)
+
+
+def as_seen(view: Tensor) -> Tensor:
+    """Whole images (N, C, h, w) in 0..1 as detectors see them: normalised, with a margin, at sizes that are multiples of 32."""
+    x = normalise(view)
+    height, width = x.shape[-2], x.shape[-1]
+    # Zeros, the mean, are what training crops show beyond an image's sides.
+    right, bottom = MARGIN + (-width - 2 * MARGIN) % STRIDE, MARGIN + (-height - 2 * MARGIN) % STRIDE
+    return F.pad(x, (MARGIN, right, MARGIN, bottom))
 
 
 @torch.no_grad()

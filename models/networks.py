@@ -20,6 +20,10 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "unetplusplus": ("unet", {"encoder": "resnet18", "depth": 4, "widths": (128, 64, 32, 16), "dense": True}),
     "unet3plus": ("unet3plus", {"encoder": "tu-regnetx_002", "depth": 4, "width": 8}),
     "stpm": ("stpm", {"backbone": "resnet10t"}),
+    "rstpm": ("rstpm", {"backbone": "resnet10t"}),
+    "denoising_student": ("denoising_student", {"backbone": "resnet10t"}),
+    "patchcore": ("patchcore", {"backbone": "resnet10t"}),
+    "uninformed_students": ("uninformed_students", {}),
 }
 
 

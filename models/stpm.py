@@ -1,94 +1,98 @@
 """STPM, student-teacher feature pyramid matching (Wang 2021, arXiv 2103.04257)."""
 
-from typing import Any
+from collections.abc import Sequence
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data.errors import BadSettings
 from models.detector import Detector, TrainingBatch
+from models.teacher import Teacher, feature_network
+
+
+def distance(wanted: Tensor, given: Tensor) -> Tensor:
+    """Half the squared distance of unit-length features (N, c, h, w), 1 - cosine: (N, 1, h, w) in 0..2 (Wang 2021, eq. 1)."""
+    return 0.5 * (F.normalize(wanted, dim=1) - F.normalize(given.float(), dim=1)).square().sum(1, keepdim=True)
+
+
+def log_product(distances: Sequence[Tensor], weights: Sequence[float], size: tuple[int, int]) -> Tensor:
+    """The product of distances (N, 1, h, w), each enlarged to ``size`` (H, W), as the mean of their logarithms (N, 1, H, W)
+    (Wang 2021, eq. 4); ``weights`` are exponents."""
+    maps = [
+        weight * F.interpolate(torch.log(d + 1e-6), size=size, mode="bilinear", align_corners=False)
+        for weight, d in zip(weights, distances, strict=True)
+    ]
+    return torch.stack(maps).sum(0) / sum(weights)
+
+
+class Student(nn.Module):
+    """A network like the teacher's, ``backbone``, that ends each level in a 1×1 convolution: it can give signed values, as
+    standardised features are, and any ``widths``."""
+
+    def __init__(self, owner: str, backbone: str, channels: int, levels: tuple[int, ...], widths: list[int]) -> None:
+        super().__init__()
+        self.network = feature_network(owner, backbone, channels, levels)
+        own = self.network.feature_info.channels()
+        self.heads = nn.ModuleList(nn.Conv2d(before, after, 1) for before, after in zip(own, widths, strict=True))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Features of each level, (N, c, h, w)."""
+        return [head(features) for head, features in zip(self.heads, self.network(images), strict=True)]
 
 
 class Stpm(Detector):
-    """A student learns to give a frozen teacher's features on good images; where it fails, the image is anomalous.
+    """Students learn to give a frozen teacher's features on good images; where they fail, the image is anomalous.
 
-    ``backbone``: any timm name with feature extraction. The teacher is as ``teacher_seed`` initialises it (random features)
-    unless weights are loaded into it; it is part of the saved state, so nothing is ever downloaded. The loss is half the
-    squared distance of unit-length features, averaged over positions and summed over levels (Wang 2021, eqs. 1 to 3); the map
-    is the product of the levels' distances, each enlarged to the image's size (eq. 4), here as the mean of their logarithms.
+    ``backbone``: any timm name with feature extraction, of teacher (see ``models.teacher``) and students. The loss is half the
+    squared distance of unit-length features, averaged over positions and summed over levels with ``weights`` (empty: 1 each;
+    Wang 2021, eqs. 1 to 3); the map is the product of the levels' distances, each enlarged to the image's size (eq. 4), here as
+    the mean of their logarithms. ``students``: how many, each from its own start; their maps are averaged.
 
-    One thing differs from the paper: the teacher's channels are standardised on good images first, and the student ends each
-    level in a 1×1 convolution that can give signed values. Features after a ReLU share a large constant part, and those of
-    an untrained teacher are nearly all constant: untouched, student and teacher agree to within 2 % before anything was learned.
+    One thing differs from the paper: the teacher's channels are standardised on good images first, and the students end in
+    1×1 convolutions.
     """
 
     learns_from_good_only = True
-    teacher: Any  # timm's feature networks carry no types
-    student: Any
 
     def __init__(
-        self, channels: int = 1, backbone: str = "resnet18", levels: tuple[int, ...] = (1, 2, 3), teacher_seed: int = 0
+        self,
+        channels: int = 1,
+        backbone: str = "resnet18",
+        levels: tuple[int, ...] = (1, 2, 3),
+        weights: tuple[float, ...] = (),
+        students: int = 1,
+        teacher_seed: int = 0,
     ) -> None:
         super().__init__()
         levels = tuple(levels)
-        options: dict[str, Any] = {"pretrained": False, "features_only": True, "in_chans": channels, "out_indices": levels}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(teacher_seed)
-            try:
-                self.teacher = timm.create_model(backbone, **options)
-            except RuntimeError as error:
-                raise BadSettings(f"stpm.backbone {backbone!r} is not known to timm; try resnet18") from error
-        self.student = timm.create_model(backbone, **options)
-        widths = self.teacher.feature_info.channels()
-        self.heads = nn.ModuleList(nn.Conv2d(width, width, 1) for width in widths)
-        self.standards = nn.ModuleList(nn.BatchNorm2d(width, affine=False, eps=1e-6) for width in widths)
-        self.teacher.requires_grad_(False)
+        self.weights = tuple(weights) or (1.0,) * len(levels)
+        if len(self.weights) != len(levels) or min(self.weights) <= 0:
+            raise BadSettings(
+                f"stpm.weights {self.weights} must be {len(levels)} positive numbers, one for each of levels {levels}"
+            )
+        if students < 1:
+            raise BadSettings(f"stpm.students {students} must be 1 or more")
+        self.teacher = Teacher("stpm", backbone, channels, levels, teacher_seed)
+        self.students = nn.ModuleList(Student("stpm", backbone, channels, levels, self.teacher.widths) for _ in range(students))
 
-    def train(self, mode: bool = True) -> "Stpm":
-        """The teacher and its standardisation stay in evaluation mode, whatever the student does."""
-        super().train(mode)
-        self.teacher.eval()
-        self.standards.eval()
-        return self
-
-    @torch.no_grad()
     def prepare(self, good: Tensor) -> None:
-        """Measure on good crops (N, C, H, W) the teacher's batch statistics, then the spread of its features."""
-        for part in (self.teacher, self.standards):
-            for norm in part.modules():
-                if isinstance(norm, nn.BatchNorm2d):
-                    norm.train()
-                    norm.momentum = None  # a plain average over what is seen
-                    norm.reset_running_stats()
-            for chunk in good.split(16):
-                for standard, features in zip(self.standards, self.teacher(chunk), strict=True):
-                    standard(features)
-            part.eval()
+        """Standardise the teacher on good crops (N, C, H, W)."""
+        self.teacher.standardise(good)
 
-    def features(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """For each level the teacher's standardised features and the student's, both (N, c, h, w)."""
-        with torch.no_grad():
-            wanted = [standard(f.float()) for standard, f in zip(self.standards, self.teacher(images), strict=True)]
-        given = [head(f) for head, f in zip(self.heads, self.student(images), strict=True)]
-        return list(zip(wanted, given, strict=True))
-
-    def distances(self, images: Tensor) -> list[Tensor]:
-        """Half the squared distance of unit-length features, one (N, 1, h, w) in 0..2 a level."""
-        return [
-            0.5 * (F.normalize(t, dim=1) - F.normalize(s.float(), dim=1)).square().sum(1, keepdim=True)
-            for t, s in self.features(images)
-        ]
+    def distances(self, images: Tensor) -> list[list[Tensor]]:
+        """Of each student and each level the distance (N, 1, h, w) in 0..2."""
+        wanted = self.teacher(images)
+        return [[distance(w, g) for w, g in zip(wanted, student(images), strict=True)] for student in self.students]
 
     def training_loss(self, batch: TrainingBatch, progress: float) -> Tensor:
-        """Sum over levels of the mean distance."""
-        return torch.stack([d.mean() for d in self.distances(batch.images)]).sum()
+        """Weighted sum over levels of the mean distance, averaged over students."""
+        levels = [
+            weight * d.mean() for levels in self.distances(batch.images) for weight, d in zip(self.weights, levels, strict=True)
+        ]
+        return torch.stack(levels).sum() / len(self.students)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Mean over levels of the logarithm of the distance, (N, 1, H, W)."""
-        size = images.shape[-2:]
-        maps = [
-            F.interpolate(torch.log(d + 1e-6), size=size, mode="bilinear", align_corners=False) for d in self.distances(images)
-        ]
-        return torch.stack(maps).mean(0)
+        """Mean over students and weighted mean over levels of the logarithm of the distance, (N, 1, H, W)."""
+        size = (images.shape[-2], images.shape[-1])
+        return torch.stack([log_product(levels, self.weights, size) for levels in self.distances(images)]).mean(0)

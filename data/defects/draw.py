@@ -1,5 +1,6 @@
 """Drawing: from (recipe, seed, index) to a crop with its label, the same whatever the number of workers or their order."""
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ class Drawn:
 
     ``image``: (H, W, C) uint8. ``label``: (H, W) float32 in 0..1, the visible change; all zero where nothing was drawn.
     ``family``: name of the last family drawn, None on clean ones. ``difficulty``: 0..1. ``source``: index of the good image.
+    ``clean``: a crop as it would be had nothing been drawn on it, harmless variation included; only where it was asked for.
     """
 
     image: Image
@@ -39,6 +41,7 @@ class Drawn:
     family: str | None
     difficulty: float
     source: int
+    clean: Image | None = None
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,14 @@ def draw_crop(
     parts: Sequence[Part] | None = None,
     spots: Sequence[tuple[int, int, int]] = (),
     library: Sequence[Cutout] = (),
+    with_clean: bool = False,
 ) -> Drawn:
     """Crop number ``index`` of the endless series that ``(recipe, seed)`` defines.
 
     ``images``: good images (H, W, C) uint8; ``side``: of the square crop in px; ``difficulty``: range to draw from (the
     curriculum); ``parts``: their ``foreground`` masks, where chips are to follow the part's rim and not the image's;
     ``spots``: (image, row, column) that a third of the crops have to show; ``library``: cut-outs
-    (see ``data.defects.library``).
+    (see ``data.defects.library``). ``with_clean``: keep what it was before defects were drawn; nothing else depends on that.
     """
     rng = np.random.default_rng([seed, index])
     source = int(rng.integers(len(images)))
@@ -134,9 +138,13 @@ def draw_crop(
                 if added.any():
                     label, family, level = np.maximum(label, added), wanted, drawn_at
                     break
+    clean = None
+    if with_clean:
+        lit = nuisance.light(copy.deepcopy(rng), background, scale, recipe.nuisance, image.mean())
+        clean = _as_pixels(np.where(view.inside[..., None], lit, view.image.astype(np.float32)))
     image = nuisance.light(rng, image, scale, recipe.nuisance)
     image = np.where(view.inside[..., None], image, view.image.astype(np.float32))
-    return Drawn(_as_pixels(image), label, family, level, source)
+    return Drawn(_as_pixels(image), label, family, level, source, clean)
 
 
 def _as_pixels(image: Pixels) -> Image:

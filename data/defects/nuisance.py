@@ -21,12 +21,16 @@ def shift(rng: np.random.Generator, image: Pixels, strength: float) -> Pixels:
     return np.asarray(moved, np.float32).reshape(image.shape)
 
 
-def light(rng: np.random.Generator, image: Pixels, scale: BatchScale, strength: float) -> Pixels:
-    """Photometric nuisances on ``image`` (H, W, C) float32 0..255, each with a chance of its own."""
+def light(
+    rng: np.random.Generator, image: Pixels, scale: BatchScale, strength: float, middle: np.float32 | None = None
+) -> Pixels:
+    """Photometric nuisances on ``image`` (H, W, C) float32 0..255, each with a chance of its own. ``middle``: the value that
+    contrast turns about; None takes the image's mean."""
     height, width, _ = image.shape
     if rng.random() < 0.5:
-        middle = image.mean()
-        image = middle + (image - middle) * float(np.exp(rng.normal(0, 0.08 * strength))) + float(rng.normal(0, 6.0 * strength))
+        middle = image.mean() if middle is None else middle
+        stretched = (image - middle) * float(np.exp(rng.normal(0, 0.08 * strength)))
+        image = np.asarray(middle + stretched + float(rng.normal(0, 6.0 * strength)), np.float32)
     if rng.random() < 0.3:  # a slope of light wider than any defect
         field = smooth_noise(rng, height, width, 1.5 * max(height, width))
         image = image + (0.8 * strength * scale.variation * field)[..., None]

@@ -48,7 +48,8 @@ class DetectorTests:
         detector = build_detector(self.name, 1, self.settings).train()
         labels = torch.zeros(4, 1, 64, 64)
         labels[:2, :, 20:40, 20:40] = 1.0
-        batch = TrainingBatch(torch.randn(4, 1, 64, 64), labels, torch.tensor([1.0, 1.0, 0.0, 0.0]))
+        clean = torch.randn(4, 1, 64, 64)
+        batch = TrainingBatch(clean + labels, labels, torch.tensor([1.0, 1.0, 0.0, 0.0]), clean)
         detector.training_loss(batch, 0.5).backward()
         graded = [p for p in detector.parameters() if p.requires_grad and p.grad is not None]
         assert graded and all(torch.isfinite(p.grad).all() for p in graded if p.grad is not None)
@@ -93,13 +94,13 @@ class DetectorTests:
 
     def test_same_seed_same_weights(self) -> None:
         (first, log), (second, _) = self.fitted(6), self.fitted(6)
-        assert log.steps == 6 and log.ended_by == "steps"
+        assert log.steps == (6 if first.learns else 1) and log.ended_by == "steps"
         for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
             assert torch.equal(a, b)
 
     def test_it_learns(self) -> None:
         detector, log = self.fitted(self.steps)
-        assert log.losses[-1][2] < 0.9 * log.losses[0][2]
+        assert not detector.learns or log.losses[-1][2] < 0.9 * log.losses[0][2]
         inspector = Inspector([copy.deepcopy(detector)], 1.0).eval()
         fit_fusion(inspector, [raw_maps(inspector, good_image(i)) for i in range(20, 24)])
         for seed in range(50, 54):

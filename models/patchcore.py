@@ -1,0 +1,98 @@
+"""PatchCore (Roth 2022, arXiv 2106.08265): a memory of good patches, and how far an image's patches are from it."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data.errors import BadSettings
+from models.detector import Detector
+from models.teacher import Teacher
+
+CANDIDATES = 60_000
+"""Patches that a memory is chosen from."""
+PROJECTED = 64
+"""Dimensions in which candidates are compared while they are chosen."""
+
+
+def k_centre(points: Tensor, count: int) -> tuple[Tensor, float]:
+    """Greedy k-centre (Roth 2022, algorithm 1): from the first of ``points`` (n, d) on, always the one that is farthest from all
+    chosen before. Indices (count,), and how far the farthest point is from its nearest chosen one; where there are fewer points,
+    all of them, and the first again."""
+    nearest = torch.full((len(points),), float("inf"), device=points.device)
+    chosen = torch.zeros(count, dtype=torch.long, device=points.device)
+    last = points[0]
+    for i in range(1, min(count, len(points))):
+        nearest = torch.minimum(nearest, (points - last).square().sum(1))
+        chosen[i] = nearest.argmax()
+        last = points[chosen[i]]
+    nearest = torch.minimum(nearest, (points - last).square().sum(1))
+    return chosen, float(nearest.max().sqrt())
+
+
+class PatchCore(Detector):
+    """Remembers patches of good images; the map is each patch's distance from the nearest of them.
+
+    A patch's features are those of two ``levels`` of a frozen teacher (``backbone``, ``teacher_seed``: see ``models.teacher``),
+    each averaged over 3 × 3 positions (Roth 2022, sec. 3.1), the deeper ones enlarged to the grid of the others. ``size`` of at
+    most 60,000 candidates are kept, by greedy k-centre on a Gaussian random projection (sec. 3.2). The distance is Euclidean,
+    over the square root of the number of channels, so that it does not grow with the network.
+
+    The paper's image score, weighted by the neighbourhood in the memory (eq. 7), is left out: an inspector's score is the largest
+    value of its map.
+    """
+
+    learns = False
+    memory: Tensor
+
+    def __init__(
+        self,
+        channels: int = 1,
+        backbone: str = "resnet18",
+        levels: tuple[int, int] = (2, 3),
+        size: int = 2000,
+        teacher_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if len(levels) != 2 or not 1 <= size <= 20_000:
+            raise BadSettings(f"patchcore.levels {tuple(levels)} must be two, and patchcore.size {size} from 1 to 20000")
+        self.teacher = Teacher("patchcore", backbone, channels, tuple(levels), teacher_seed)
+        self.register_buffer("memory", torch.zeros(size, sum(self.teacher.widths)))
+
+    def prepare(self, good: Tensor) -> None:
+        """Standardise the teacher on good crops (N, C, H, W)."""
+        self.teacher.standardise(good)
+
+    def patches(self, images: Tensor) -> Tensor:
+        """Locally aware patch features (N, c, h, w) on the grid of the shallower level."""
+        fine, coarse = (F.avg_pool2d(f, 3, stride=1, padding=1) for f in self.teacher(images))
+        coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.cat([fine, coarse], 1)
+
+    @torch.no_grad()
+    def memorise(self, good: Iterable[Tensor], number: int) -> float:
+        """Fill the memory from ``number`` whole good images (1, C, H, W), of any sizes that are multiples of 32: an equal share
+        of patches of each, drawn by PyTorch's generator. How far (in the map's unit) the farthest candidate is from the memory,
+        as the projection sees it."""
+        share = max(CANDIDATES // number, 1)
+        candidates = []
+        for image in good:
+            patches = self.patches(image)[0].flatten(1).T  # (h · w, c)
+            candidates.append(patches[torch.randperm(len(patches))[:share].to(patches.device)])
+        pool = torch.cat(candidates)[:CANDIDATES]
+        projection = torch.randn(pool.shape[1], PROJECTED).to(pool) / PROJECTED**0.5
+        chosen, reach = k_centre(pool @ projection, len(self.memory))
+        self.memory.copy_(pool[chosen])
+        return float(reach / pool.shape[1] ** 0.5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Distance from the nearest patch of the memory, enlarged to (N, 1, H, W)."""
+        patches = self.patches(images)
+        n, c, h, w = patches.shape
+        flat = patches.permute(0, 2, 3, 1).reshape(-1, c)  # (n · h · w, c)
+        # |a - b|² = |a|² + |b|² - 2ab: one product of matrices, in torch as in the exported file.
+        nearest = (self.memory.square().sum(1) - 2.0 * flat @ self.memory.T).amin(1)
+        squared = (flat.square().sum(1) + nearest) / c
+        distance = squared.clamp(min=0.0).sqrt().reshape(n, h, w, 1).permute(0, 3, 1, 2)
+        return F.interpolate(distance, size=images.shape[-2:], mode="bilinear", align_corners=False)

@@ -8,12 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from data.batch import BatchFolder, BatchRecord
 from data.checks import Check
 from data.errors import BadImage
 from data.image import read_image
+from data.page import templates
 
 THUMBNAIL = 240
 """Longer side of an embedded picture in px."""
@@ -51,13 +51,7 @@ class Finding:
 
 def validation_page(folder: BatchFolder, record: BatchRecord, facts: pd.DataFrame, checks: Sequence[Check]) -> str:
     """The page as HTML. The same batch and checks give the same text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent)
     failed = [check for check in checks if not check.passed]
     names = [image.name for image in record.images]
     samples = names if len(names) <= SAMPLES else [names[round(k * (len(names) - 1) / (SAMPLES - 1))] for k in range(SAMPLES)]

@@ -7,10 +7,9 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from data.errors import BadSettings, ChangeoverError
 from data.files import replacing, write_text
+from data.page import templates
 from flows.plant import Plant
 from flows.services import connect_as
 from flows.trail import database, kept_heads
@@ -50,13 +49,7 @@ def certificate(
     record: Version, signed: SignOff, events: list[Event], problems: list[str], head: str, heads: int, now: datetime | None = None
 ) -> str:
     """The page as HTML; the same facts at the same time (``now``, by default the present) give the same text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent)
     environment.filters["moment"] = lambda time: time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     return environment.get_template("certificate.html.j2").render(
         record=record,

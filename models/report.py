@@ -6,11 +6,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from data.batch import BatchRecord
 from data.files import write_text
+from data.page import templates
 from models import charts, wording
 from models.contact_sheet import write_sheet
 from models.example import Example, by_family, closest_calls, spread, worst_escapes, worst_false_alarms
@@ -68,13 +68,7 @@ def write_report(target: Path, contents: ReportContents) -> None:
 
 def page(contents: ReportContents, scale: ColourScale) -> str:
     """The report as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent)
     environment.filters |= {
         "number": wording.number,
         "percent": wording.percent,

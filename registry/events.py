@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from registry.append_only import NAME, kind_of, writing
 from registry.errors import Broken
+from registry.names import TAG_QA
 
 GENESIS: Final = "0" * 64
 LONGEST_TEXT: Final = 4000
@@ -181,7 +182,7 @@ class Trail:
                 continue
             if event.action == "register":
                 found = None  # a number that was used before and deleted
-            elif event.action in ("tag.set", "tag.delete") and event.subject == "qa":
+            elif event.action in ("tag.set", "tag.delete") and event.subject == TAG_QA:
                 found = event
         return found
 
@@ -201,7 +202,7 @@ class Trail:
     def rejected(self, product: str) -> frozenset[str]:
         """Digests of the model files that were ever rejected for ``product``."""
         query = sa.select(TABLE.c.digest).where(TABLE.c.product == product, TABLE.c.allowed.is_(True))
-        query = query.where(TABLE.c.action == "tag.set", TABLE.c.subject == "qa", TABLE.c.after == "rejected")
+        query = query.where(TABLE.c.action == "tag.set", TABLE.c.subject == TAG_QA, TABLE.c.after == "rejected")
         with self._reading() as connection:
             return frozenset(connection.execute(query).scalars())
 

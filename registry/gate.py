@@ -21,8 +21,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.server.auth import store as users
 
 from registry import stamps
+from registry.aliases import follow
 from registry.attempts import Attempt, Reader
-from registry.demotion import demote
 from registry.events import NOT_DONE, Entry, Trail
 from registry.names import TAG_QA
 from registry.routes import reader_of_request
@@ -94,8 +94,8 @@ class Gate:
             self._append(person().name, attempt, allowed=True, version=str(version))
         if attempt.action == "tag.set":
             stamps.add(attempt, person().name)
-        if attempt.subject == TAG_QA and attempt.after != "approved":
-            demote(attempt, self._trail, person().name, request.remote_addr or "")
+        if attempt.action in ("tag.set", "tag.delete") and attempt.subject == TAG_QA:
+            follow(attempt, self._trail, person().name, request.remote_addr or "")
         return response
 
     def _explain(self, response: Response) -> Response:

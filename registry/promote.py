@@ -49,13 +49,7 @@ def promote(connection: Connection, product: str, version: str | int | None = No
 
 
 def waiting(known: list[Version]) -> Version | None:
-    """Of a product's versions (newest first) the one to promote once it is approved: the candidate, or one whose gates were
-    waived, which never was candidate, if it is newer than the champion."""
-    for one in known:
-        if CHAMPION in one.aliases:
-            break
-        if CANDIDATE in one.aliases or (one.gates != "passed" and one.qa == "approved"):
-            return one
+    """Of a product's versions the one to promote once it is approved: the candidate."""
     return next((one for one in known if CANDIDATE in one.aliases), None)
 
 

@@ -12,8 +12,8 @@ from flask import Flask, Response, jsonify, request
 from mlflow.server.handlers import _get_model_registry_store
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from registry.aliases import move
 from registry.attempts import holder, trail_problem, version_facts
-from registry.demotion import move
 from registry.endpoints import add_route, refusal
 from registry.events import Entry, Event, Trail
 from registry.gate import Gate, foreign_page, person
@@ -152,21 +152,22 @@ class RollBacks:
             wanted = Confirmation.model_validate(request.get_json(silent=True))
         except ValidationError as error:
             return _bad(error)
-        open_flags = {event.seq: event for event in flags(self._trail.events())}
-        flag = open_flags.get(wanted.event)
-        problem = foreign_page()
-        if problem is None and not who.holds(QA):
-            problem = f"{who} may not confirm a flag: only role {QA} does; ask quality assurance"
-        if problem is None and flag is None:
-            problem = f"event {wanted.event} is no open flag; changeover status shows those that are"
-        if problem is None and flag is not None and flag.actor == who.name:
-            problem = f"'{who.name}' did what event {wanted.event} flags: another person of role {QA} confirms it"
-        entry = Entry(
-            actor=who.name, action="confirm", product=flag.product if flag else "",
-            version=flag.version if flag else "", subject=str(wanted.event), address=request.remote_addr or "",
-            allowed=problem is None, reason=problem or wanted.reason,
-        )  # fmt: skip
-        self._trail.append(entry)
+        with self._gate.locked():
+            open_flags = {event.seq: event for event in flags(self._trail.events())}
+            flag = open_flags.get(wanted.event)
+            problem = foreign_page()
+            if problem is None and not who.holds(QA):
+                problem = f"{who} may not confirm a flag: only role {QA} does; ask quality assurance"
+            if problem is None and flag is None:
+                problem = f"event {wanted.event} is no open flag; changeover status shows those that are"
+            if problem is None and flag is not None and flag.actor == who.name:
+                problem = f"'{who.name}' did what event {wanted.event} flags: another person of role {QA} confirms it"
+            entry = Entry(
+                actor=who.name, action="confirm", product=flag.product if flag else "",
+                version=flag.version if flag else "", subject=str(wanted.event), address=request.remote_addr or "",
+                allowed=problem is None, reason=problem or wanted.reason,
+            )  # fmt: skip
+            self._trail.append(entry)
         return refusal(403, problem) if problem else jsonify({"confirmed": wanted.event})
 
     def flags(self) -> Answer:

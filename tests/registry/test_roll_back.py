@@ -3,16 +3,17 @@
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from registry.audit import read_events, verify
 from registry.connection import Connection
-from registry.promote import promote
+from registry.promote import promote, waiting
 from registry.sign_off import sign_off
 from registry.versions import Registration, register, versions
 
-from .conftest import Registry
+from .conftest import Registry, request_for
 
 pytestmark = pytest.mark.servers
 Make = Callable[..., Registration]
@@ -100,3 +101,15 @@ def test_an_alias_moved_in_the_database_is_put_back_and_flagged(registry: Regist
     assert registry.promoter.call("POST", "/changeover/watch", json={})["undone"] == []
     assert len(flagged(registry, product)) == 2
     assert [event.actor for event in read_events(registry.database, product)][-1] == "(server)"
+
+
+def test_a_waived_version_that_was_rolled_back_is_not_promoted_again(registry: Registry, product: str, tmp_path: Path) -> None:
+    register(registry.trainer, request_for(tmp_path, product, "c", passed=False))
+    assert registry.set_tag(registry.bo, product, "3", "qa.waiver", "the lamp flickered").status_code == 200
+    sign_off(registry.ana, product, "3", "approved", "I agree")
+    assert names(registry, product) == {"candidate": "3", "champion": "2", "previous": "1"}
+    promote(registry.promoter, product)
+    assert back(registry, registry.ana, product) == (200, "")
+    assert waiting(versions(registry.vic, product)) is None, "or the next look would undo the roll-back"
+    assert names(registry, product) == {"champion": "2"}
+    assert registry.promoter.call("POST", "/changeover/watch", json={})["undone"] == []

@@ -26,7 +26,9 @@ Part = NDArray[np.bool_]
 class CropPlan:
     """What to draw: ``total`` crops of ``side`` px; the curriculum's progress at crop ``i`` is ``i / total``.
     ``competence``: of the network that they are drawn for, where it sets the pace. ``spots``: hard negatives.
-    ``library``: the plant's own cut-outs. ``with_clean``: each crop comes with what it was before defects were drawn on it."""
+    ``library``: the plant's own cut-outs. ``with_clean``: each crop comes with what it was before defects were drawn on it.
+    ``products``: where the images are of several, how many are of each, in their order, and its scale instead of ``scale``;
+    crops take turns."""
 
     recipe: Recipe
     scale: BatchScale
@@ -40,6 +42,17 @@ class CropPlan:
     spots: tuple[Spot, ...] = ()
     library: tuple[Cutout, ...] = ()
     with_clean: bool = False
+    products: tuple[tuple[int, BatchScale], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Product:
+    """Images that crops of one product are drawn from; ``first``: the number of the first."""
+
+    first: int
+    images: list[Image]
+    parts: list[Part] | None
+    scale: BatchScale
 
 
 class CropSeries(Dataset[tuple[Tensor, ...]]):
@@ -47,7 +60,11 @@ class CropSeries(Dataset[tuple[Tensor, ...]]):
 
     def __init__(self, images: list[Image], plan: CropPlan, parts: list[Part] | None = None) -> None:
         """``parts``: the images' foreground masks, so that chips follow a part's rim; None takes the images' own."""
-        self._images, self._parts = images, parts
+        self._products, first = [], 0
+        for count, scale in plan.products or ((len(images), plan.scale),):
+            until = first + count
+            self._products.append(_Product(first, images[first:until], parts[first:until] if parts else None, scale))
+            first = until
         self._statistics = [statistics(image) for image in images]
         self._plan = plan
         self._recipe = plan.recipe if plan.with_defects else plan.recipe.model_copy(update={"clean_fraction": 1.0})
@@ -58,12 +75,14 @@ class CropSeries(Dataset[tuple[Tensor, ...]]):
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         plan = self._plan
         window = difficulty_range(plan.schedule, index / max(plan.total, 1), plan.competence)
+        product = self._products[index % len(self._products)]
         drawn = draw_crop(
-            self._recipe, plan.scale, self._images, plan.side, plan.seed, index, window, plan.flips, self._parts, plan.spots,
-            plan.library, plan.with_clean,
+            self._recipe, product.scale, product.images, plan.side, plan.seed, index, window, plan.flips, product.parts,
+            plan.spots, plan.library, plan.with_clean,
         )  # fmt: skip
-        image, label = self._normalised(drawn.image, drawn.source), torch.from_numpy(drawn.label[None])
-        return (image, label) if drawn.clean is None else (image, label, self._normalised(drawn.clean, drawn.source))
+        source = product.first + drawn.source
+        image, label = self._normalised(drawn.image, source), torch.from_numpy(drawn.label[None])
+        return (image, label) if drawn.clean is None else (image, label, self._normalised(drawn.clean, source))
 
     def _normalised(self, image: Image, source: int) -> Tensor:
         mean, spread = self._statistics[source]

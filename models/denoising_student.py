@@ -1,5 +1,7 @@
 """A denoising student with a segmentation head, in the manner of DeSTSeg (Zhang 2023, arXiv 2211.11317)."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,10 +10,11 @@ from data.errors import BadSettings
 from models.detector import Detector, TrainingBatch
 from models.encoders import conv_block
 from models.feature_decoder import FeatureDecoder
+from models.feature_network import feature_network
 from models.losses import mastery_of, segmentation_loss
 from models.segmentation import RARE
 from models.stpm import distance
-from models.teacher import Teacher, feature_network
+from models.teacher import Teacher
 
 
 def agreement(wanted: Tensor, given: Tensor) -> Tensor:
@@ -35,6 +38,7 @@ class DenoisingStudent(Detector):
     convolutions, the second of them dilated, not residual blocks with a spatial pyramid.
     """
 
+    teacher_kind = "features"
     learns_from_clean = True
 
     def __init__(
@@ -46,7 +50,7 @@ class DenoisingStudent(Detector):
         teacher_seed: int = 0,
     ) -> None:
         super().__init__()
-        self.teacher = Teacher("denoising_student", backbone, channels, levels, teacher_seed)
+        self.teacher = Teacher("denoising_student", backbone, levels, teacher_seed)
         strides = self.teacher.strides
         if [2 * stride for stride in strides[:-1]] != strides[1:]:
             raise BadSettings(f"denoising_student.levels {tuple(levels)} have strides {strides}; they must double")
@@ -60,6 +64,10 @@ class DenoisingStudent(Detector):
             nn.Conv2d(width, 1, 1),
         )
         nn.init.constant_(self.head[-1].bias, RARE)  # type: ignore[arg-type]  # a convolution with a bias
+
+    def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
+        """As of ``Detector``."""
+        self.teacher.load(weights)
 
     def prepare(self, good: Tensor) -> None:
         """Standardise the teacher on good crops (N, C, H, W)."""

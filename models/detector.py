@@ -1,11 +1,13 @@
 """What every detector is: it learns from good images (and pseudo-defects drawn on them) and gives an anomaly map."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from data.errors import BadSettings
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,15 @@ class Detector(nn.Module):
     learns_from_good_only = False
     learns_from_clean = False
     learns = True
+    teacher_kind: ClassVar[str | None] = None
+    """Kind of teacher (``models.teacher_file``) that it can be given; None where it has none."""
     mastery: float | None = None
     """Share (0..1) of the last training batch's defects that was found; None in families that see no defects."""
+
+    def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
+        """Take a teacher's ``weights`` of ``teacher_kind``, instead of random ones; before ``prepare``. BadModel where they do
+        not fit."""
+        raise NotImplementedError
 
     def prepare(self, good: Tensor) -> None:
         """Compute what is computed rather than learned, from good crops (N, C, H, W); by default nothing."""
@@ -56,10 +65,8 @@ class Detector(nn.Module):
         raise NotImplementedError
 
 
-def build_detector(name: str, channels: int, settings: dict[str, Any]) -> Detector:
-    """A fresh detector of family ``name`` for ``channels`` (1 or 3) input channels; BadSettings for an unknown name or
-    setting."""
-    from data.errors import BadSettings
+def families() -> dict[str, type[Detector]]:
+    """Every family by its name."""
     from models.denoising_student import DenoisingStudent
     from models.patchcore import PatchCore
     from models.rstpm import Rstpm
@@ -68,7 +75,7 @@ def build_detector(name: str, channels: int, settings: dict[str, Any]) -> Detect
     from models.unet3plus import UNet3Plus
     from models.uninformed_students import UninformedStudents
 
-    families: dict[str, type[Detector]] = {
+    return {
         "unet": UNet,
         "unet3plus": UNet3Plus,
         "stpm": Stpm,
@@ -77,9 +84,15 @@ def build_detector(name: str, channels: int, settings: dict[str, Any]) -> Detect
         "patchcore": PatchCore,
         "uninformed_students": UninformedStudents,
     }
-    if name not in families:
-        raise BadSettings(f"detector {name!r} is not one of {', '.join(sorted(families))}")
+
+
+def build_detector(name: str, channels: int, settings: dict[str, Any]) -> Detector:
+    """A fresh detector of family ``name`` for ``channels`` (1 or 3) input channels; BadSettings for an unknown name or
+    setting."""
+    known = families()
+    if name not in known:
+        raise BadSettings(f"detector {name!r} is not one of {', '.join(sorted(known))}")
     try:
-        return families[name](channels=channels, **settings)
+        return known[name](channels=channels, **settings)
     except TypeError as error:
         raise BadSettings(f"detector {name} does not take the settings {settings}: {error}") from error

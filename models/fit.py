@@ -61,6 +61,7 @@ class Plan:
 
 
 Validate = Callable[[Detector], float]
+Begin = Callable[[Detector], None]
 Report = Callable[[int, int, float, str], None]
 CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
@@ -108,10 +109,11 @@ def learning_rate_at(progress: float) -> float:
 class _Run:
     """One detector in training: network, averaged network, optimiser."""
 
-    def __init__(self, spec: Spec, channels: int, seed: int, device: torch.device, good: Tensor) -> None:
+    def __init__(self, spec: Spec, channels: int, seed: int, device: torch.device, good: Tensor, begin: Begin) -> None:
         make_deterministic(seed)
         self.device, self.spec = device, spec
         self.network = build_detector(spec.detector, channels, spec.settings).to(device)
+        begin(self.network)
         self.network.to(memory_format=torch.channels_last)
         self.network.prepare(good.to(device))
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
@@ -134,12 +136,13 @@ class _Run:
         self._update_average(min(0.99, (1.0 + number) / (10.0 + number)))
         return float(loss.detach())
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+    def restore(self, state: dict[str, Any]) -> tuple[Any, int]:
+        """Go on from a checkpoint; the best validation so far and how many were no better since."""
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["rng"])
+        return state["best"], state["stale"]
 
     @torch.no_grad()
     def _update_average(self, keep: float) -> None:
@@ -180,12 +183,14 @@ def fit(
     checkpoint: Path | None = None,
     key: str = "",
     report: Report | None = None,
+    begin: Begin = lambda detector: None,
 ) -> tuple[Detector, TrainingLog]:
     """Train one detector on good ``images`` (H, W, C); ``crop_plan.total`` is replaced by what the budget allows.
 
     ``validate`` scores the averaged network (larger is better) up to eight times, within a tenth of the budget; training
     stops early after three without gain and gives the best. ``checkpoint``: file to resume from and to write every ten
-    seconds, ignored unless it carries the same ``key``. ``report``: called with (step, steps, loss, message). The same
+    seconds, ignored unless it carries the same ``key``. ``report``: called with (step, steps, loss, message). ``begin``: gives a
+    fresh detector the weights that it starts from (a teacher, a warm start), before it is prepared. The same
     inputs and steps give the same weights on the same kind of CPU.
     """
     device, channels = pick_device(), images[0].shape[2]
@@ -212,20 +217,19 @@ def fit(
     if not family.learns:
         torch.set_num_threads(plan.threads or torch.get_num_threads())
         make_deterministic(crop_plan.seed)
-        return memorised(build_detector(spec.detector, channels, spec.settings).to(device), good, images, validate)
+        begin(family)
+        return memorised(family.to(device), good, images, validate)
 
     def fresh() -> _Run:
-        return _Run(spec, channels, crop_plan.seed, device, good)
+        return _Run(spec, channels, crop_plan.seed, device, good, begin)
 
     state = _load(checkpoint, key)
     if state is None:
         log = _planned(plan, lambda v: measure(fresh, series(5), spec.batch_size, workers, v), validate, device)
     else:
         log = _resumed(state)
-    run, best, stale = fresh(), None, 0
-    if state is not None:
-        run.restore(state)
-        best, stale = state["best"], state["stale"]
+    run = fresh()
+    best, stale = (None, 0) if state is None else run.restore(state)
     total = log.steps_planned
     validate_every = max(total // log.validations_planned, 1) if validate is not None and log.validations_planned else total
 

@@ -1,6 +1,7 @@
 """Networks that describe a patch, run over whole images at once: what they give at a place is what they give on the patch there,
 cut out (fast dense feature extraction: Bailer 2018, arXiv 1805.03096)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -55,3 +56,8 @@ class PatchNetwork(nn.Module):
                 x, apart = F.max_pool2d(x, 2, stride=1, dilation=apart), 2 * apart
         described: Tensor = self.last(x)
         return described
+
+
+def of_side(weights: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:
+    """Out of the weights of several patch networks, named ``<side>.<weight>``, those of ``side``."""
+    return {key.removeprefix(f"{side}."): value for key, value in weights.items() if key.startswith(f"{side}.")}

@@ -1,6 +1,6 @@
 """PatchCore (Roth 2022, arXiv 2106.08265): a memory of good patches, and how far an image's patches are from it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,7 @@ class PatchCore(Detector):
     value of its map.
     """
 
+    teacher_kind = "features"
     learns_from_good_only = True
     learns = False
     memory: Tensor
@@ -59,8 +60,12 @@ class PatchCore(Detector):
         super().__init__()
         if len(levels) != 2 or not 1 <= size <= 20_000:
             raise BadSettings(f"patchcore.levels {tuple(levels)} must be two, and patchcore.size {size} from 1 to 20000")
-        self.teacher = Teacher("patchcore", backbone, channels, tuple(levels), teacher_seed)
+        self.teacher = Teacher("patchcore", backbone, tuple(levels), teacher_seed)
         self.register_buffer("memory", torch.zeros(size, sum(self.teacher.widths)))
+
+    def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
+        """As of ``Detector``."""
+        self.teacher.load(weights)
 
     def prepare(self, good: Tensor) -> None:
         """Standardise the teacher on good crops (N, C, H, W)."""

@@ -1,5 +1,7 @@
 """RSTPM, reconstruction student with attention for student-teacher pyramid matching (Yamada and Hotta 2021, arXiv 2111.15376)."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,7 @@ class Rstpm(Detector):
     ``second`` False leaves STPM. ``width``: channels of the second student.
     """
 
+    teacher_kind = "features"
     learns_from_good_only = True
 
     def __init__(
@@ -50,7 +53,7 @@ class Rstpm(Detector):
         self.second = second
         if not second:
             return
-        self.teacher = Teacher("rstpm", second_backbone, channels, levels, teacher_seed + 1)
+        self.teacher = Teacher("rstpm", second_backbone, levels, teacher_seed + 1)
         strides = self.first.teacher.strides
         if self.teacher.strides != strides or [2 * stride for stride in strides[:-1]] != strides[1:]:
             raise BadSettings(
@@ -58,6 +61,10 @@ class Rstpm(Detector):
                 f"{second_backbone}; they must be the same and double from level to level, as of resnet18 and regnetx_002"
             )
         self.student = FeatureDecoder(self.first.teacher.widths, self.teacher.widths, width, attention)
+
+    def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
+        """As of ``Detector``; the first pair's."""
+        self.first.load_teacher(weights)
 
     def prepare(self, good: Tensor) -> None:
         """Standardise both teachers on good crops (N, C, H, W)."""

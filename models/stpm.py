@@ -1,6 +1,6 @@
 """STPM, student-teacher feature pyramid matching (Wang 2021, arXiv 2103.04257)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from data.errors import BadSettings
 from models.detector import Detector, TrainingBatch
-from models.teacher import Teacher, feature_network
+from models.feature_network import feature_network
+from models.teacher import Teacher
 
 
 def distance(wanted: Tensor, given: Tensor) -> Tensor:
@@ -53,6 +54,7 @@ class Stpm(Detector):
     1×1 convolutions.
     """
 
+    teacher_kind = "features"
     learns_from_good_only = True
 
     def __init__(
@@ -73,8 +75,12 @@ class Stpm(Detector):
             )
         if students < 1:
             raise BadSettings(f"stpm.students {students} must be 1 or more")
-        self.teacher = Teacher("stpm", backbone, channels, levels, teacher_seed)
+        self.teacher = Teacher("stpm", backbone, levels, teacher_seed)
         self.students = nn.ModuleList(Student("stpm", backbone, channels, levels, self.teacher.widths) for _ in range(students))
+
+    def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
+        """As of ``Detector``."""
+        self.teacher.load(weights)
 
     def prepare(self, good: Tensor) -> None:
         """Standardise the teacher on good crops (N, C, H, W)."""

@@ -1,13 +1,17 @@
 """Uninformed Students (Bergmann 2020, arXiv 1911.02357): students of a patch descriptor, who are wrong and disagree on what they
 have never seen."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.errors import BadSettings
+from data.errors import BadModel, BadSettings
 from models.detector import Detector, TrainingBatch
-from models.patch_network import GRID, LAYERS, PatchNetwork
+from models.patch_network import GRID, LAYERS, PatchNetwork, of_side
+from models.teacher import COLOURS
 
 NEWEST = 0.1
 """Weight of the newest batch in the running statistics of error and variance."""
@@ -27,7 +31,7 @@ class Ensemble(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(teacher_seed)
-            self.teacher = PatchNetwork(side, channels, width, outputs).requires_grad_(False)
+            self.teacher = PatchNetwork(side, COLOURS, width, outputs).requires_grad_(False)
         self.students = nn.ModuleList(PatchNetwork(side, channels, width, outputs) for _ in range(students))
         self.standard = nn.BatchNorm2d(outputs, affine=False, eps=1e-6).eval()
         self.statistics: Tensor
@@ -39,6 +43,11 @@ class Ensemble(nn.Module):
         self.standard.eval()
         return self
 
+    def taught(self, images: Tensor) -> Tensor:
+        """The teacher's descriptors of images of one or three channels; it sees three."""
+        described: Tensor = self.teacher(images if images.shape[1] == COLOURS else images.expand(-1, COLOURS, -1, -1))
+        return described
+
     @torch.no_grad()
     def standardise(self, good: Tensor) -> None:
         """Measure on good crops (N, C, H, W) mean and spread of the teacher's descriptors."""
@@ -46,13 +55,13 @@ class Ensemble(nn.Module):
         self.standard.momentum = None  # a plain average over what is seen
         self.standard.reset_running_stats()
         for chunk in good.split(16):
-            self.standard(self.teacher(chunk))
+            self.standard(self.taught(chunk))
         self.standard.eval()
 
     def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The teacher's standardised descriptors (N, d, h, w) and the students' (M, N, d, h, w), on every fourth pixel."""
         with torch.no_grad():
-            wanted = self.standard(self.teacher(images).float())
+            wanted = self.standard(self.taught(images).float())
         return wanted, torch.stack([student(images).float() for student in self.students])
 
     @torch.no_grad()
@@ -77,11 +86,12 @@ class UninformedStudents(Detector):
     eqs. 3 and 4); the map is the students' error and disagreement, standardised, averaged over sides (eqs. 6 to 9). Networks look
     at every fourth pixel and have ``width`` channels where the paper has every pixel and 128.
 
-    Two things differ from the paper. The teacher has random weights (``teacher_seed``): the paper's is distilled from a network
-    pretrained on ImageNet. And what error and variance are on good images is a running mean over the last training crops, which
-    never come twice, rather than measured on validation images.
+    Two things differ from the paper. Unless it is given one that was distilled from another network, as the paper's is
+    (``models.distil``), the teacher has random weights (``teacher_seed``). And what error and variance are on good images is a
+    running mean over the last training crops, which never come twice, rather than measured on validation images.
     """
 
+    teacher_kind = "patches"
     learns_from_good_only = True
 
     def __init__(
@@ -99,6 +109,17 @@ class UninformedStudents(Detector):
         if students < 1:
             raise BadSettings(f"uninformed_students.students {students} must be 1 or more; from 2 on they can disagree")
         self.ensembles = nn.ModuleList(Ensemble(side, channels, width, outputs, students, teacher_seed) for side in sides)
+
+    def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
+        """As of ``Detector``: patch networks of the same sides, width and outputs (``models.patch_network.of_side``)."""
+        for ensemble in self.ensembles:
+            side: Any = ensemble.teacher.side  # type: ignore[union-attr]
+            try:
+                ensemble.teacher.load_state_dict(of_side(weights, side))  # type: ignore[union-attr]
+            except RuntimeError as error:
+                raise BadModel(
+                    f"the teacher has no patch network of {side} px like that of the students; distil another"
+                ) from error
 
     def prepare(self, good: Tensor) -> None:
         """Standardise the teachers on good crops (N, C, H, W)."""

@@ -19,7 +19,7 @@ class TestStpm(DetectorTests):
 
 
 def teacher(seed: int = 0) -> Teacher:
-    return Teacher("stpm", "resnet10t", 1, (1, 2, 3), seed)
+    return Teacher("stpm", "resnet10t", (1, 2, 3), seed)
 
 
 def test_distance_is_the_published_formula_by_hand() -> None:

@@ -84,11 +84,11 @@ def test_map_is_the_sum_in_units_of_good_crops_averaged_over_sides() -> None:
 
 
 def test_students_that_know_their_teacher_by_heart_are_neither_wrong_nor_at_odds() -> None:
-    detector = UninformedStudents(1, sides=(17,), width=4, outputs=8)
+    detector = UninformedStudents(3, sides=(17,), width=4, outputs=8)
     ensemble = detector.ensembles[0]
     for student in ensemble.students:  # type: ignore[union-attr]
         student.load_state_dict(ensemble.teacher.state_dict())  # type: ignore[union-attr]
-    wanted, given = ensemble.describe(torch.randn(1, 1, 64, 64))  # type: ignore[operator]
+    wanted, given = ensemble.describe(torch.randn(1, 3, 64, 64))  # type: ignore[operator]
     assert error_and_variance(wanted, given).max() < 1e-8
 
 

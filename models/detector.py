@@ -68,8 +68,10 @@ class Detector(nn.Module):
 def families() -> dict[str, type[Detector]]:
     """Every family by its name."""
     from models.denoising_student import DenoisingStudent
+    from models.distil import Distillation, PatchDistillation
     from models.patchcore import PatchCore
     from models.rstpm import Rstpm
+    from models.self_supervised import SelfSupervised
     from models.stpm import Stpm
     from models.unet import UNet
     from models.unet3plus import UNet3Plus
@@ -83,6 +85,10 @@ def families() -> dict[str, type[Detector]]:
         "denoising_student": DenoisingStudent,
         "patchcore": PatchCore,
         "uninformed_students": UninformedStudents,
+        # What makes teachers (models.train_teacher) is trained by the same trainer, but gives no anomaly map.
+        "self_supervised": SelfSupervised,
+        "distillation": Distillation,
+        "patch_distillation": PatchDistillation,
     }
 
 

@@ -1,0 +1,175 @@
+"""Training of a teacher on the good images of all products, ahead of any changeover (``python -m models.train_teacher``)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from torch import Tensor
+
+from data.batch import BatchFolder
+from data.defects.recipe import Recipe
+from data.defects.scale import measure_scale
+from data.errors import BadBatch, BadSettings
+from data.image import read_image
+from data.progress import Progress
+from data.stage import read_params, run_stage
+from models.crops import CropPlan
+from models.detector import Detector
+from models.distil import Distillation, PatchDistillation
+from models.fit import Plan, Report, Spec, fit
+from models.machine import environment, packages
+from models.preprocess import at_working_scale, working_scale
+from models.teacher import COLOURS
+from models.teacher_file import TeacherCard, TeacherFile, read_teacher, write_teacher
+from models.training_log import TrainingLog
+from models.tune import read_settings
+
+Image = NDArray[np.uint8]
+TrainingRecipe = Literal["self-supervised", "pseudo-defects", "distilled"]
+MAX_PIXELS = 700_000
+SIDE = 128
+
+
+class TeacherOrder(BaseModel):
+    """Section ``teacher`` of ``params.yaml``: what to make.
+
+    ``into``: what a distilled teacher is, ``features`` (of ``backbone``) or ``patches``. ``steps``: exactly as many, instead of
+    as many as fit into ``seconds``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    recipe: TrainingRecipe = "pseudo-defects"
+    backbone: str = "resnet10t"
+    into: Literal["features", "patches"] = "features"
+    seconds: float = Field(1800.0, gt=0)
+    steps: int | None = Field(None, gt=0)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Weights of a new teacher, what its card says of it, and the log of its training."""
+
+    weights: Mapping[str, Tensor]
+    kind: Literal["features", "patches"]
+    settings: dict[str, Any]
+    log: TrainingLog
+
+
+def train_teacher(
+    products: Mapping[str, Sequence[Image]],
+    order: TeacherOrder,
+    seed: int,
+    parent: TeacherFile | None = None,
+    report: Report | None = None,
+) -> Taught:
+    """Train on good images (H, W, C) of each product, which take turns.
+
+    ``self-supervised``: ``models.self_supervised``. ``pseudo-defects``: a UNet 3+ learns to segment them, and its encoder is the
+    teacher. ``distilled``: ``models.distil``, from ``parent``. BadSettings where recipe and parent do not fit; BadBatch without
+    images.
+    """
+    if not any(products.values()):
+        raise BadBatch("there are no good images to train a teacher on; run a changeover of one product first")
+    if (order.recipe == "distilled") != (parent is not None):
+        raise BadSettings(f"teacher recipe {order.recipe!r} {'takes no' if parent else 'needs a'} parent; see 'teachers distil'")
+    if parent is not None and parent.card.kind != "features":
+        raise BadSettings(
+            f"teacher {parent.card.name!r} is made of patch networks, from which nothing is distilled; take another"
+        )
+    images, shares = _at_work(products)
+    family, settings, rate = _learner(order, parent)
+    plan = Plan(order.seconds, order.steps)
+    spec = Spec(family, settings, "linear", rate, side=SIDE, hard_negatives=False)
+    crops = CropPlan(Recipe(), shares[0][1], SIDE, 0, "linear", seed, products=tuple(shares))
+
+    def begin(detector: Detector) -> None:
+        if parent is not None and isinstance(detector, Distillation | PatchDistillation):
+            detector.load_parent(parent)
+
+    learned: Any
+    learned, log = fit(images, crops, spec, plan, report=report, begin=begin)
+    if order.recipe == "self-supervised":
+        return Taught(learned.network.state_dict(), "features", {"backbone": order.backbone}, log)
+    if order.recipe == "pseudo-defects":
+        return Taught(learned.encoder.network.model.state_dict(), "features", {"backbone": order.backbone}, log)
+    if order.into == "features":
+        return Taught(learned.weights(), "features", {"backbone": order.backbone}, log)
+    return Taught(learned.weights(), "patches", dict(PATCHES), log)
+
+
+PATCHES: dict[str, Any] = {"sides": [17, 33, 65], "width": 16, "outputs": 32}
+
+
+def _learner(order: TeacherOrder, parent: TeacherFile | None) -> tuple[str, dict[str, Any], float]:
+    """Family, settings and learning rate of what is trained."""
+    if order.recipe == "self-supervised":
+        return "self_supervised", {"backbone": order.backbone}, 2e-3
+    if parent is None:
+        return "unet3plus", {"encoder": f"tu-{order.backbone}", "depth": 4, "width": 8}, 5e-3
+    big = parent.card.settings["backbone"]
+    if order.into == "features":
+        return "distillation", {"parent": big, "backbone": order.backbone}, 2e-3
+    return "patch_distillation", {"parent": big, **PATCHES}, 2e-3
+
+
+def _at_work(products: Mapping[str, Sequence[Image]]) -> tuple[list[Image], list[tuple[int, Any]]]:
+    """All images in three channels at their product's working scale, and of each product how many and its scale of difficulty."""
+    images: list[Image] = []
+    shares = []
+    for found in products.values():
+        if not found:
+            continue
+        scale = working_scale(found, MAX_PIXELS)
+        small = [at_working_scale(image, scale) for image in found]
+        small = [image if image.shape[2] == COLOURS else image.repeat(COLOURS, axis=2) for image in small]
+        images += small
+        shares.append((len(small), measure_scale(small)))
+    return images, shares
+
+
+def run(folder: BatchFolder) -> None:
+    """The stage: ``params.yaml`` (``seed``, ``teacher``, ``products``: file names by product, ``origin``, ``licence``, ``made``)
+    and, for a distilled one, ``parent/``, to ``teacher/``."""
+    params = read_params(folder)
+    order: TeacherOrder = read_settings(params, "teacher", TeacherOrder)
+    seed: int = read_settings({"seed": {"value": params.get("seed", 0)}}, "seed", _Seed).value
+    named = params.get("products")
+    if not isinstance(named, dict) or not all(isinstance(files, list) for files in named.values()):
+        raise BadSettings("params.yaml: products must be lists of files by product; write it with 'changeover teachers train'")
+    progress = Progress(folder.path, "train_teacher")
+    total, products = sum(map(len, named.values())), {}
+    for product, files in named.items():
+        products[product] = [read_image(Path(file)) for file in files]
+        progress.update(0, total, f"reading images of {product}")
+    parent = read_teacher(folder.file("parent")) if order.recipe == "distilled" else None
+
+    def report(step: int, steps: int, loss: float, message: str) -> None:
+        progress.update(step, steps, f"step {step} of {steps}, {message}")
+
+    taught = train_teacher(products, order, seed, parent, report)
+    log = taught.log
+    made = {
+        **(params.get("made") or {}), "recipe": order.recipe, "seed": seed, "images": {p: len(f) for p, f in named.items()},
+        "steps": log.steps, "steps_planned": log.steps_planned, "seconds": round(log.seconds, 1), "loss": round(log.smoothed, 5),
+        "environment": environment(), "packages": packages(),
+        **({"parent": parent.card.model_dump(mode="json")} if parent else {}),
+    }  # fmt: skip
+    card: TeacherCard = write_teacher(
+        folder.file("teacher"), taught.weights, name=order.name, kind=taught.kind, settings=taught.settings, source=order.recipe,
+        origin=str(params.get("origin") or f"trained here on good images of {', '.join(named)}"),
+        licence=str(params.get("licence") or "trained on the plant's own images"), made=made,
+    )  # fmt: skip
+    print(f"teacher {card.title} after {taught.log.steps} steps")
+
+
+class _Seed(BaseModel):
+    value: NonNegativeInt
+
+
+if __name__ == "__main__":
+    run_stage(run)

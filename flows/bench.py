@@ -37,8 +37,8 @@ def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides
     for section, values in (overrides or {}).items():
         params[section] = {**params.get(section, {}), **values} if isinstance(values, dict) else values
     tell("reading images", None)
-    product, images = _of_one_kind(product, [read_image(file) for file, _ in product.train])
-    split = _lay_out(product, folder, params, images)
+    product, images = of_one_kind(product, [read_image(file) for file, _ in product.train])
+    split = lay_out(product, folder, params, images)
     started = time.monotonic()
     for stage, module in STAGES.items():
         run_alone(folder, stage, module, folder.path / f"{stage}.log", tell)
@@ -63,16 +63,14 @@ def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides
     return result
 
 
-def _of_one_kind(product: BenchmarkSet, images: list[np.ndarray]) -> tuple[BenchmarkSet, list[np.ndarray]]:
+def of_one_kind(product: BenchmarkSet, images: list[np.ndarray]) -> tuple[BenchmarkSet, list[np.ndarray]]:
     """``product`` with the training images that have as many channels as most of them, as ingest would take them."""
     colour = 2 * sum(image.shape[2] == 3 for image in images) > len(images)
     kept = [i for i, image in enumerate(images) if (image.shape[2] == 3) == colour]
     return replace(product, train=tuple(product.train[i] for i in kept)), [images[i] for i in kept]
 
 
-def _lay_out(
-    product: BenchmarkSet, folder: BatchFolder, params: dict[str, Any], images: list[np.ndarray]
-) -> dict[str, list[str]]:
+def lay_out(product: BenchmarkSet, folder: BatchFolder, params: dict[str, Any], images: list[np.ndarray]) -> dict[str, list[str]]:
     """Links to the images, ``split.json`` and ``params.yaml``; the names of each subset."""
     from data.duplicates import find_duplicates, thumbnail
     from data.split import SUBSETS, split_batch

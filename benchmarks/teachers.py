@@ -1,0 +1,145 @@
+"""What teachers are worth: each family with each teacher, and with random features, on real test images, looked at once.
+
+    python benchmarks/teachers.py DATA OUT STEPS [--families F,…] [--products P,…] TEACHER_FOLDER…
+
+As many steps for all (PatchCore has none), one seed, one network at working scale; readings and threshold are chosen on exam
+defects and good tuning images, as in a changeover. Every combination leaves ``OUT/<product>/<family> <teacher>.json`` and its
+weights; those that are there are not made again. Prints the table of what OUT holds.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.batch import BatchFolder
+from data.benchmark_set import BenchmarkSet, find_sets, read_set
+from data.defects.recipe import Recipe
+from data.defects.regenerate import regenerate
+from data.defects.scale import measure_scale
+from data.files import write_json
+from data.image import read_image
+from flows.bench import lay_out, of_one_kind
+from flows.presets import Order
+from models.assemble import assemble
+from models.crops import CropPlan
+from models.detector import Detector, families
+from models.exam import Batch, read_batch
+from models.fit import Plan, Spec, fit
+from models.measure import measure
+from models.preprocess import at_working_scale, working_scale
+from models.teacher_file import TeacherFile, read_teacher, teach, with_teacher
+
+FAMILIES = ("patchcore", "denoising_student", "stpm", "rstpm", "uninformed_students")
+FIGURES = ("image_auroc", "pixel_ap", "aupro", "train_seconds", "ms_per_image")
+RATES = {"stpm": 2e-3, "rstpm": 2e-3, "uninformed_students": 2e-3}
+BACKBONE = {"backbone": "resnet10t"}
+
+
+def prepared(folder: Path, work: Path) -> tuple[BenchmarkSet, Batch, float]:
+    """The set, its images and exam defects, drawn where that was not done yet, and its working scale."""
+    product = read_set(folder)
+    product, images = of_one_kind(product, [read_image(file) for file, _ in product.train])
+    batch_folder = BatchFolder(work)
+    if not batch_folder.file("defects").exists():
+        lay_out(product, batch_folder, Order("quick").params(), images)
+        regenerate(batch_folder)
+    batch = read_batch(batch_folder, ("train", "tune", "calibrate"))
+    return product, batch, working_scale([exam.image for exam in batch.good["train"]], 700_000)
+
+
+def spec_of(family: str, teacher: TeacherFile | None, steps: int) -> Spec:
+    """How ``family`` is trained, with ``teacher``."""
+    own = {} if family == "uninformed_students" else BACKBONE
+    if family.startswith("unet3plus"):
+        own = {"encoder": "tu-regnetx_002", "depth": 4, "width": 8}
+    settings = with_teacher(family, own, teacher.card if teacher else None)
+    return Spec(family, settings, "linear", RATES.get(family, 5e-3))
+
+
+def cell(
+    product: BenchmarkSet, batch: Batch, scale: float, family: str, teacher: TeacherFile | None, steps: int, out: Path
+) -> None:
+    """Train, assemble, measure; write the figures and the weights beside them."""
+    images = [at_working_scale(exam.image, scale) for exam in batch.good["train"]]
+    spec = spec_of(family, teacher, steps)
+    crops = CropPlan(Recipe(), measure_scale(images), spec.side, 0, spec.schedule, 1)
+    started = time.monotonic()
+
+    def begin(detector: Detector) -> None:
+        teach(detector, teacher)
+
+    detector, log = fit(images, crops, spec, Plan(600.0, steps, 0, threads=1), begin=begin)
+    seconds = time.monotonic() - started
+    torch.save({"settings": spec.settings, "state": detector.state_dict()}, out.with_suffix(".pt"))
+    properties = {"product": product.name[:60], "batch": "bench", "detector": family}
+    training: dict[str, Any] = {"scale": scale, "reductions": [1]}
+    assembled = assemble(batch, [detector], training, out.with_suffix(".onnx"), properties, 0.01)
+    figures = measure(assembled.exported, product.test)
+    write_json(
+        out,
+        {
+            "product": product.name, "family": family, "teacher": teacher.card.name if teacher else "random", "steps": log.steps,
+            "train_seconds": round(seconds, 1), "objective": assembled.fusion.value,
+            "readings": [str(reading) for reading in assembled.fusion.readings], **figures,
+        },
+    )  # fmt: skip
+    out.with_suffix(".onnx").unlink()
+
+
+def table(out: Path) -> str:
+    """Markdown: a row for each family and teacher that was measured on as many products as any other of its family, the mean
+    of its figures over those products."""
+    found = [json.loads(file.read_text()) for file in sorted(out.glob("*/*.json")) if file.parent.name != "work"]
+    by: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for one in found:
+        by.setdefault((one["family"], one["teacher"]), {})[one["product"]] = one
+    lines = ["| family | teacher | products | " + " | ".join(FIGURES) + " |", "|---|---|---|" + "---|" * len(FIGURES)]
+    for family in (*FAMILIES, "unet3plus"):
+        rows = {teacher: cells for (f, teacher), cells in by.items() if f == family}
+        common = set.intersection(*(set(cells) for cells in rows.values())) if rows else set()
+        for teacher, cells in sorted(rows.items()):
+            means = [sum(cells[p][figure] for p in common) / max(len(common), 1) for figure in FIGURES]
+            lines.append(f"| {family} | {teacher} | {len(common)} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+    lines.append("")
+    for product in sorted({one["product"] for one in found}):
+        told = [f"{o['family']} {o['teacher']} {o['image_auroc']:.3f}" for o in found if o["product"] == product]
+        lines.append(f"{product}, image AUROC: " + ", ".join(told) + ".")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """See the head of this file."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("steps", type=int)
+    parser.add_argument("--families", default=",".join(FAMILIES))
+    parser.add_argument("--products", default="")
+    parser.add_argument("teachers", type=Path, nargs="*")
+    wanted = parser.parse_args()
+    teachers = [None, *(read_teacher(folder) for folder in wanted.teachers)]
+    torch.set_num_threads(1)
+    for family in wanted.families.split(","):
+        for folder in find_sets(wanted.data):
+            if wanted.products and folder.name not in wanted.products.split(","):
+                continue
+            ready = None
+            for teacher in teachers:
+                if teacher is not None and families()[family].teacher_kind != teacher.card.kind:
+                    continue
+                out = wanted.out / folder.name / f"{family} {teacher.card.name if teacher else 'random'}.json"
+                if out.exists():
+                    continue
+                ready = ready or prepared(folder, (wanted.out / "work" / folder.name).resolve())
+                out.parent.mkdir(parents=True, exist_ok=True)
+                cell(*ready, family, teacher, wanted.steps, out)
+                print(out.stem, folder.name, json.loads(out.read_text())["image_auroc"], flush=True)
+    print(table(wanted.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -29,10 +29,10 @@ from mlflow.server.handlers import (
     _get_request_message,
 )
 
-from registry import rules
+from registry import registration_rules, rules
 from registry.audit import broken_links
 from registry.events import Trail
-from registry.names import CHAMPION, TAG_BY, TAG_DIGEST, TAG_QA, TAG_REASON, is_product
+from registry.names import CHAMPION, TAG_BY, TAG_DIGEST, TAG_LICENCE, TAG_ORIGIN, TAG_QA, TAG_REASON, TAG_SOURCE, is_teacher
 from registry.rules import Person, VersionFacts
 
 
@@ -125,10 +125,14 @@ def holder(product: str, alias: str) -> str:
 def register(who: Person, trail: Trail) -> Attempt:
     message = _get_request_message(CreateModelVersion())
     tags = {tag.key: tag.value for tag in message.tags}
-    refusal = rules.register_version(
+    refusal = registration_rules.register_version(
         who, message.name, message.source, tags, versions_of(message.name), trail.rejected(message.name)
     )
-    return Attempt("register", refusal, product=message.name, digest=tags.get(TAG_DIGEST, ""), after=message.source)
+    # Where a teacher comes from is an event as well: tags lie in a database that somebody could write to.
+    origin = f"{tags.get(TAG_SOURCE, '')}: {tags.get(TAG_ORIGIN, '')}; licence: {tags.get(TAG_LICENCE, '')}"
+    reason = origin if is_teacher(message.name) else ""
+    digest = tags.get(TAG_DIGEST, "")
+    return Attempt("register", refusal, product=message.name, digest=digest, after=message.source, reason=reason)
 
 
 def versions_of(product: str) -> Iterator[VersionFacts]:
@@ -144,13 +148,13 @@ def versions_of(product: str) -> Iterator[VersionFacts]:
 def delete_version(who: Person, trail: Trail) -> Attempt:
     message = _get_request_message(DeleteModelVersion())
     facts = version_facts(message.name, message.version, trail)
-    return _of_version("version.delete", facts, rules.delete_version(who, facts))
+    return _of_version("version.delete", facts, registration_rules.delete_version(who, facts))
 
 
 def update_version(who: Person, trail: Trail) -> Attempt:
     message = _get_request_message(UpdateModelVersion())
     facts = version_facts(message.name, message.version, trail)
-    return _of_version("version.describe", facts, rules.update_version(who, facts), after=message.description)
+    return _of_version("version.describe", facts, registration_rules.update_version(who, facts), after=message.description)
 
 
 def transition(_who: Person, trail: Trail) -> Attempt:
@@ -162,38 +166,36 @@ def transition(_who: Person, trail: Trail) -> Attempt:
 
 def create_model(who: Person, _trail: Trail) -> Attempt:
     message = _get_request_message(CreateRegisteredModel())
-    refusal = rules.create_model(who, message.name, [tag.key for tag in message.tags])
+    refusal = registration_rules.create_model(who, message.name, [tag.key for tag in message.tags])
     return Attempt("model.create", refusal, product=message.name)
 
 
 def update_model(who: Person, _trail: Trail) -> Attempt:
     message = _get_request_message(UpdateRegisteredModel())
-    refusal = rules.change_model(who, message.name, "change the description")
+    refusal = registration_rules.change_model(who, message.name, "change the description")
     return Attempt("model.describe", refusal, product=message.name, after=message.description)
 
 
 def set_model_tag(who: Person, _trail: Trail) -> Attempt:
     message = _get_request_message(SetRegisteredModelTag())
-    refusal = rules.change_model(who, message.name, f"set tag '{message.key}'", message.key)
+    refusal = registration_rules.change_model(who, message.name, f"set tag '{message.key}'", message.key)
     return Attempt("model.tag.set", refusal, product=message.name, subject=message.key, after=message.value)
 
 
 def delete_model_tag(who: Person, _trail: Trail) -> Attempt:
     message = _get_request_message(DeleteRegisteredModelTag())
-    refusal = rules.change_model(who, message.name, f"delete tag '{message.key}'", message.key)
+    refusal = registration_rules.change_model(who, message.name, f"delete tag '{message.key}'", message.key)
     return Attempt("model.tag.delete", refusal, product=message.name, subject=message.key)
 
 
 def delete_model(who: Person, _trail: Trail) -> Attempt:
     message = _get_request_message(DeleteRegisteredModel())
     aliases = _get_model_registry_store().get_registered_model(message.name).aliases
-    return Attempt("model.delete", rules.delete_model(who, message.name, aliases), product=message.name)
+    return Attempt("model.delete", registration_rules.delete_model(who, message.name, aliases), product=message.name)
 
 
 def rename_model(who: Person, _trail: Trail) -> Attempt:
     message = _get_request_message(RenameRegisteredModel())
     aliases = _get_model_registry_store().get_registered_model(message.name).aliases
-    refusal = rules.delete_model(who, message.name, aliases, "rename")
-    if refusal is None and not is_product(message.new_name):
-        refusal = f"'{message.new_name}' cannot name a product: a-z, 0-9, '.', '_', '-', at most 63; choose another name"
+    refusal = registration_rules.rename_model(who, message.name, message.new_name, aliases)
     return Attempt("model.rename", refusal, product=message.name, before=message.name, after=message.new_name)

@@ -14,7 +14,7 @@ LONGEST: Final = 5000
 def describe(metrics: Mapping[str, Any], files: frozenset[str], experiment_id: str, run_id: str) -> str:
     """Markdown for the version made from ``metrics`` (report/metrics.json); ``files`` are the names attached to the run."""
     gates = "passed" if metrics.get("passed") else "**failed**"
-    head = f"### {_cell(metrics.get('product'))} · batch {_cell(metrics.get('batch'))} · gates {gates}"
+    head = f"### {cell(metrics.get('product'))} · batch {cell(metrics.get('batch'))} · gates {gates}"
     table = _table(metrics)
     pictures = "\n\n".join(
         f"**{title}**\n\n![{title}](/get-artifact?path={quote(name)}&run_uuid={run_id})"
@@ -37,7 +37,7 @@ def describe(metrics: Mapping[str, Any], files: frozenset[str], experiment_id: s
 
 def _table(metrics: Mapping[str, Any]) -> str:
     champion = _object(metrics.get("champion"))
-    against = f"champion, version {_cell(champion.get('version'))}" if champion else "champion: none yet"
+    against = f"champion, version {cell(champion.get('version'))}" if champion else "champion: none yet"
     rows = [f"| | this version | {against} |", "|---|---|---|"]
     for title, key in (("overkill (good parts rejected)", "overkill"), ("escape (defects passed)", "escape")):
         rows.append(f"| {title} | {_rate(metrics.get(key))} | {_rate(champion.get(key))} |")
@@ -53,20 +53,20 @@ def _gates(metrics: Mapping[str, Any]) -> str:
     rows = ["| gate | value | limit | |", "|---|---|---|---|"]
     for gate in map(_object, gates[:12]):
         verdict = "passed" if gate.get("passed") else "**failed**"
-        rows.append(f"| {_cell(gate.get('name'))} | {_number(gate.get('value'))} | {_number(gate.get('limit'))} | {verdict} |")
+        rows.append(f"| {cell(gate.get('name'))} | {_number(gate.get('value'))} | {_number(gate.get('limit'))} | {verdict} |")
     return "\n".join(rows)
 
 
 def _guarantee(metrics: Mapping[str, Any]) -> str:
     text = metrics.get("guarantee")
-    return _cell(text, 400) if isinstance(text, str) else ""
+    return cell(text, 400) if isinstance(text, str) else ""
 
 
 def _rate(value: object) -> str:
     rate = _object(value)
     if not isinstance(rate.get("rate"), int | float):
         return "–"
-    count = f" ({_cell(rate.get('count'))} of {_cell(rate.get('n'))})" if "n" in rate else ""
+    count = f" ({cell(rate.get('count'))} of {cell(rate.get('n'))})" if "n" in rate else ""
     bounds = ""
     if isinstance(rate.get("low"), int | float) and isinstance(rate.get("high"), int | float):
         bounds = f", 95 %: {rate['low']:.2%} to {rate['high']:.2%}"
@@ -75,7 +75,7 @@ def _rate(value: object) -> str:
 
 def _number(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "–" if value is None else _cell(value)
+        return "–" if value is None else cell(value)
     return f"{value:.4g}"
 
 
@@ -83,7 +83,8 @@ def _object(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _cell(value: object, longest: int = 80) -> str:
-    """Text that cannot break out of its table cell or become markup."""
-    text = " ".join(str("–" if value is None else value).split())[:longest]
+def cell(value: object, longest: int = 80) -> str:
+    """Text that cannot break out of its table cell or become markup; signs that cannot be printed are shown as ``�``."""
+    words = " ".join(str("–" if value is None else value).split())[:longest]
+    text = "".join(sign if sign.isprintable() else "�" for sign in words)
     return re.sub(r"([\\`*\[\]<>|!#&])", r"\\\1", text)

@@ -9,13 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from registry.events import Entry, Event, Trail
 from registry.gate import person
-from registry.names import PROMOTER, TRAINER, is_digest, is_product
+from registry.names import PROMOTER, TRAINER, is_digest, is_model, is_product
 
 ACTIONS: Final[dict[str, frozenset[str]]] = {
     TRAINER: frozenset(("ingest", "keep", "retrain", "fail", "rebuild")),
     PROMOTER: frozenset(("publish", "retract")),
 }
 """What a service may add to the trail by itself; changes of the registry write their own events."""
+OF_TEACHERS: Final = frozenset(("fail",))
+"""What of it may be about a teacher."""
 PAGE: Final = 1000
 
 
@@ -43,7 +45,7 @@ def add_endpoints(app: Flask, trail: Trail) -> None:
     def read() -> Response | tuple[Response, int]:
         product = request.args.get("product")
         after = request.args.get("after", "0")
-        if product is not None and not is_product(product):
+        if product is not None and not is_model(product):
             return refusal(400, f"'{product}' cannot name a product; give one as in ?product=bolt-m6")
         if not after.isdecimal() or len(after) > 12:
             return refusal(400, f"after={after} is no number of an event; give one as in ?after=1000")
@@ -59,7 +61,7 @@ def add_endpoints(app: Flask, trail: Trail) -> None:
             first = problem.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "body"
             return refusal(400, f"{place}: {first['msg']}; send a JSON object with action and product")
-        if not is_product(report.product):
+        if not (is_model if report.action in OF_TEACHERS else is_product)(report.product):
             return refusal(400, f"'{report.product}' cannot name a product; send the product's name")
         if report.digest and not is_digest(report.digest):
             return refusal(400, f"'{report.digest[:80]}' is no sha256 in lower-case hexadecimal; send the model file's digest")

@@ -91,7 +91,7 @@ class Gate:
             return response
         if attempt.action == "register":
             version = response.get_json()["model_version"]["version"]
-            self._append(person().name, attempt, allowed=True, version=str(version))
+            self._append(person().name, attempt, allowed=True, reason=attempt.reason, version=str(version))
         if attempt.action == "tag.set":
             stamps.add(attempt, person().name)
         if attempt.action in ("tag.set", "tag.delete") and attempt.subject == TAG_QA:

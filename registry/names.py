@@ -1,4 +1,4 @@
-"""The registry's vocabulary: roles, tags, aliases, and how a product and a batch may be called."""
+"""The registry's vocabulary: roles, tags, aliases, and how a product, a teacher and a batch may be called."""
 
 import re
 from typing import Final
@@ -28,6 +28,17 @@ TAG_REPORT: Final = "changeover.report"
 REQUIRED_TAGS: Final = (TAG_BATCH, TAG_DIGEST, TAG_IMAGES, TAG_COMMIT, TAG_GATES)
 GATES: Final = ("passed", "failed")
 
+TEACHER: Final = "teacher-"
+"""What the registered model of a teacher is called, before the teacher's name."""
+TAG_CARD: Final = "changeover.card"
+"""sha256 of ``teacher.json``; ``changeover.digest`` is that of ``teacher.safetensors``."""
+TAG_SOURCE: Final = "changeover.source"
+TAG_LICENCE: Final = "changeover.licence"
+TAG_ORIGIN: Final = "changeover.origin"
+TAG_NETWORK: Final = "changeover.network"
+TEACHER_TAGS: Final = (TAG_DIGEST, TAG_CARD, TAG_SOURCE, TAG_LICENCE, TAG_ORIGIN, TAG_NETWORK)
+SOURCES: Final = ("imported", "pulled", "self-supervised", "pseudo-defects", "distilled")
+
 TAG_QA: Final = "qa"
 TAG_REASON: Final = "qa.reason"
 TAG_BY: Final = "qa.by"
@@ -49,13 +60,24 @@ MODEL_FILE: Final = "artifacts/model.onnx"
 """Where the inspector lies inside a logged model."""
 
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
+_TEACHER = re.compile(r"teacher-[a-z0-9][a-z0-9._-]{0,50}", re.ASCII)
 _BATCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 def is_product(name: object) -> bool:
     """Whether ``name`` may name a product (and so its registered model and folders)."""
-    return isinstance(name, str) and _PRODUCT.fullmatch(name) is not None
+    return isinstance(name, str) and _PRODUCT.fullmatch(name) is not None and not name.startswith(TEACHER)
+
+
+def is_teacher(name: object) -> bool:
+    """Whether ``name`` may name the registered model of a teacher: ``teacher-`` and the name on its card."""
+    return isinstance(name, str) and _TEACHER.fullmatch(name) is not None
+
+
+def is_model(name: object) -> bool:
+    """Whether ``name`` may name a registered model: that of a product or of a teacher."""
+    return is_product(name) or is_teacher(name)
 
 
 def is_digest(text: object) -> bool:
@@ -65,11 +87,18 @@ def is_digest(text: object) -> bool:
 
 def check_product(name: str) -> str:
     """``name`` itself; raises ``Refused`` where it cannot name a product."""
+    if isinstance(name, str) and name.startswith(TEACHER):
+        raise Refused(f"product {name[:80]!r}: names that start with {TEACHER!r} are those of teachers; name a product")
     if not is_product(name):
         raise Refused(
             f"product {name!r}: 1 to 63 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit; rename the product"
         )
     return name
+
+
+def check_model(name: str) -> str:
+    """``name`` itself; raises ``Refused`` where it names neither a product nor the registered model of a teacher."""
+    return name if is_teacher(name) else check_product(name)
 
 
 def check_batch(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from registry.connection import Connection
 from registry.events import Event
-from registry.names import check_product
+from registry.names import check_model
 
 
 def record(
@@ -16,7 +16,7 @@ def record(
     reason: str = "",
 ) -> Event:
     """Appends an event: ``ingest``, ``keep``, ``retrain``, ``fail`` or ``rebuild`` as trainer,
-    ``publish`` or ``retract`` as promoter.
+    ``publish`` or ``retract`` as promoter. ``fail`` may be about a teacher, ``teacher-<name>``.
 
     Raises ``Refused`` for any other action or user.
     """
@@ -25,8 +25,8 @@ def record(
 
 
 def recorded(connection: Connection, product: str | None = None) -> list[Event]:
-    """Events of ``product``, or all, in order, as any user may read them."""
-    params = {} if product is None else {"product": check_product(product)}
+    """Events in order, as any user may read them: of ``product``, of a teacher (``teacher-<name>``), or all."""
+    params = {} if product is None else {"product": check_model(product)}
     found: list[Event] = []
     while True:
         after = str(found[-1].seq) if found else "0"

@@ -28,7 +28,17 @@ from registry.endpoints import add_route, refusal
 from registry.errors import RegistryError
 from registry.events import Trail
 from registry.gate import person
-from registry.names import CHAMPION, TAG_GATES, TAG_NOTES, TAG_QA, TAG_REASON, TAG_WAIVER, check_product, check_version
+from registry.names import (
+    CHAMPION,
+    TAG_GATES,
+    TAG_NOTES,
+    TAG_QA,
+    TAG_REASON,
+    TAG_WAIVER,
+    check_product,
+    check_version,
+    is_teacher,
+)
 from registry.notes import read_notes
 
 HERE: Final = Path(__file__).parent
@@ -137,6 +147,8 @@ class ReviewPage:
 def _asked_for() -> Any:
     """The version that the address names, or one sentence that says why there is none."""
     product, version = request.args.get("product", ""), request.args.get("version", "")
+    if is_teacher(product):
+        return f"{product} is a teacher, which no line uses and nobody signs; look at it in MLflow's list of models"
     try:
         return _get_model_registry_store().get_model_version(check_product(product), check_version(version))
     except (RegistryError, MlflowException) as problem:

@@ -1,4 +1,4 @@
-"""Who may change what in the registry: pure rules, without a server.
+"""Who may sign, comment on and name a version in the registry: pure rules, without a server.
 
 Each rule answers None when the change may happen, or one sentence that names what was tried, the rule, and the fix.
 MLflow's dialogs show that sentence to people, so it is written for them.
@@ -7,7 +7,7 @@ MLflow's dialogs show that sentence to people, so it is written for them.
 import hashlib
 import json
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from registry.names import (
@@ -16,13 +16,10 @@ from registry.names import (
     CANDIDATE,
     CHAMPION,
     DECISIONS,
-    GATES,
     PREVIOUS,
     PROMOTER,
     QA,
-    REQUIRED_TAGS,
     STAMPS,
-    TAG_BATCH,
     TAG_BY,
     TAG_DIGEST,
     TAG_GATES,
@@ -40,8 +37,8 @@ from registry.names import (
 )
 from registry.notes import notes_problem
 
+WRITTEN_BY_QA = (TAG_QA, TAG_REASON, TAG_NOTES, TAG_WAIVER)
 OURS = re.compile(r"changeover\.[a-z_]{1,40}", re.ASCII)
-LOGGED_MODEL = re.compile(r"models:/m-[0-9a-f]{32}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -81,6 +78,8 @@ def set_version_tag(who: Person, version: VersionFacts, key: str, value: str) ->
     """May ``who`` set tag ``key`` of ``version`` to ``value``?"""
     if key in STAMPS + WAIVER_STAMPS:
         return f"tag '{key}' is stamped by the server alone; set '{TAG_QA}' to sign, and the server adds who, when and what"
+    if key in WRITTEN_BY_QA and (problem := _not_for_a_line(version)):
+        return problem
     if key == TAG_QA:
         return _may_sign(who, version, value)
     if key in (TAG_REASON, TAG_NOTES):
@@ -100,10 +99,12 @@ def set_version_tag(who: Person, version: VersionFacts, key: str, value: str) ->
     return administer(who, f"set tag '{key}' of {version}")
 
 
-def delete_version_tag(who: Person, version: VersionFacts, key: str) -> str | None:
+def delete_version_tag(who: Person, version: VersionFacts, key: str) -> str | None:  # noqa: PLR0911 - a list of refusals
     """May ``who`` delete tag ``key`` of ``version``?"""
     if key in STAMPS + WAIVER_STAMPS:
         return f"tag '{key}' is the server's alone; set '{TAG_QA}' to pending to withdraw a sign-off"
+    if key in WRITTEN_BY_QA and (problem := _not_for_a_line(version)):
+        return problem
     if key == TAG_QA:
         return _may_sign(who, version, "pending")
     if key in (TAG_REASON, TAG_NOTES):
@@ -113,6 +114,16 @@ def delete_version_tag(who: Person, version: VersionFacts, key: str) -> str | No
     if key.startswith("changeover."):
         return f"'{key}' belongs to the record of {version}, which is written once; register a new version instead"
     return administer(who, f"delete tag '{key}' of {version}")
+
+
+def _not_for_a_line(version: VersionFacts) -> str | None:
+    """Why ``version`` is neither signed nor given an alias, whatever it holds and whoever asks: no line uses it."""
+    if is_product(version.product):
+        return None
+    return (
+        f"{version.product} is a teacher, which no line uses: its versions are not signed, not waived and get no alias;"
+        " sign the versions that were trained with it"
+    )
 
 
 def _may_sign(who: Person, version: VersionFacts, value: str) -> str | None:  # noqa: PLR0911 - a rule is a list of refusals
@@ -187,6 +198,8 @@ def record_digest(tags: Mapping[str, str]) -> str:
 
 def sign_off_problem(version: VersionFacts) -> str | None:
     """Why the sign-off of ``version`` does not hold; None when it does. The files are checked by ``sign_off.status``."""
+    if problem := _not_for_a_line(version):
+        return problem
     if version.decision != "approved":
         return f"{version} is {version.decision}, not approved; quality assurance signs it first"
     missing = [key for key in STAMPS if not version.tags.get(key)]
@@ -203,6 +216,8 @@ def set_alias(who: Person, version: VersionFacts, alias: str) -> str | None:  # 
     """May ``who`` move ``alias`` to ``version``?"""
     if alias not in ALIASES:
         return f"alias '{alias}' is unknown here: the aliases are {', '.join(ALIASES)}; use one of them, or a tag"
+    if problem := _not_for_a_line(version):
+        return problem
     if alias == CANDIDATE:
         if not who.holds(TRAINER):
             return f"{who} may not set alias '{alias}': only role {TRAINER} does, when it registers a version"
@@ -225,81 +240,6 @@ def delete_alias(who: Person, product: str, alias: str) -> str | None:
     if alias in ALIASES:
         return f"{who} may not delete alias '{alias}' of {product}: only role {PROMOTER} does; ask for a roll-back instead"
     return administer(who, f"delete alias '{alias}' of {product}")
-
-
-def register_version(  # noqa: PLR0911 - a rule is a list of refusals
-    who: Person, product: str, source: str, tags: Mapping[str, str], existing: Iterable[VersionFacts], rejected: Container[str]
-) -> str | None:
-    """May ``who`` register a version of ``product`` from ``source`` with ``tags``? ``rejected``: digests that were turned down
-    before, whatever became of those versions."""
-    if not who.holds(TRAINER):
-        return f"{who} may not register versions of {product}: only role {TRAINER} does; start a changeover"
-    if not is_product(product):
-        return f"'{product}' cannot name a product: a-z, 0-9, '.', '_', '-', at most 63; rename it"
-    if LOGGED_MODEL.fullmatch(source) is None:
-        return f"source '{source}' is no logged model of this server (models:/m-…); log the model first, then register it"
-    missing = [key for key in REQUIRED_TAGS if not tags.get(key, "").strip()]
-    if missing:
-        return f"a version of {product} needs tags {', '.join(missing)} from the start; register it with registry.register"
-    strangers = sorted(key for key in tags if not OURS.fullmatch(key) and key != TAG_QA)
-    if strangers:
-        return f"a new version of {product} may not carry tag '{strangers[0]}': only changeover.* and {TAG_QA}; leave it out"
-    if tags.get(TAG_QA, "pending") != "pending":
-        return f"a new version of {product} is pending, not '{tags[TAG_QA]}'; quality assurance signs it afterwards"
-    if not is_digest(tags[TAG_DIGEST]):
-        return f"'{tags[TAG_DIGEST]}' is no sha256 in lower-case hexadecimal; give the digest of model.onnx"
-    if tags[TAG_DIGEST] in rejected:
-        return f"the model with digest {tags[TAG_DIGEST][:12]} was rejected for {product}, and a rejection is final; train again"
-    if tags[TAG_GATES] not in GATES:
-        return f"'{tags[TAG_GATES]}' says nothing about the gates: '{TAG_GATES}' is one of {', '.join(GATES)}"
-    for one in existing:
-        if (one.tags.get(TAG_DIGEST), one.tags.get(TAG_BATCH)) == (tags[TAG_DIGEST], tags[TAG_BATCH]):
-            return f"{one} is this model of batch {tags[TAG_BATCH]} already: a model is registered once; use that version"
-    return None
-
-
-def create_model(who: Person, product: str, tags: Iterable[str]) -> str | None:
-    """May ``who`` create the registered model of ``product``?"""
-    if not who.holds(TRAINER, ADMIN):
-        return f"{who} may not create {product}: only role {TRAINER} does, when it registers its first version"
-    if not is_product(product):
-        return f"'{product}' cannot name a product: a-z, 0-9, '.', '_', '-', at most 63; rename it"
-    for key in tags:
-        # mlflow.prompt.is_prompt would turn a product into a prompt, which other rules guard.
-        return f"a new product may not carry tag '{key}'; create it without tags"
-    return None
-
-
-def change_model(who: Person, product: str, what: str, tag: str = "") -> str | None:
-    """May ``who`` change the description or tag ``tag`` of the registered model ``product``?"""
-    if tag.startswith("mlflow."):
-        return f"tag '{tag}' steers MLflow itself and stays as it is; use a name of your own"
-    if who.holds(TRAINER, ADMIN):
-        return None
-    return f"{who} may not {what} of {product}: only roles {TRAINER} and {ADMIN} do; ask an administrator"
-
-
-def delete_version(who: Person, version: VersionFacts) -> str | None:
-    """May ``who`` delete ``version``?"""
-    held = sorted(version.aliases & {CHAMPION, PREVIOUS})
-    if held:
-        return f"{version} holds {' and '.join(held)} and is never deleted while it does; promote another version first"
-    return administer(who, f"delete {version}")
-
-
-def delete_model(who: Person, product: str, aliases: Iterable[str], what: str = "delete") -> str | None:
-    """May ``who`` delete or rename the registered model ``product``, whose versions hold ``aliases``?"""
-    held = sorted({CHAMPION, PREVIOUS} & set(aliases))
-    if held:
-        return f"a version of {product} holds {' and '.join(held)}, so nobody may {what} {product}; retire the version first"
-    return administer(who, f"{what} {product}")
-
-
-def update_version(who: Person, version: VersionFacts) -> str | None:
-    """May ``who`` change the description of ``version``?"""
-    if version.tags.get(TAG_DIGEST):
-        return f"the description of {version} is part of what is signed and stays as registered; write '{TAG_REASON}' instead"
-    return administer(who, f"describe {version}")
 
 
 def administer(who: Person, what: str) -> str | None:

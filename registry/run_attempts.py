@@ -10,7 +10,7 @@ from mlflow.server.handlers import _get_normalized_request_json, _get_request_me
 from registry import rules
 from registry.attempts import Attempt, versions_of
 from registry.events import Trail
-from registry.names import TRAINER, is_product
+from registry.names import TRAINER, is_model
 from registry.rules import Person
 from registry.seals import sealed_by
 
@@ -27,9 +27,9 @@ def delete_experiment(who: Person, _trail: Trail) -> Attempt:
     message = _get_request_message(DeleteExperiment())
     name = _get_tracking_store().get_experiment(message.experiment_id).name
     refusal = rules.administer(who, f"delete experiment '{name}'")
-    if refusal is None and is_product(name) and any(versions_of(name)):
+    if refusal is None and is_model(name) and any(versions_of(name)):
         refusal = f"experiment '{name}' holds the runs of registered versions and is kept; delete the versions first"
-    return Attempt("experiment.delete", refusal, product=name if is_product(name) else "", subject=name)
+    return Attempt("experiment.delete", refusal, product=name if is_model(name) else "", subject=name)
 
 
 _IDS = frozenset(("run_id", "run_uuid", "runId", "runUuid", "model_id", "modelId", "source_run_id", "sourceRunId"))

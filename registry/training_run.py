@@ -23,22 +23,22 @@ LONGEST_PARAM: Final = 500
 _NOT_ATTACHED: Final = frozenset(("model.onnx", "weights.pt"))
 
 
-def run_of(client: "MlflowClient", product: str, batch: str, digest: str) -> "Run":
-    """The run of this batch and model file in the product's experiment; made where it is missing."""
+def run_of(client: "MlflowClient", model: str, key: str, name: str, tags: Mapping[str, str]) -> "Run":
+    """The run with ``key`` in the experiment of the registered model ``model``; made, with ``name`` and ``tags``, where it is
+    missing. ``key`` is of letters, digits, '.', '_', '-' and '/'."""
     from mlflow.exceptions import MlflowException
 
     try:
-        experiment_id = client.create_experiment(product)
+        experiment_id = client.create_experiment(model)
     except MlflowException as problem:
-        experiment = client.get_experiment_by_name(product)
+        experiment = client.get_experiment_by_name(model)
         if problem.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
             raise
         experiment_id = experiment.experiment_id
-    key = f"{digest}/{batch}"
     found = client.search_runs([experiment_id], f"tags.`{TAG_KEY}` = '{key}'", max_results=1)
     if found:
         return found[0]
-    return client.create_run(experiment_id, run_name=f"{product}/{batch}", tags={TAG_KEY: key, "changeover.batch": batch})
+    return client.create_run(experiment_id, run_name=name, tags={TAG_KEY: key, **tags})
 
 
 def log_run(client: "MlflowClient", run: "Run", metrics: Mapping[str, Any], folder: Path) -> frozenset[str]:
@@ -131,7 +131,12 @@ def log_model(client: "MlflowClient", run: "Run", model: Path) -> str:
                 artifacts={"model": str(model)},
                 pip_requirements=[f"{name}=={installed(name)}" for name in ("mlflow", "numpy", "onnxruntime")],
             )
-        logged = client.create_logged_model(run.info.experiment_id, name="inspector", source_run_id=run.info.run_id)
-        client.log_model_artifacts(logged.model_id, str(folder))
+        return log_folder(client, run, "inspector", folder)
+
+
+def log_folder(client: "MlflowClient", run: "Run", name: str, folder: Path) -> str:
+    """Logs the files in ``folder`` as the logged model ``name`` of ``run``; its id."""
+    logged = client.create_logged_model(run.info.experiment_id, name=name, source_run_id=run.info.run_id)
+    client.log_model_artifacts(logged.model_id, str(folder))
     client.finalize_logged_model(logged.model_id, "READY")
     return str(logged.model_id)

@@ -2,8 +2,6 @@
 
 import hashlib
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.connection import Connection, sha256_of
 from registry.description import describe
+from registry.download import download
 from registry.errors import Broken, NotFound, Refused
 from registry.names import (
     CANDIDATE,
@@ -136,7 +135,8 @@ def _store(client: "MlflowClient", request: Registration, digest: str) -> None:
     """The run, its files, the logged model, and last the version."""
     from mlflow.exceptions import MlflowException
 
-    run = run_of(client, request.product, request.batch, digest)
+    key, name = f"{digest}/{request.batch}", f"{request.product}/{request.batch}"
+    run = run_of(client, request.product, key, name, {TAG_BATCH: request.batch})
     files = log_run(client, run, request.metrics, request.folder)
     model_id = model_of_run(client, run) or log_model(client, run, request.folder / MODEL)
     client.set_terminated(run.info.run_id)
@@ -227,40 +227,27 @@ def download_model(connection: Connection, product: str, version: str | int, tar
     Raises ``Broken`` where its sha256 is not the version's ``changeover.digest``.
     """
     record = version_of(connection, product, version)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    fresh = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            where = {"name": record.product, "version": record.version, "path": MODEL_FILE}
-            digest = connection.fetch("/model-versions/get-artifact", where, file.write)
-            file.flush()
-            os.fsync(file.fileno())
-        if digest != record.digest:
-            raise Broken(
-                f"the model file of {product} version {record.version} has digest {digest[:12]}, registered was"
-                f" {record.digest[:12] or 'none'}: it was exchanged after registration; do not use it, train again"
-            )
-        fresh.chmod(0o644)
-        fresh.replace(target)
-    finally:
-        fresh.unlink(missing_ok=True)
-    return target
+    return download(connection, record.product, record.version, MODEL_FILE, record.digest, target)
 
 
 def _versions(client: "MlflowClient", product: str) -> list[Version]:
-    token, found = None, []
-    while True:
-        page = client.search_model_versions(f"name = '{product}'", max_results=1000, page_token=token)
-        found += list(page)
-        token = page.token
-        if not token:
-            break
+    found = search_versions(client, f"name = '{product}'")
     if not found:
         return []
     holders = client.get_registered_model(product).aliases
     made = [_version(one, holders) for one in found]
     return sorted(made, key=lambda one: int(one.version), reverse=True)
+
+
+def search_versions(client: "MlflowClient", query: str) -> list[Any]:
+    """All of MLflow's versions that ``query`` finds, over every page of the answer."""
+    token, found = None, []
+    while True:
+        page = client.search_model_versions(query, max_results=1000, page_token=token)
+        found += list(page)
+        token = page.token
+        if not token:
+            return found
 
 
 def _version(found: Any, holders: Mapping[str, str]) -> Version:

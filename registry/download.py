@@ -1,0 +1,35 @@
+"""Files of a version, fetched whole or not at all, and only as they were registered."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from registry.connection import Connection
+from registry.errors import Broken
+
+
+def download(connection: Connection, model: str, version: str, inside: str, digest: str, target: Path) -> Path:
+    """Fetches the file ``inside`` a version of the registered model ``model`` to the file ``target``.
+
+    Raises ``Broken`` where its sha256 is not ``digest``, and leaves what was there as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    fresh = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            found = connection.fetch(
+                "/model-versions/get-artifact", {"name": model, "version": version, "path": inside}, file.write
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        if found != digest:
+            raise Broken(
+                f"{Path(inside).name} of {model} version {version} has digest {found[:12]}, registered was"
+                f" {digest[:12] or 'none'}: it was exchanged after registration; do not use it, make a new version"
+            )
+        fresh.chmod(0o644)
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return target

@@ -69,7 +69,7 @@ def restore_set_up(plant: Plant, folder: BatchFolder, connection: Connection | N
     digest = _pinned(folder.file(TEACHER) / CARD, "digest", "digest")
     features = folder.file(TEACHER) / FEATURES
     if digest is not None and not _is(features, digest):
-        if not _holds(_cache(plant, digest), digest):
+        if not _is(_cache(plant, digest) / FEATURES, digest):
             connection = connection or connect_as(plant, "trainer")
             known = next((one for one in teachers(connection) if one.digest == digest), None)
             if known is None:
@@ -101,16 +101,16 @@ def _lay_teacher(job: Job, connection: Connection) -> str:
 
 
 def _fetch(plant: Plant, connection: Connection, teacher: TeacherVersion) -> Path:
-    """The folder of both files in the plant's cache, which needs no registry once they are there."""
+    """The folder of both files in the plant's cache, which is asked first. Weights may be registered under several names."""
     if not is_digest(teacher.digest):
         raise PlantError(f"teacher {teacher.name} version {teacher.version} has no digest on record; register it again")
     place = _cache(plant, teacher.digest)
-    if not _holds(place, teacher.digest):
+    if not _holds(place, teacher):
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetched-", dir=place.parent) as scratch:
             fresh = Path(scratch) / TEACHER
             download_teacher(connection, teacher, fresh)
-            if not _holds(fresh, teacher.digest):
+            if not _holds(fresh, teacher):
                 raise BadModel(
                     f"the files of teacher {teacher.name} version {teacher.version} are not those on record (digest"
                     f" {teacher.digest[:12]}): they were exchanged; do not use them, register the teacher again"
@@ -124,12 +124,8 @@ def _cache(plant: Plant, digest: str) -> Path:
     return plant.state / "teachers" / "cache" / digest
 
 
-def _holds(place: Path, digest: str) -> bool:
-    """Whether ``place`` holds the teacher of this digest, and a card that speaks of it."""
-    try:
-        return _read(place / CARD).get("digest") == digest and _is(place / FEATURES, digest)
-    except BadBatch:
-        return False
+def _holds(place: Path, teacher: TeacherVersion) -> bool:
+    return _is(place / CARD, teacher.card) and _is(place / FEATURES, teacher.digest)
 
 
 def _lay_start(job: Job, connection: Connection) -> str:

@@ -11,7 +11,7 @@ from flows.servers import Server, server_status
 from flows.services import connect_as
 from flows.set_up import named_teacher
 from registry.connection import Connection
-from registry.errors import NotFound
+from registry.errors import NotFound, Refused
 from registry.events import Event
 from registry.flags import open_flags
 from registry.versions import Version, candidate, champion
@@ -101,7 +101,7 @@ def read_status(plant: Plant) -> Status:
 def _teacher(plant: Plant, connection: Connection) -> str:
     try:
         return named_teacher(plant, connection)[1]
-    except NotFound as problem:
+    except (NotFound, Refused) as problem:
         return str(problem)
 
 

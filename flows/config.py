@@ -33,7 +33,6 @@ TEMPLATE = """\
 #  s3: s3://bucket/prefix          # a bucket with object lock
 #  retain_days: 3650
 
-#teacher: plant                    # what detectors learn from, made by 'changeover teachers': a name, name@version, or none
 #preset: standard                  # quick (4 minutes of training), standard (6) or thorough (60)
 #budget: 8m                        # time for tuning and training together, instead of the preset's
 #gates:                            # limits a candidate must keep; a product's own stand in products/<product>/product.yaml

@@ -188,7 +188,7 @@ def _training(training: Mapping[str, Any]) -> Box:
             f"{log.get('steps')} of {log.get('steps_planned')} steps, {log.get('threads')} threads, {log.get('device')},"
             f" {float(log.get('seconds', 0)):.0f} s, ended by {log.get('ended_by')}"
         )
-        facts.append((f"network {number}", text))
+        facts.append((f"network {number}", f"{text}, started warm" if log.get("warm") else text))
     facts.append(("seed", str(training.get("seed", UNKNOWN))))
     facts.append(("weights digest", str(training.get("weights_digest", UNKNOWN))))
     return Box("training", "Training", tuple(facts))

@@ -40,7 +40,7 @@ def set_up(job: Job, connection: Connection) -> str:
     return "; ".join(filter(None, (_lay_teacher(job, connection), _lay_start(job, connection))))
 
 
-def named_teacher(plant: Plant, connection: Connection) -> tuple[TeacherVersion | None, str]:
+def teacher_at_hand(plant: Plant, connection: Connection) -> tuple[TeacherVersion | None, str]:
     """The teacher that ``changeover.yaml`` names, None where there is none, and the same in words. NotFound where one is
     pinned (``name@version``) that is not on record."""
     name, pinned, version = plant.config.teacher.partition("@")
@@ -88,7 +88,7 @@ def restore_set_up(plant: Plant, folder: BatchFolder, connection: Connection | N
 
 
 def _lay_teacher(job: Job, connection: Connection) -> str:
-    teacher, told = named_teacher(job.plant, connection)
+    teacher, told = teacher_at_hand(job.plant, connection)
     target = job.folder.file(TEACHER)
     if teacher is None:
         (target / FEATURES).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from flows.register import page_of
 from flows.run_record import RunState, read_runs
 from flows.servers import Server, server_status
 from flows.services import connect_as
-from flows.set_up import named_teacher
+from flows.set_up import teacher_at_hand
 from registry.connection import Connection
 from registry.errors import NotFound, Refused
 from registry.events import Event
@@ -100,7 +100,7 @@ def read_status(plant: Plant) -> Status:
 
 def _teacher(plant: Plant, connection: Connection) -> str:
     try:
-        return named_teacher(plant, connection)[1]
+        return teacher_at_hand(plant, connection)[1]
     except (NotFound, Refused) as problem:
         return str(problem)
 

@@ -22,11 +22,12 @@ from flows.decide import decide
 from flows.errors import PlantError
 from flows.job import Job, make_job
 from flows.plant import Plant
-from flows.set_up import is_set_up, named_teacher, restore_set_up, set_up
+from flows.services import connect_as
+from flows.set_up import is_set_up, restore_set_up, set_up, teacher_at_hand
 from models.teacher_file import read_teacher, write_teacher
 from registry.connection import Connection
 from registry.errors import NotFound
-from registry.teachers import TeacherVersion
+from registry.teachers import TeacherVersion, register_teacher
 from registry.versions import Version
 
 NOWHERE = Connection("http://127.0.0.1:9", "trainer", "")
@@ -143,8 +144,8 @@ def test_a_pinned_version_is_that_one_or_an_error(records: Records, order: Order
     with pytest.raises(NotFound, match="'plant' 3"):
         set_up(order("teacher: plant@3\n", "b2"), NOWHERE)
     assert not is_set_up(order(batch="b2").folder)
-    assert "no teacher 'gear' on record" in named_teacher(order("teacher: gear\n").plant, NOWHERE)[1]
-    assert "as changeover.yaml says" in named_teacher(order("teacher: none\n").plant, NOWHERE)[1]
+    assert "no teacher 'gear' on record" in teacher_at_hand(order("teacher: gear\n").plant, NOWHERE)[1]
+    assert "as changeover.yaml says" in teacher_at_hand(order("teacher: none\n").plant, NOWHERE)[1]
 
 
 def test_files_of_another_digest_are_refused(records: Records, order: Order) -> None:
@@ -299,6 +300,31 @@ def test_what_is_on_record_stands(records: Records, order: Order, monkeypatch: p
     old = laid(other, "decision.json")
     write_json(other.folder.file("decision.json"), {key: old[key] for key in old if key != "set_up"})
     assert "version 2" in decide(other).set_up and is_set_up(other.folder) and laid(other, "decision.json") == old
+
+
+@pytest.mark.servers
+def test_a_real_registry_gives_what_was_registered(running: Plant, tmp_path: Path) -> None:
+    write_teacher(
+        tmp_path / "made", {"weights": torch.ones(3)}, name="set-up", kind="features", settings={"backbone": "resnet10t"},
+        source="self-supervised", origin="images of bolt", licence="the plant's own",
+    )  # fmt: skip
+    connection = connect_as(running, "trainer")
+    known = register_teacher(connection, tmp_path / "made")
+    (tmp_path / "images").mkdir()
+    place = replace(running, config=running.config.model_copy(update={"teacher": "set-up"}))
+    job = make_job(place, "teachable", "b1", str(tmp_path / "images"))
+    try:
+        assert set_up(job, connection) == f"teacher set-up, version {known.version} (resnet10t, self-supervised)"
+        for name in ("teacher.safetensors", "teacher.json"):
+            assert (job.folder.file("teacher") / name).read_bytes() == (tmp_path / "made" / name).read_bytes()
+        (job.folder.file("teacher") / "teacher.safetensors").unlink()
+        shutil.rmtree(running.state / "teachers" / "cache")
+        restore_set_up(place, job.folder, connection)
+        assert read_teacher(job.folder.file("teacher")) is not None
+        with pytest.raises(NotFound, match="version 7"):
+            teacher_at_hand(replace(running, config=running.config.model_copy(update={"teacher": "set-up@7"})), connection)
+    finally:
+        shutil.rmtree(job.folder.path.parent)
 
 
 def test_a_plant_of_before_never_commits_the_large_files(records: Records, order: Order) -> None:

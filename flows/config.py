@@ -152,7 +152,6 @@ class Product(Training):
 class PlantConfig(Training):
     """The whole of ``changeover.yaml``."""
 
-    teacher: str = "plant"
     storage: Storage = Storage()
     servers: Servers = Servers()
     registry: Registry = Registry()

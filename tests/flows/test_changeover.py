@@ -13,12 +13,10 @@ from typing import Any
 import pytest
 
 from data.sample import write_sample
-from flows.job import make_job
 from flows.locks import batch_lock
 from flows.plant import Plant
 from flows.run_record import RunState, read_runs
 from flows.services import connect_as
-from flows.set_up import restore_set_up, set_up
 from registry.record import recorded
 from registry.versions import versions
 
@@ -227,29 +225,6 @@ def test_signed_promoted_inspected_and_kept(running: Plant, sample: Path, candid
     actions = [event.action for event in recorded(connect_as(running, "trainer"), PRODUCT)]
     assert actions.count("keep") == 1
     assert len(versions(connect_as(running, "trainer"), PRODUCT)) == 1
-
-
-def test_a_champion_to_start_from_comes_from_its_batch_or_the_store(
-    running: Plant, sample: Path, candidate: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """tests/flows/test_set_up.py does the rest; here is what a real training left, with a real registry."""
-    connection = connect_as(running, "trainer")
-    monkeypatch.setattr("flows.set_up.champion", lambda connection, product: versions(connection, product)[0])
-    job = make_job(running, PRODUCT, "b3", str(sample / "good"), warm_start="same")
-    assert set_up(job, connection).endswith(f"starts warm from version 1 of {PRODUCT}")
-    model, warm = running.batch(PRODUCT, "b1").file("model"), job.folder.file("warm")
-    training = json.loads((model / "training.json").read_text())
-    assert json.loads((warm / "warm.json").read_text())["weights_digest"] == training["weights_digest"]
-    whole = (warm / "weights.pt").read_bytes()
-    assert whole == (model / "weights.pt").read_bytes()
-    (warm / "weights.pt").unlink()
-    aside = model.rename(running.state / "model-aside")
-    try:
-        restore_set_up(running, job.folder, connection)
-        assert (warm / "weights.pt").read_bytes() == whole
-    finally:
-        aside.rename(model)
-        shutil.rmtree(job.folder.path)
 
 
 def git(plant: Plant, *arguments: str) -> str:

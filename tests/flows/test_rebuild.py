@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from models.warm_start import read_warm_start
 from PIL import Image
 
 from data.errors import ChangeoverError
@@ -18,6 +17,7 @@ from flows.plant import Plant
 from flows.rebuild import rebuild
 from flows.services import connect_as
 from flows.set_up import set_up
+from models.warm_start import read_warm_start
 from registry.record import recorded
 from registry.signature import Publisher
 from registry.versions import Version, versions

@@ -1,5 +1,6 @@
 """A batch as it was at a commit, laid beside the plant: git gives the records, the DVC store the images."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -7,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from filelock import FileLock
 
 from data.batch import BatchFolder, images_digest
 from data.errors import BadBatch, ChangeoverError
-from data.files import file_digest
+from data.files import file_digest, write_yaml
 from data.repository import dvc, git, try_git
 from data.version import plant_lock
 
@@ -93,6 +95,31 @@ def pull_images(folder: BatchFolder) -> None:
             f"{len(wrong)} images of {record.product}/{record.batch} in the store are not those on record, first {wrong[0]!r};"
             " restore the store from its backup"
         )
+
+
+@contextmanager
+def pulled(plant: Path, commit: str, product: str, batch: str, output: str) -> Iterator[Path]:
+    """What a batch's stages left under ``output`` ("model") at ``commit``, from the store; it goes when the block ends.
+
+    Neither the working tree nor the cache of the plant is touched, and no rebuild is waited for. ChangeoverError where the
+    commit or the store has it no more.
+    """
+    name = f"{output} of {product}/{batch} at commit {commit[:10]}"
+    try:
+        stages = yaml.safe_load(file_at(plant, commit, product, batch, "dvc.lock") or "")["stages"]
+        digest = next(out["md5"] for stage in stages.values() for out in stage["outs"] if out["path"] == output)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise ChangeoverError(f"git has no record of {name}; fetch the plant's history with 'git fetch' first") from error
+    if re.fullmatch(r"[0-9a-f]{32}(\.dir)?", str(digest)) is None:
+        raise BadBatch(f"dvc.lock gives {name} the digest {str(digest)[:40]!r}, which is none; its record was changed")
+    with tempfile.TemporaryDirectory(prefix="pulled-", dir=plant.resolve() / ".changeover") as place:
+        room = Path(place)
+        (room / ".dvc").mkdir()
+        (room / ".dvc" / "config").touch()
+        _adopt_store(plant, room)
+        write_yaml(room / "output.dvc", {"outs": [{"md5": digest, "hash": "md5", "path": "output"}]})
+        dvc(room, "pull", "output.dvc")
+        yield room / "output"
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,23 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from data.errors import BadSettings, ChangeoverError
 from data.files import replacing, write_text
 from data.page import templates
+from flows.errors import PlantError
+from flows.fetch import fetch_metrics
+from flows.lineage import start_told, teacher_told
 from flows.plant import Plant
 from flows.services import connect_as
 from flows.trail import database, kept_heads
 from registry import audit
+from registry.connection import Connection
+from registry.errors import NotFound
 from registry.events import Event
 from registry.names import CHAMPION, TAG_QA, TAG_WAIVER
 from registry.sign_off import SignOff, status_of
@@ -37,7 +44,8 @@ def write_certificate(plant: Plant, product: str, version: int, target: Path) ->
     kept, source = kept_heads(plant), database(plant)
     problems = [*audit.verify(source, *kept.heads), *kept.problems]
     events = [one for one in audit.read_events(source, product) if one.version == record.version] if not problems else []
-    page = certificate(record, signed, events, problems, audit.head(source), len(kept.heads))
+    training = _training(connection, record)
+    page = certificate(record, signed, events, problems, audit.head(source), len(kept.heads), training=training)
     if target.suffix.lower() == ".html":
         write_text(target, page)
     else:
@@ -46,9 +54,13 @@ def write_certificate(plant: Plant, product: str, version: int, target: Path) ->
 
 
 def certificate(
-    record: Version, signed: SignOff, events: list[Event], problems: list[str], head: str, heads: int, now: datetime | None = None
-) -> str:
-    """The page as HTML; the same facts at the same time (``now``, by default the present) give the same text."""
+    record: Version, signed: SignOff, events: list[Event], problems: list[str], head: str, heads: int,
+    now: datetime | None = None, training: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
+    """The page as HTML; the same facts at the same time (``now``, by default the present) give the same text.
+
+    ``training``: what ``metrics.json`` says of it, None where that cannot be had.
+    """
     environment = templates(Path(__file__).parent)
     environment.filters["moment"] = lambda time: time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     return environment.get_template("certificate.html.j2").render(
@@ -61,7 +73,17 @@ def certificate(
         head=head.partition(":"),
         heads=heads,
         now=now or datetime.now(UTC),
+        teacher=None if training is None else teacher_told(training),
+        start=None if training is None else start_told(training),
     )
+
+
+def _training(connection: Connection, record: Version) -> Mapping[str, Any] | None:
+    try:
+        training = fetch_metrics(connection, record).get("training")
+    except (NotFound, PlantError):
+        return None
+    return training if isinstance(training, dict) else None
 
 
 def _decides(event: Event) -> bool:

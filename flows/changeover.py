@@ -41,13 +41,14 @@ def changeover(
     preset: str | None = None,
     budget: str | None = None,
     seed: int = 1,
+    warm_start: str | None = None,
 ) -> Outcome:
     """One changeover. ``batch`` is the scheduled date where it is left away; the rest falls back on ``changeover.yaml``."""
     begin = time.monotonic()
     place = Plant.open(Path(plant))
     address(place, "mlflow")
     batch = batch or scheduled_batch(flow_run.get_scheduled_start_time())
-    job = make_job(place, product, batch, images, preset, budget, seed)
+    job = make_job(place, product, batch, images, preset, budget, seed, warm_start)
     clean_up(place)
     record = RunRecord(place, product, batch, flow_run.get_id())
     try:
@@ -149,7 +150,7 @@ def _version(job: Job) -> tuple[None, Words]:
 
 def _decide(job: Job) -> tuple[Any, Words]:
     decided = decide(job)
-    return decided, f"{decided.action}: {decided.reason}"
+    return decided, "; ".join(filter(None, (f"{decided.action}: {decided.reason}", decided.set_up)))
 
 
 def _register(job: Job) -> tuple[Registered, Words]:

@@ -46,6 +46,7 @@ TEMPLATE = """\
 #    cron: "0 6 * * 1"             # minute hour day month weekday, local time: Mondays at six
 #    preset: thorough
 #    budget: 30m
+#    warm_start: same              # start from this product's champion, or from the champion of the product that is named
 """
 
 
@@ -137,6 +138,8 @@ class Product(Training):
 
     images: str | None = None
     cron: str | None = None
+    warm_start: str | None = None
+    """``same`` or the name of a product, whose champion training starts from; None: from nothing but the teacher."""
 
     @field_validator("cron")
     @classmethod

@@ -1,8 +1,8 @@
-"""The step decide: lay the champion beside the batch, and ask whether it still fits."""
+"""The step decide: lay the champion beside the batch, and ask whether it still fits; if not, lay what training starts from."""
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from flows.fetch import Fetched, fetch, fetch_metrics
 from flows.job import Job
 from flows.plant import Plant
 from flows.services import connect_as
+from flows.set_up import is_set_up, restore_set_up, set_up
 from registry.connection import Connection
 from registry.versions import champion as champion_of
 from registry.versions import version_of
@@ -20,33 +21,47 @@ from registry.versions import version_of
 
 @dataclass(frozen=True)
 class Decided:
-    """``action`` is ``keep`` or ``retrain``; ``champion`` the version that was asked about, None where there was none."""
+    """``action`` is ``keep`` or ``retrain``; ``champion`` the version that was asked about, None where there was none.
+
+    ``set_up``: in words, what training starts from.
+    """
 
     action: str
     reason: str
     champion: str | None
+    set_up: str = ""
 
 
 def decide(job: Job) -> Decided:
-    """Decide once for these images and this order, and write ``champion/`` and ``decision.json``.
+    """Decide once for these images and this order; write ``champion/``, ``teacher/`` and ``warm/``, and last ``decision.json``.
 
-    The answer on record stands when the champion changes later, because it is an input of evaluation: otherwise a batch
-    whose own model was promoted would be trained again.
+    What is on record stands when there is another champion or a newer teacher later, because they are inputs of stages:
+    otherwise a batch whose own model was promoted would be trained again.
     """
     folder = job.folder
     key = {"images": folder.read_record().digest, "params": job.params_digest()}
     recorded = _recorded(folder, key)
     if recorded is not None:
         restore_champion(job.plant, folder)
-        return recorded
+        if recorded.action == "keep":
+            return recorded
+        if is_set_up(folder):
+            restore_set_up(job.plant, folder)
+            return recorded
+        # Decided by an older Changeover, which set nothing up.
+        told = set_up(job, connect_as(job.plant, "trainer"))
+        decision = json.loads(folder.file("decision.json").read_text(encoding="utf-8"))
+        write_json(folder.file("decision.json"), decision | {"set_up": told})
+        return replace(recorded, set_up=told)
     connection = connect_as(job.plant, "trainer")
     version = champion_of(connection, job.product)
     champion = fetch(job.plant, connection, version) if version else None
     _lay(folder, champion)
     decision = _ask(job, champion)
+    told = set_up(job, connection) if decision["action"] == "retrain" else ""
     number = champion.version.version if champion else None
-    write_json(folder.file("decision.json"), key | {"champion": number} | decision)
-    return Decided(decision["action"], decision["reason"], number)
+    write_json(folder.file("decision.json"), key | {"champion": number, "set_up": told} | decision)
+    return Decided(decision["action"], decision["reason"], number, told)
 
 
 def _recorded(folder: BatchFolder, key: dict[str, str]) -> Decided | None:
@@ -54,7 +69,7 @@ def _recorded(folder: BatchFolder, key: dict[str, str]) -> Decided | None:
         found = json.loads(folder.file("decision.json").read_text(encoding="utf-8"))
         laid = folder.file("champion") / "champion.json"
         if {name: found[name] for name in key} == key and laid.exists():
-            return Decided(found["action"], found["reason"], found["champion"])
+            return Decided(found["action"], found["reason"], found["champion"], str(found.get("set_up", "")))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not decided yet, or written by hand
     return None

@@ -13,7 +13,7 @@ from data.batch import LIBRARY, BatchFolder, check_name
 from data.defects.library import lay_library
 from data.errors import BadSettings
 from data.files import write_json, write_text
-from flows.config import Product, read_product_file
+from flows.config import PlantConfig, Product, read_product_file
 from flows.errors import PlantError
 from flows.plant import Plant
 from flows.presets import Order, check_preset, parse_budget
@@ -66,6 +66,8 @@ class Job:
             params["evaluate"]["region"] = own.region
         if own.overkill_target is not None:
             params["evaluate"]["overkill_target"] = own.overkill_target
+        if self.plant.config.teacher != PlantConfig().teacher:
+            params["set_up"] = {"teacher": self.plant.config.teacher, **params.get("set_up", {})}
         return params
 
     def params_digest(self) -> str:
@@ -81,9 +83,11 @@ def make_job(
     preset: str | None = None,
     budget: str | None = None,
     seed: int = 1,
+    warm_start: str | None = None,
 ) -> Job:
     """Check what was asked for before anything is started; what is None comes from ``changeover.yaml``.
 
+    ``warm_start``: ``same`` or a product of this plant, whose champion training starts from.
     BadName, BadSettings or PlantError for what cannot be done.
     """
     check_name("product", product)
@@ -96,9 +100,22 @@ def make_job(
     folder = plant.path / Path(images).expanduser()
     if not folder.is_dir():
         raise PlantError(f"{folder} is not a folder; name the folder that holds the good images of {product} {batch}")
-    job = Job(plant, product, batch, folder, Order(check_preset(preset), parse_budget(budget) if budget else None, seed))
+    warm = _warm_start(plant, product, warm_start or own.warm_start)
+    order = Order(check_preset(preset), parse_budget(budget) if budget else None, seed, warm)
+    job = Job(plant, product, batch, folder, order)
     job.params()
     return job
+
+
+def _warm_start(plant: Plant, product: str, wanted: str | None) -> str | None:
+    """The product whose champion to start from."""
+    if wanted is None or wanted in ("same", product):
+        return product if wanted else None
+    there = plant.products()
+    if wanted not in there:
+        names = ", ".join(["same", *there[:8]]) + (" …" if len(there) > 8 else "")
+        raise PlantError(f"warm start from {wanted[:63]!r}, which is no product of {plant.path}; give one of {names}")
+    return wanted
 
 
 def lay_out(job: Job) -> None:

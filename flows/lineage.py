@@ -14,6 +14,7 @@ from registry.connection import Connection
 from registry.events import Event
 from registry.record import recorded
 from registry.sign_off import SignOff, status_of
+from registry.teachers import teachers
 from registry.versions import Version, version_of
 
 State = Literal["plain", "good", "bad", "open"]
@@ -62,8 +63,8 @@ class Lineage:
 
 ARROWS = (
     ("images", "validation"), ("validation", "defects"), ("images", "training"), ("defects", "study"), ("study", "training"),
-    ("machine", "training"), ("training", "model"), ("model", "gates"), ("gates", "version"), ("version", "sign-off"),
-    ("sign-off", "aliases"), ("aliases", "published"),
+    ("teacher", "training"), ("machine", "training"), ("training", "model"), ("model", "gates"), ("gates", "version"),
+    ("version", "sign-off"), ("sign-off", "aliases"), ("aliases", "published"),
 )  # fmt: skip
 
 
@@ -78,6 +79,7 @@ def lineage(plant: Plant, connection: Connection, product: str, version: str | i
         _validation(plant, known),
         _defects(plant, known, metrics),
         _study(metrics),
+        _teacher(connection, training),
         _training(training),
         _machine(metrics, training),
         _model(known, metrics),
@@ -149,14 +151,44 @@ def _study(metrics: Mapping[str, Any]) -> Box:
     return Box("study", "Study", facts)
 
 
+def _teacher(connection: Connection, training: Mapping[str, Any]) -> Box:
+    card = _object(training.get("teacher"))
+    if not card:
+        return Box("teacher", "Teacher", (("teacher", teacher_told(training)),))
+    found = next((one.version for one in teachers(connection) if one.digest == card.get("digest")), "no longer in the registry")
+    return Box("teacher", "Teacher", (
+        ("name", str(card.get("name", UNKNOWN))),
+        ("version", found),
+        ("network", str(_object(card.get("settings")).get("backbone", "patch networks"))),
+        ("source", str(card.get("source", UNKNOWN))),
+        ("origin", str(card.get("origin", UNKNOWN))),
+        ("licence", str(card.get("licence", UNKNOWN))),
+        ("digest", str(card.get("digest", UNKNOWN))),
+    ))  # fmt: skip
+
+
+def teacher_told(training: Mapping[str, Any]) -> str:
+    """The teacher of ``metrics["training"]`` in one line."""
+    card = _object(training.get("teacher"))
+    return f"{card.get('name')} ({card.get('source')}), digest {card.get('digest')}" if card else "none: random features"
+
+
+def start_told(training: Mapping[str, Any]) -> str:
+    """What the networks of ``metrics["training"]`` started from, in one line."""
+    start = _object(training.get("warm_start"))
+    if start.get("version") is None:
+        return "no earlier version"
+    return f"version {start['version']} of {start.get('product')}, weights {start.get('weights_digest')}"
+
+
 def _training(training: Mapping[str, Any]) -> Box:
-    facts = []
+    facts = [("started from", start_told(training))]
     for number, log in enumerate(map(_object, training.get("networks", ())), 1):
         text = (
             f"{log.get('steps')} of {log.get('steps_planned')} steps, {log.get('threads')} threads, {log.get('device')},"
             f" {float(log.get('seconds', 0)):.0f} s, ended by {log.get('ended_by')}"
         )
-        facts.append((f"network {number}", text))
+        facts.append((f"network {number}", f"{text}, started warm" if log.get("warm") else text))
     facts.append(("seed", str(training.get("seed", UNKNOWN))))
     facts.append(("weights digest", str(training.get("weights_digest", UNKNOWN))))
     return Box("training", "Training", tuple(facts))

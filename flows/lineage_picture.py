@@ -8,7 +8,7 @@ from html import escape
 from flows.lineage import Box, Lineage
 
 COLUMNS = (
-    ("Data", ("images", "validation", "defects")),
+    ("Data", ("images", "validation", "defects", "teacher")),
     ("Making", ("study", "training", "machine")),
     ("Result", ("model", "gates")),
     ("Release", ("version", "sign-off", "aliases", "published")),

@@ -18,6 +18,8 @@ IGNORED = """\
 /published/
 .work/
 /products/*/*/champion/model.onnx
+/products/*/*/teacher/teacher.safetensors
+/products/*/*/warm/weights.pt
 """
 
 
@@ -106,15 +108,21 @@ def _refuse_foreign(path: Path) -> None:
 def _make_git(path: Path) -> None:
     if not (path / ".git").exists():
         _run(path, "git", "init", "--quiet", "--initial-branch=main")
+    ignore_large_files(path)
+    # Batches are committed by scheduled runs too, where nobody has set up an identity.
+    if not _asks(path, "git", "config", "user.email"):
+        _run(path, "git", "config", "user.name", "Changeover")
+        _run(path, "git", "config", "user.email", "changeover@localhost")
+
+
+def ignore_large_files(path: Path) -> bool:
+    """Complete the plant's ``.gitignore``, which an older version may have written; returns whether anything was missing."""
     ignore = path / ".gitignore"
     lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else []
     missing = [line for line in IGNORED.splitlines() if line not in lines]
     if missing:
         write_text(ignore, "".join(f"{line}\n" for line in (*lines, *missing)))
-    # Batches are committed by scheduled runs too, where nobody has set up an identity.
-    if not _asks(path, "git", "config", "user.email"):
-        _run(path, "git", "config", "user.name", "Changeover")
-        _run(path, "git", "config", "user.email", "changeover@localhost")
+    return bool(missing)
 
 
 def _make_dvc(path: Path, remote: str) -> None:

@@ -38,11 +38,16 @@ def check_preset(name: str) -> Preset:
 
 @dataclass(frozen=True)
 class Order:
-    """What to spend on one batch. ``budget`` is in seconds, for tuning and training together; None takes the preset's."""
+    """What to spend on one batch, and what to start from.
+
+    ``budget`` is in seconds, for tuning and training together; None takes the preset's. ``warm_start``: the product whose
+    champion training starts from, or None.
+    """
 
     preset: Preset = "standard"
     budget: float | None = None
     seed: int = 1
+    warm_start: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
@@ -59,9 +64,11 @@ class Order:
         trials = {"quick": 1, "standard": 2, "thorough": 16}[self.preset]
         worth_it = trials > 1 and self.seconds >= WORTH_TUNING
         tune_seconds = round(TUNE_SHARE * self.seconds) if worth_it else min(max(1, round(0.05 * self.seconds)), 10)
+        warm = {"set_up": {"warm_start": self.warm_start}} if self.warm_start else {}
         return {
             "seed": self.seed,
             "preset": self.preset,
+            **warm,
             "validate": {},
             "recipe": {},
             "tune": {"seconds": tune_seconds, "trials": trials},

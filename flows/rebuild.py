@@ -24,6 +24,7 @@ from flows.fetch import fetch_metrics
 from flows.job import pipeline
 from flows.locks import host_lock
 from flows.plant import Plant
+from flows.set_up import CARD, START, TEACHER, WARM, restore_set_up
 from flows.stages import Tell, run_alone
 from registry.connection import Connection
 from registry.errors import Refused
@@ -71,6 +72,8 @@ def rebuild(plant: Plant, connection: Connection, product: str, version: str | i
                 f" {folder.read_record().digest[:12]}, registered was {known.images[:12]}; one of both records was changed"
             )
         restore_champion(plant, folder, connection)
+        _check_start(folder, recorded["training"])
+        restore_set_up(plant, folder, connection)
         before = _facts(folder)
         with host_lock(lambda note: tell(note or "starting", None)):
             _train_again(plant, folder, recorded, tell)
@@ -104,6 +107,15 @@ def _check_record(known: Version, recorded: Mapping[str, Any]) -> None:
         raise PlantError(
             f"metrics.json of {name} does not say how it was trained (an older Changeover wrote it); rebuild a newer one"
         )
+
+
+def _check_start(folder: BatchFolder, training: Mapping[str, Any]) -> None:
+    """What the version says that it started from is what the commit has laid beside it. A version of before says nothing."""
+    for said, laid, key in (("teacher", Path(TEACHER, CARD), "digest"), ("warm_start", Path(WARM, START), "weights_digest")):
+        known = training.get(said)
+        digest = known.get(key) if isinstance(known, Mapping) else None
+        if digest is not None and _read(folder.path / laid).get(key) != digest:
+            raise BadBatch(f"{laid} of the commit is not the {said} that was trained from; one of both records was changed")
 
 
 _REPLAYED = ("steps_planned", "validations_planned", "steps", "threads")

@@ -9,6 +9,9 @@ from flows.register import page_of
 from flows.run_record import RunState, read_runs
 from flows.servers import Server, server_status
 from flows.services import connect_as
+from flows.set_up import teacher_at_hand
+from registry.connection import Connection
+from registry.errors import NotFound, Refused
 from registry.events import Event
 from registry.flags import open_flags
 from registry.versions import Version, candidate, champion
@@ -34,6 +37,8 @@ class Status:
     runs: tuple[RunState, ...]
     products: tuple[ProductStatus, ...]
     flags: tuple[Event, ...] = ()
+    teacher: str = ""
+    """What the next changeover starts from, in words; "" while the registry is down."""
 
     def as_json(self) -> dict[str, Any]:
         """For a program."""
@@ -42,6 +47,7 @@ class Status:
             "servers": [{"name": s.name, "running": s.running, "url": s.url if s.running else None} for s in self.servers],
             "runs": [{"product": r.product, "batch": r.batch, "step": r.step, "alive": r.process.alive()} for r in self.runs],
             "products": [asdict(product) for product in self.products],
+            "teacher": self.teacher,
             "flags": [flag.model_dump(mode="json") for flag in self.flags],
         }
 
@@ -85,10 +91,18 @@ def read_status(plant: Plant) -> Status:
         connection = connect_as(plant, "trainer")
         products = [_product(plant, name, champion(connection, name), candidate(connection, name)) for name in names]
         flags = open_flags(connection)
+        teacher = _teacher(plant, connection)
     else:
-        flags = []
+        flags, teacher = [], ""
         products = [ProductStatus(name, None, None, "unknown", None) for name in names]
-    return Status(plant, tuple(servers.values()), tuple(read_runs(plant)), tuple(products), tuple(flags))
+    return Status(plant, tuple(servers.values()), tuple(read_runs(plant)), tuple(products), tuple(flags), teacher)
+
+
+def _teacher(plant: Plant, connection: Connection) -> str:
+    try:
+        return teacher_at_hand(plant, connection)[1]
+    except (NotFound, Refused) as problem:
+        return str(problem)
 
 
 def _product(plant: Plant, name: str, now: Version | None, waiting: Version | None) -> ProductStatus:

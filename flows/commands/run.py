@@ -19,11 +19,15 @@ def run(
     preset: Annotated[str | None, typer.Option("--preset", help="quick, standard or thorough.")] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="Time for tuning and training: 90s, 8m, 1.5h.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same seed on the same machine gives the same model.")] = 1,
+    warm_start: Annotated[
+        str | None,
+        typer.Option("--warm-start", metavar="same|PRODUCT", help="Start from the champion of this or another product."),
+    ] = None,
     plant: PlantOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a candidate from a folder of good images. Run again after any interruption, it goes on where it was."""
-    outcome = run_changeover(plant, product, batch, images, preset, budget, seed)
+    outcome = run_changeover(plant, product, batch, images, preset, budget, seed, warm_start)
     if as_json:
         print(json.dumps(outcome.as_dict(), indent=2))
     else:
@@ -38,6 +42,7 @@ def run_changeover(
     preset: str | None,
     budget: str | None = None,
     seed: int = 1,
+    warm_start: str | None = None,
 ) -> "Outcome":
     """Check the order, then run the flow in this process and show its progress."""
     from flows.job import make_job
@@ -47,13 +52,13 @@ def run_changeover(
 
     place = the_plant(plant)
     folder = str(images.expanduser().absolute()) if images else None
-    job = make_job(place, product, batch, folder, preset, budget, seed)
+    job = make_job(place, product, batch, folder, preset, budget, seed, warm_start)
     address(place, "mlflow")
     connect(place)
     with shown(place, job.folder):
         from flows.changeover import changeover
 
-        return changeover(str(place.path), product, batch, str(job.images), preset, budget, seed)
+        return changeover(str(place.path), product, batch, str(job.images), preset, budget, seed, warm_start)
 
 
 def print_outcome(outcome: "Outcome") -> None:

@@ -44,5 +44,7 @@ def status(plant: PlantOption = None, as_json: JsonOption = False) -> None:
         print_table("At work", ("product", "batch", "step"), found.run_rows())
     if found.products:
         print_table("Products", ("product", "champion", "candidate", "sign-off", "sign at"), found.product_rows())
+    if found.teacher:
+        print(found.teacher)
     for line in found.hints():
         print(line)

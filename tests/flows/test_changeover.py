@@ -122,8 +122,15 @@ def test_everything_is_on_record(running: Plant, candidate: dict[str, Any]) -> N
         "validation.json",
         "split.json",
     } <= names
-    assert {"decision.json", "champion/champion.json", "study/best.json", "report/metrics.json"} <= names
-    assert not [name for name in names if name.endswith((".png", ".onnx", ".pt")) or ".work" in name]
+    assert {
+        "decision.json",
+        "champion/champion.json",
+        "teacher/teacher.json",
+        "warm/warm.json",
+        "study/best.json",
+        "report/metrics.json",
+    } <= names
+    assert not [name for name in names if name.endswith((".png", ".onnx", ".pt", ".safetensors")) or ".work" in name]
     assert git(running, "status", "--porcelain", "--", str(folder.path)) == ""
     assert f"{PRODUCT}/b1" in git(running, "tag").split()
     version = versions(connect_as(running, "trainer"), PRODUCT)[0]

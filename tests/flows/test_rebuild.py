@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ from PIL import Image
 
 from data.errors import ChangeoverError
 from data.sample import write_sample
+from flows.job import make_job
 from flows.plant import Plant
 from flows.rebuild import rebuild
 from flows.services import connect_as
+from flows.set_up import set_up
+from models.warm_start import read_warm_start
 from registry.record import recorded
 from registry.signature import Publisher
 from registry.versions import Version, versions
@@ -121,6 +125,24 @@ def test_its_lineage_names_everything(running: Plant, version: Version, tmp_path
     assert version.digest in drawn.read_text(encoding="utf-8")
     refused = changeover(running, "lineage", PRODUCT, 1, "--picture", tmp_path / "lineage.png", code=2).stderr
     assert "is no SVG file" in refused
+
+
+def test_what_it_learned_is_laid_to_start_from(
+    running: Plant, version: Version, clone: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its batch's folder, and in a clone from the store; tests/flows/test_set_up.py has what can go wrong."""
+    connection = connect_as(running, "trainer")
+    monkeypatch.setattr("flows.set_up.champion", lambda connection, product: version)
+    model = running.batch(PRODUCT, "b1").file("model")
+    for place in (running, clone):
+        job = make_job(place, PRODUCT, "b2", str(running.state / "sample-disc" / "good"), warm_start="same")
+        try:
+            assert set_up(job, connection).endswith(f"starts warm from version 1 of {PRODUCT}")
+            assert read_warm_start(job.folder.file("warm")) is not None
+            for name in ("weights.pt", "training.json"):
+                assert (job.folder.file("warm") / name).read_bytes() == (model / name).read_bytes()
+        finally:
+            shutil.rmtree(job.folder.path)
 
 
 def test_the_line_inspects_what_was_published(running: Plant, version: Version, tmp_path: Path) -> None:

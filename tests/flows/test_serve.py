@@ -154,7 +154,7 @@ def test_a_cron_line_that_does_not_parse_is_named(running: Plant) -> None:
     from flows.serve import _schedule
 
     with pytest.raises(PlantError, match=r"cron line '99 6 \* \* 1' of product 'bolt' does not parse"):
-        _schedule("bolt", "99 6 * * 1")
+        _schedule("product 'bolt'", "99 6 * * 1")
 
 
 def test_a_scheduled_batch_is_named_by_its_day() -> None:

@@ -126,6 +126,8 @@ def _batch_images(plant: Plant, product: str, batch: str, commit: str, room: int
     names = tuple(train[position * len(train) // room] for position in range(room)) if len(train) > room else tuple(train)
     tell(f"checking images: {product} {batch}", None)
     if not all((folder.good / name).is_file() for name in names):
+        if not folder.file("good.dvc").is_file():
+            raise BadBatch("its images are not here, and neither is good.dvc; restore it with 'git checkout'")
         tell(f"fetching images: {product} {batch}", None)
         when_free(lambda: pull_images(folder))
     for name in names:

@@ -377,11 +377,18 @@ def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPa
             download(f"http://127.0.0.1:{deaf.getsockname()[1]}/w", tmp_path / "w", quiet)
         assert time.monotonic() - begin < 3
     # A resolver that hangs knows no time limit of ours.
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_more: time.sleep(20))
+    test_ended = threading.Event()
+
+    def hang(*_args: Any, **_more: Any) -> None:
+        test_ended.wait(30)
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
     begin = time.monotonic()
     with pytest.raises(HubError, match=r"nothing came from hub.invalid for 0.4 seconds"):
         download("https://hub.invalid/w", tmp_path / "w", quiet)
     assert time.monotonic() - begin < 3
+    test_ended.set()
 
 
 @pytest.mark.parametrize(
@@ -424,7 +431,7 @@ def test_names_that_are_refused_before_anything_is_asked(plant: Plant, near: Hub
     assert part in str(refused.value) and near.asked == []
 
 
-@pytest.mark.parametrize("encoder", ["resnet18", "vgg11", "timm-efficientnet-b0"])
+@pytest.mark.parametrize("encoder", ["resnet18", "timm-efficientnet-b0"])
 def test_the_twin_of_an_encoder_computes_the_same(encoder: str) -> None:
     import segmentation_models_pytorch as smp
 
@@ -519,9 +526,10 @@ def test_batches_that_do_not_hold_are_left_out_with_a_word(plant: Plant) -> None
     assert [one.batch for one in found.batches] == ["fine"]
     told = {note.split()[1]: note for note in found.notes}
     assert "'005.png' was changed" in told["changed"] and "is missing or damaged" in told["damaged"]
-    assert "names images that batch.yaml does not" in told["foreign"] and "'dvc pull' failed" in told["gone"]
+    assert "names images that batch.yaml does not" in told["foreign"] and "neither is good.dvc" in told["gone"]
 
 
+@pytest.mark.slow
 def test_images_that_are_not_here_are_fetched(plant: Plant) -> None:
     lay_batch(plant, "bolt", "b1", 14, 1, tag=False)
     folder = plant.batch("bolt", "b1")
@@ -613,7 +621,7 @@ def test_a_training_that_failed_or_was_killed_goes_on_where_it_was(
         mark = ProcessMark.of(orphan.pid)
         write_json(plant.state / "teachers/plant/.work/process.json", {"pid": mark.pid, "started": mark.started})
         assert train_teacher.train_teacher(plant, NOBODY, order, ["bolt"], quiet).anew
-        assert orphan.wait(1) == -9
+        assert not mark.alive()
     assert [one["resumed"] for one in runs()] == [False, True]
 
 

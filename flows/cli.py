@@ -27,6 +27,7 @@ from flows.commands import (
     serve,
     servers,
     sign_off,
+    teachers,
     users,
 )
 from registry.errors import RegistryError
@@ -133,6 +134,7 @@ app.command("bench", rich_help_panel=MODELS)(bench.bench)
 app.command("lineage", rich_help_panel=MODELS)(lineage.lineage)
 app.command("rebuild", rich_help_panel=MODELS)(rebuild.rebuild)
 app.command("history", rich_help_panel=MODELS)(history.history)
+app.add_typer(teachers.app, name="teachers", rich_help_panel=MODELS)
 app.command("serve", rich_help_panel=SCHEDULE)(serve.serve)
 app.command("request", rich_help_panel=SCHEDULE)(request.request)
 app.add_typer(audit.app, name="audit", rich_help_panel=AUDIT)

@@ -1,7 +1,7 @@
 """``changeover.yaml``: what one plant may set. Every field has a default, so the file may be empty."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import yaml
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from data.batch import check_name
 from data.errors import ChangeoverError
 from flows.errors import PlantError
+from flows.named_teacher import NO_TEACHER, NamedTeacher
 from flows.presets import Preset, parse_budget
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
@@ -40,6 +41,13 @@ TEMPLATE = """\
 #  easy_escape: 0.5                # largest share of easy pseudo-defects that may pass
 #  champion_slack: 0.1             # how much worse than the champion overkill or escape may be
 
+#teacher: plant                    # whose features changeovers build on: a teacher's name, or name@version, or none
+#teachers:                         # the teacher trained here, from the good images of all products, while the line runs
+#  cron: "0 2 * * 0"               # Sundays at two; null for never
+#  recipe: pseudo-defects          # or self-supervised
+#  budget: 30m
+#  name: plant
+
 #products:
 #  bolt-m6:
 #    images: /mnt/camera/bolt-m6   # folder of good images for scheduled changeovers
@@ -57,6 +65,8 @@ class Section(BaseModel):
 
 
 Settings = TypeVar("Settings", bound=Section)
+Recipe = Literal["self-supervised", "pseudo-defects"]
+"""How a teacher learns from the good images of a plant."""
 
 
 class Storage(Section):
@@ -125,12 +135,7 @@ class Training(Section):
     @field_validator("budget", mode="before")
     @classmethod
     def _readable(cls, budget: Any) -> str | None:
-        if budget is not None:
-            try:
-                parse_budget(str(budget))
-            except ChangeoverError as error:
-                raise ValueError(str(error)) from error
-        return None if budget is None else str(budget)
+        return None if budget is None else _check_budget(budget)
 
 
 class Product(Training):
@@ -144,9 +149,34 @@ class Product(Training):
     @field_validator("cron")
     @classmethod
     def _five_fields(cls, cron: str | None) -> str | None:
-        if cron is not None and len(cron.split()) != 5:
-            raise ValueError(f"cron {cron!r} has {len(cron.split())} fields, but needs 5: '0 6 * * 1' is Mondays at six")
-        return cron
+        return None if cron is None else _check_cron(cron)
+
+
+class Teachers(Section):
+    """The teacher that is trained on a schedule, from the good images of all products."""
+
+    cron: str | None = "0 2 * * 0"
+    """None: never."""
+    recipe: Recipe = "pseudo-defects"
+    budget: str = "30m"
+    name: str = "plant"
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, cron: str | None) -> str | None:
+        return None if cron is None else _check_cron(cron)
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _readable(cls, budget: Any) -> str:
+        return _check_budget(budget)
+
+    @field_validator("name")
+    @classmethod
+    def _a_name(cls, name: str) -> str:
+        if _check_teacher(name).version is not None:
+            raise ValueError(f"teacher {name!r} names a version, but versions are counted by the registry; give the name alone")
+        return name
 
 
 class PlantConfig(Training):
@@ -157,7 +187,22 @@ class PlantConfig(Training):
     registry: Registry = Registry()
     audit: Audit = Audit()
     gates: dict[str, float] = {}
+    teacher: str = "plant"
+    """The teacher of changeovers, ``name`` (its newest version) or ``name@version``; ``none``: none."""
+    teachers: Teachers = Teachers()
     products: dict[str, Product] = {}
+
+    @property
+    def named_teacher(self) -> NamedTeacher | None:
+        """``teacher`` in its parts; None where changeovers go without one."""
+        return None if self.teacher == NO_TEACHER else NamedTeacher.parse(self.teacher)
+
+    @field_validator("teacher")
+    @classmethod
+    def _a_teacher(cls, teacher: str) -> str:
+        if teacher != NO_TEACHER:
+            _check_teacher(teacher)
+        return teacher
 
     @field_validator("products")
     @classmethod
@@ -179,6 +224,27 @@ class ProductFile(Section):
     """Region of interest: left, top, right, bottom as fractions of the image; empty: the whole image."""
     gates: dict[str, float] = {}
     overkill_target: float | None = Field(None, gt=0.0, lt=0.5)
+
+
+def _check_budget(budget: Any) -> str:
+    try:
+        parse_budget(str(budget))
+    except ChangeoverError as error:
+        raise ValueError(str(error)) from error
+    return str(budget)
+
+
+def _check_cron(cron: str) -> str:
+    if len(cron.split()) != 5:
+        raise ValueError(f"cron {cron!r} has {len(cron.split())} fields, but needs 5: '0 6 * * 1' is Mondays at six")
+    return cron
+
+
+def _check_teacher(text: str) -> NamedTeacher:
+    try:
+        return NamedTeacher.parse(text)
+    except ChangeoverError as error:
+        raise ValueError(str(error)) from error
 
 
 def read_config(source: Path) -> PlantConfig:

@@ -3,7 +3,9 @@
 ChangeoverError
 ├── PlantError       a folder that is no plant, or settings in changeover.yaml that do not hold
 ├── ServerError      a server that does not start, or is not up
-└── StageError       a stage of the pipeline that ended without its outputs
+├── StageError       a stage of the pipeline that ended without its outputs
+├── HubError         pretrained weights that could not be fetched from where they are published
+└── NoImages         no good images that a teacher may be trained on
 """
 
 from data.errors import ChangeoverError
@@ -19,3 +21,11 @@ class ServerError(ChangeoverError):
 
 class StageError(ChangeoverError):
     """A stage of the pipeline that ended without its outputs."""
+
+
+class HubError(ChangeoverError):
+    """Pretrained weights that could not be fetched from where they are published."""
+
+
+class NoImages(ChangeoverError):
+    """No good images that a teacher may be trained on."""

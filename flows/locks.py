@@ -22,6 +22,14 @@ def batch_lock(plant: Plant, product: str, batch: str, waiting: Callable[[str], 
 
 
 @contextmanager
+def teacher_lock(plant: Plant, name: str, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold the working folder of the teacher ``name``: a second training finds it made."""
+    lock = plant.state / "locks" / "teachers" / f"{name}.lock"
+    with _held(lock, f"teacher {name} is being trained by another command; waiting for it to end", waiting):
+        yield
+
+
+@contextmanager
 def host_lock(waiting: Callable[[str], None]) -> Iterator[None]:
     """Hold the host's processors: two trainings at once would each take twice as long and miss their budgets.
 

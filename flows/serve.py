@@ -20,7 +20,8 @@ PROMOTION_SECONDS = 60.0
 
 
 def deployments(plant: Plant) -> list[Any]:
-    """The Prefect deployments of a plant: a changeover on each product's cron line, one on an event, and promotion.
+    """The Prefect deployments of a plant: a changeover on each product's cron line, one on an event, promotion, and the training
+    of the plant's teacher.
 
     Needs ``orchestration.connect`` before. PlantError if a cron line does not parse.
     """
@@ -29,6 +30,7 @@ def deployments(plant: Plant) -> list[Any]:
 
     from flows.changeover import changeover
     from flows.promotion import promotion
+    from flows.teacher_training import train_teacher
 
     place = {"plant": str(plant.path)}
     module = EntrypointType.MODULE_PATH
@@ -38,7 +40,7 @@ def deployments(plant: Plant) -> list[Any]:
             made.append(
                 changeover.to_deployment(
                     name=name,
-                    schedule=_schedule(name, product.cron),
+                    schedule=_schedule(f"product {name!r}", product.cron),
                     parameters=place | {"product": name},
                     description=f"A changeover of {name} with the images in {product.images}",
                     entrypoint_type=module,
@@ -65,6 +67,17 @@ def deployments(plant: Plant) -> list[Any]:
             entrypoint_type=module,
         )
     )
+    teachers = plant.config.teachers
+    if teachers.cron:
+        made.append(
+            train_teacher.to_deployment(
+                name="scheduled",
+                schedule=_schedule("teachers", teachers.cron),
+                parameters=place,
+                description=f"Trains teacher {teachers.name} on the good images of all products",
+                entrypoint_type=module,
+            )
+        )
     return made
 
 
@@ -120,7 +133,7 @@ def scheduled_batch(now: datetime.datetime) -> str:
     return now.astimezone().date().isoformat()
 
 
-def _schedule(product: str, cron: str) -> Any:
+def _schedule(owner: str, cron: str) -> Any:
     from prefect.schedules import Cron
     from pydantic import ValidationError
     from tzlocal import get_localzone_name  # comes with great-expectations
@@ -128,4 +141,4 @@ def _schedule(product: str, cron: str) -> Any:
     try:
         return Cron(cron, timezone=get_localzone_name())
     except (ValueError, ValidationError) as error:
-        raise PlantError(f"cron line {cron!r} of product {product!r} does not parse; '0 6 * * 1' is Mondays at six") from error
+        raise PlantError(f"cron line {cron!r} of {owner} does not parse; '0 6 * * 1' is Mondays at six") from error

@@ -79,9 +79,18 @@ def push(folder: BatchFolder) -> None:
 
 
 def run_alone(
-    folder: BatchFolder, stage: str, module: str, log: Path, tell: Tell, environment: Mapping[str, str] | None = None
+    folder: BatchFolder,
+    stage: str,
+    module: str,
+    log: Path,
+    tell: Tell,
+    environment: Mapping[str, str] | None = None,
+    started: Callable[[ProcessMark], None] = lambda mark: None,
 ) -> None:
-    """Run a stage's module in a batch's folder without DVC; what it prints goes to ``log``. StageError if it fails."""
+    """Run a stage's module in a batch's folder without DVC; what it prints goes to ``log``. StageError if it fails.
+
+    ``started`` is told the process, which is ended when this function is left early.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
         child = subprocess.Popen(
@@ -89,6 +98,7 @@ def run_alone(
             env=child_environment({"OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}),
         )  # fmt: skip
         try:
+            started(ProcessMark.of(child.pid))
             while child.poll() is None:
                 time.sleep(0.2)
                 state = read_progress(folder.path)

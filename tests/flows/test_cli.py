@@ -61,6 +61,7 @@ def test_help_names_every_verb() -> None:
         "demo",
         "users",
         "audit",
+        "teachers",
     )
     assert all(verb in result.stdout for verb in verbs)
 

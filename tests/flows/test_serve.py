@@ -78,6 +78,13 @@ def test_a_cron_line_has_scheduled_runs(serving: Plant) -> None:
     assert (start.tm_wday, start.tm_hour, start.tm_min) == (0, 6, 0)
 
 
+def test_the_plants_teacher_is_trained_on_sundays(serving: Plant) -> None:
+    runs = eventually(lambda: runs_of(serving, "scheduled", ["SCHEDULED"]))
+    assert runs[0]["parameters"] == {"plant": str(serving.path)}
+    start = time.localtime(_seconds(runs[0]["expected_start_time"]))
+    assert (start.tm_wday, start.tm_hour, start.tm_min) == (6, 2, 0)
+
+
 def test_promotion_is_scheduled_every_minute_and_runs(serving: Plant) -> None:
     run = eventually(lambda: runs_of(serving, "every-minute", ["SCHEDULED"]))[0]
     assert _seconds(run["expected_start_time"]) < time.time() + 60
@@ -154,7 +161,7 @@ def test_a_cron_line_that_does_not_parse_is_named(running: Plant) -> None:
     from flows.serve import _schedule
 
     with pytest.raises(PlantError, match=r"cron line '99 6 \* \* 1' of product 'bolt' does not parse"):
-        _schedule("bolt", "99 6 * * 1")
+        _schedule("product 'bolt'", "99 6 * * 1")
 
 
 def test_a_scheduled_batch_is_named_by_its_day() -> None:

@@ -1,0 +1,39 @@
+"""The training of the plant's teacher as a Prefect flow: on a schedule, so that it is ready before a line changes over."""
+
+from pathlib import Path
+
+from prefect import flow, get_run_logger
+
+from flows.errors import NoImages
+from flows.plant import Plant
+from flows.presets import parse_budget
+from flows.services import connect_as
+from flows.train_teacher import TeacherOrder
+from flows.train_teacher import train_teacher as train
+
+
+@flow(name="train-teacher", persist_result=False)
+def train_teacher(plant: str) -> str:
+    """Train the teacher that section ``teachers`` of ``changeover.yaml`` describes, on all products; the outcome in words."""
+    log = get_run_logger()
+    place = Plant.open(Path(plant))
+    settings = place.config.teachers
+    order = TeacherOrder(settings.name, settings.recipe, parse_budget(settings.budget))
+    told = ""
+
+    def tell(part: str, share: float | None) -> None:
+        nonlocal told
+        if part.partition(":")[0] != told:
+            told = part.partition(":")[0]
+            log.info("%s", part)
+
+    try:
+        done = train(place, connect_as(place, "trainer"), order, place.products(), tell)
+    except NoImages as nothing:  # a new plant: no fault
+        log.info("%s", nothing)
+        return str(nothing)
+    for note in done.images.notes:
+        log.warning("%s", note)
+    words = f"teacher {done.teacher.name} version {done.teacher.version}, from {done.images.words}"
+    log.info("%s", words if done.anew else f"nothing has changed: {words}")
+    return words

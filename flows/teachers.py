@@ -1,0 +1,109 @@
+"""Teachers of a plant: which its changeovers use, and how weights from outside become a registered teacher."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.errors import BadSettings
+from data.files import file_digest
+from flows.hub import download, hub_weights
+from flows.named_teacher import check_teacher_name
+from flows.plant import Plant
+from flows.stages import Tell
+from registry.connection import Connection
+from registry.teachers import TeacherVersion, register_teacher
+
+LONGEST = 1000
+"""Characters of a note on origin or licence."""
+
+
+def used_teacher(plant: Plant, known: Sequence[TeacherVersion]) -> TeacherVersion | None:
+    """The one of ``known`` (newest of a name first) that changeovers of ``plant`` use; None where they go without one."""
+    named = plant.config.named_teacher
+    if named is None:
+        return None
+    return next((one for one in known if one.name == named.name and named.version in (None, one.version)), None)
+
+
+def import_teacher(
+    plant: Plant, connection: Connection, file: Path, backbone: str, name: str, licence: str, tell: Tell
+) -> TeacherVersion:
+    """Register the weights of the feature network ``backbone`` in ``file``. BadModel or BadSettings where they are not."""
+    check_teacher_name(name)
+    licence = check_licence(licence)
+    from models.teacher_file import import_features
+
+    tell("reading the file", None)
+    file = file.expanduser()
+    weights = import_features(file, backbone)
+    origin = f"file {printable(file.name)}, sha256 {file_digest(file)}"
+    return _register(
+        plant, connection, weights, tell, name=name, backbone=backbone, source="imported", origin=origin, licence=licence
+    )
+
+
+def pull_teacher(
+    plant: Plant, connection: Connection, hub_name: str, name: str | None, licence: str | None, tell: Tell
+) -> TeacherVersion:
+    """Fetch the pretrained weights that ``hub_name`` (see ``hub_weights``) names, and register them. Asks the network.
+
+    BadSettings for names that are not known and where no licence is, HubError where nothing could be fetched.
+    """
+    from models.feature_network import feature_network
+    from models.teacher_file import LEVELS, import_features, teacher_name
+
+    name = check_teacher_name(name or teacher_name(hub_name))
+    tell("looking the name up", None)
+    weights = hub_weights(hub_name)
+    if licence is None and weights.licence is None:
+        raise BadSettings(
+            f"the licence of {hub_name!r} is not on record in the installed libraries; read it at {weights.page} and give it "
+            "with --licence TEXT"
+        )
+    noted = check_licence(licence if licence is not None else str(weights.licence))
+    feature_network("teacher", weights.backbone, 3, LEVELS)  # before anything is fetched for a network that does not fit
+    with tempfile.TemporaryDirectory(dir=_room(plant)) as scratch:
+        file = Path(scratch) / weights.file
+        fetched = download(weights.address, file, tell)
+        tell("reading the weights", None)
+        state = import_features(file, weights.backbone)
+    commit = f", commit {fetched.commit}" if fetched.commit else ""
+    origin = f"{hub_name} from {weights.address}{commit}, sha256 {fetched.digest}"
+    return _register(
+        plant, connection, state, tell, name=name, backbone=weights.backbone, source="pulled", origin=origin, licence=noted
+    )
+
+
+def check_licence(text: str) -> str:
+    """``text`` in one line; BadSettings if it says nothing or too much."""
+    line = printable(" ".join(text.split()))
+    if not 1 <= len(line) <= LONGEST:
+        raise BadSettings(
+            f"--licence {line[:40]!r} has {len(line)} characters, but needs 1 to {LONGEST}; say in a line what the weights may "
+            "be used for, such as 'Apache-2.0'"
+        )
+    return line
+
+
+def printable(text: str) -> str:
+    """Text from outside, without what a terminal takes for commands and what UTF-8 cannot hold."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def _register(
+    plant: Plant, connection: Connection, weights: Any, tell: Tell, *, name: str, backbone: str, **card: str
+) -> TeacherVersion:
+    from models.teacher_file import write_teacher
+
+    tell("registering", None)
+    with tempfile.TemporaryDirectory(dir=_room(plant)) as scratch:
+        write_teacher(Path(scratch), weights, name=name, kind="features", settings={"backbone": backbone}, **card)
+        return register_teacher(connection, Path(scratch))
+
+
+def _room(plant: Plant) -> Path:
+    """Where files lie while they are worked on: beside the plant's other files, not in a small /tmp."""
+    room = plant.state / "incoming"
+    room.mkdir(parents=True, exist_ok=True)
+    return room

@@ -30,7 +30,7 @@ def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides
     from models.assemble import assemble
     from models.exam import read_batch
     from models.measure import measure
-    from models.train import read_trained
+    from models.trained import read_trained
 
     folder = BatchFolder(work)
     params = order.params()

@@ -67,7 +67,9 @@ def test_outside_the_region_nothing_rejects() -> None:
     assert int(anomaly[0].argmax()) == 30 * 40 + 30
 
 
-@pytest.mark.parametrize("wrong", [{"readings": [Reading(2)]}, {"reductions": [1, 2]}, {"flips": 3}])
+@pytest.mark.parametrize(
+    "wrong", [{"readings": [Reading(2)]}, {"readings": [Reading(kind="segmentation")]}, {"reductions": [1, 2]}, {"flips": 3}]
+)
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(BadSettings, match="inspector"):
         Inspector([Brightness()], 1.0, **wrong)  # type: ignore[arg-type]

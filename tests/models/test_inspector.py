@@ -1,5 +1,7 @@
 """The inspector: views, fusion, smoothing, region, and what it refuses."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -75,8 +77,8 @@ def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
         Inspector([Brightness()], 1.0, **wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", [{"side": 4}, {"pool": 0}, {"view": 0}])
-def test_impossible_readings_are_refused(wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize("wrong", [{"side": 4}, {"pool": 0}, {"view": 0}, {"kind": "stpm"}])
+def test_impossible_readings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadSettings, match="reading"):
         Reading(**wrong)
 

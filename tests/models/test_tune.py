@@ -34,14 +34,9 @@ def test_every_network_has_parameters_without_a_search() -> None:
 
 def test_a_teacher_changes_the_networks_of_the_families_that_take_it() -> None:
     card = TeacherCard(
-        name="big",
-        kind="features",
-        settings={"backbone": "resnet18"},
-        source="imported",
-        origin="o",
-        licence="l",
+        name="big", kind="features", settings={"backbone": "resnet18"}, source="imported", origin="o", licence="l",
         digest="0" * 64,
-    )
+    )  # fmt: skip
     for name, (family, settings) in NETWORKS.items():
         taught = spec_of(default_of(name), 64, card).settings
         takes = families()[family].teacher_kind == "features"

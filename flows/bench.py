@@ -3,6 +3,7 @@
 The stages are those of a changeover, run in a working folder of their own, without servers, git or DVC.
 """
 
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +21,26 @@ from flows.stages import Tell, run_alone
 STAGES = {"regenerate": "data.defects.regenerate", "tune": "models.tune", "train": "models.train"}
 
 
-def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+def bench(
+    product: BenchmarkSet,
+    order: Order,
+    work: Path,
+    tell: Tell,
+    overrides: dict[str, Any] | None = None,
+    teacher: Path | None = None,
+) -> dict[str, Any]:
     """Train on the good images of ``product`` and measure, in the empty folder ``work``; every figure of the table.
 
-    ``overrides``: sections of ``params.yaml`` that differ from the order's, for ablations. BadBatch for a set that cannot be
-    used; StageError if a stage fails.
+    ``overrides``: sections of ``params.yaml`` that differ from the order's, for ablations. ``teacher``: a folder that holds one
+    (``models.teacher_file``). Where networks of two kinds were trained, each kind is also assembled and measured alone.
+    BadBatch for a set that cannot be used; StageError if a stage fails.
     """
     from data.image import read_image
     from models.assemble import assemble
     from models.exam import read_batch
     from models.measure import measure
-    from models.train import read_trained
+    from models.teacher_file import CARD, WEIGHTS
+    from models.trained import fused_text, of_kind, read_trained, teacher_text
 
     folder = BatchFolder(work)
     params = order.params()
@@ -39,6 +49,10 @@ def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides
     tell("reading images", None)
     product, images = of_one_kind(product, [read_image(file) for file, _ in product.train])
     split = lay_out(product, folder, params, images)
+    if teacher is not None:
+        folder.file("teacher").mkdir()
+        for name in (WEIGHTS, CARD):
+            shutil.copyfile(teacher / name, folder.file("teacher") / name)
     started = time.monotonic()
     for stage, module in STAGES.items():
         run_alone(folder, stage, module, folder.path / f"{stage}.log", tell)
@@ -50,6 +64,14 @@ def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides
     seconds = time.monotonic() - started
     total = len(product.test)
     figures = measure(assembled.exported, product.test, lambda done: tell("measuring", done / total))
+    alone: dict[str, Any] = {}
+    kinds = sorted({detector.kind for detector in detectors})
+    for kind in kinds if len(kinds) > 1 else ():
+        tell(f"{kind} networks alone", None)
+        target = folder.file(f"model-{kind}.onnx")
+        one = assemble(batch, *of_kind(kind, detectors, training), target, properties, 0.01)
+        alone[kind] = {"objective": one.fusion.value, "readings": [str(reading) for reading in one.fusion.readings],
+                       **measure(one.exported, product.test)}  # fmt: skip
     result = {
         "product": product.name, "images": {subset: len(names) for subset, names in split.items()}, "seconds": round(seconds, 1),
         "seed": order.seed, "preset": order.preset, "budget": order.seconds, "chosen": training["chosen"],
@@ -57,6 +79,7 @@ def bench(product: BenchmarkSet, order: Order, work: Path, tell: Tell, overrides
         "readings": [str(reading) for reading in assembled.fusion.readings],
         "guide": assembled.fusion.guide, "steps": [log["steps"] for log in training["networks"]],
         "objective": assembled.fusion.value, "tried": assembled.fusion.tried,
+        "fused": fused_text(training, assembled.fusion.chosen), "teacher": teacher_text(training), "alone": alone,
         "threshold": assembled.exported.threshold, **figures,
     }  # fmt: skip
     write_json(folder.file("bench.json"), result)

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from data.errors import BadSettings
+
+Kind = Literal["segmentation", "comparison"]
+"""How a detector finds defects: it has learned to mark drawn ones, or it compares with a teacher's view of good images. The two
+fail on different defects, so that they are told apart where maps are fused."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Detector(nn.Module):
     learns_from_good_only = False
     learns_from_clean = False
     learns = True
+    kind: ClassVar[Kind] = "comparison"
     teacher_kind: ClassVar[str | None] = None
     """Kind of teacher (``models.teacher_file``) that it can be given; None where it has none."""
     mastery: float | None = None

@@ -24,7 +24,7 @@ from models.inspector import Region
 from models.machine import environment, packages
 from models.metrics import auroc, average_precision, pooled, rate
 from models.report import ReportContents, write_report
-from models.train import read_trained
+from models.trained import fused_text, read_trained, teacher_text
 from models.tune import read_settings
 
 EASY = 0.5
@@ -118,6 +118,7 @@ def evaluate(folder: BatchFolder) -> None:
         "gates": [gate.as_dict() for gate in gates], "passed": all(gate.passed for gate in gates), "champion": champion,
         "detector": training["detector"],
         "settings": {**training["settings"], **training["chosen"], "networks": len(fusion.chosen),
+                     "fused": fused_text(training, fusion.chosen), "teacher": teacher_text(training),
                      "views": list(fusion.reductions), "readings": [str(reading) for reading in fusion.readings],
                      "guide": fusion.guide,
                      "flips": settings.flips, "scale": training["scale"], "region": vars(region)},

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from data.defects.foreground import foreground
-from data.files import replacing
+from models.checkpoint import load_checkpoint, resumed_log, save_checkpoint
 from models.crops import CropPlan, CropSeries, Image, batches
 from models.curriculum import Schedule
 from models.detector import Detector, TrainingBatch, build_detector
@@ -136,6 +136,11 @@ class _Run:
         self._update_average(min(0.99, (1.0 + number) / (10.0 + number)))
         return float(loss.detach())
 
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` goes on from, beside the course of validation."""
+        parts: dict[str, Any] = {"network": self.network, "average": self.average, "optimiser": self.optimiser}
+        return {**{name: part.state_dict() for name, part in parts.items()}, "rng": torch.get_rng_state()}
+
     def restore(self, state: dict[str, Any]) -> tuple[Any, int]:
         """Go on from a checkpoint; the best validation so far and how many were no better since."""
         self.network.load_state_dict(state["network"])
@@ -223,11 +228,11 @@ def fit(
     def fresh() -> _Run:
         return _Run(spec, channels, crop_plan.seed, device, good, begin)
 
-    state = _load(checkpoint, key)
+    state = load_checkpoint(checkpoint, key)
     if state is None:
         log = _planned(plan, lambda v: measure(fresh, series(5), spec.batch_size, workers, v), validate, device)
     else:
-        log = _resumed(state)
+        log = resumed_log(state)
     run = fresh()
     best, stale = (None, 0) if state is None else run.restore(state)
     total = log.steps_planned
@@ -253,7 +258,7 @@ def fit(
             log.ended_by = ended
             break
         if checkpoint is not None and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
-            _save(checkpoint, key, run, log, best, stale)
+            save_checkpoint(checkpoint, key, log, {**run.state(), "best": best, "stale": stale})
             last_saved = time.monotonic()
         last_mark = time.monotonic()
     log.waiting_share = round(waited / max(log.seconds, 1e-9), 4)
@@ -296,14 +301,6 @@ def _planned(
     return TrainingLog(steps, validations, seconds=spent, device=str(device), threads=torch.get_num_threads())
 
 
-def _resumed(state: dict[str, Any]) -> TrainingLog:
-    """The log of a checkpoint, from where training goes on with as many threads as before."""
-    log = TrainingLog(**state["log"])
-    log.resumed_at = log.steps
-    torch.set_num_threads(log.threads)
-    return log
-
-
 Best = tuple[float, dict[str, Tensor]]
 
 
@@ -315,28 +312,3 @@ def _validated(validate: Validate, run: _Run, log: TrainingLog, best: Best | Non
     if best is None or value >= best[0]:
         return (value, copy.deepcopy(run.average.state_dict())), True
     return best, False
-
-
-def _save(target: Path, key: str, run: _Run, log: TrainingLog, best: Best | None, stale: int) -> None:
-    state = {
-        "key": key,
-        "network": run.network.state_dict(),
-        "average": run.average.state_dict(),
-        "optimiser": run.optimiser.state_dict(),
-        "rng": torch.get_rng_state(),
-        "log": asdict(log),
-        "best": best,
-        "stale": stale,
-    }
-    with replacing(target) as temporary:
-        torch.save(state, temporary)
-
-
-def _load(source: Path | None, key: str) -> dict[str, Any] | None:
-    if source is None or not source.exists():
-        return None
-    try:
-        saved: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001 - a damaged checkpoint costs time, not the run
-        return None
-    return saved if saved.get("key") == key else None

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from models.detector import Detector
-from models.inspector import Reading
-from models.objective import Looks, TuneSet, judge, look
+from models.detector import Detector, Kind
+from models.inspector import Inspector, Reading
+from models.objective import Looks, TuneSet, judge, look, look_again
 from models.segmentation import SegmentationDetector
 
 SIDES = (3, 5, 9, 15)
@@ -32,16 +33,22 @@ class Fusion:
 
 def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune: TuneSet) -> Fusion:
     """The best single reading, then, while it brings at least .01, the one that goes best with those taken; three at most.
-    Ties go to the finer view and the smaller square. With segmentation networks, for their heads fused and not: the better, and
-    fused where they are equal. The networks are left with the weight that was chosen."""
+
+    Where a view has detectors of both kinds, each kind is read alone, and both averaged. Ties go to the finer view, there to the
+    segmentation networks, then to one kind alone, and to the smaller square. With segmentation networks, for their heads fused
+    and not: the better, and fused where they are equal. The networks are left with the weight that was chosen.
+    """
     views = sorted(set(reductions))
     if not tune.defects:
         return Fusion(tuple(range(len(detectors))), tuple(reductions), tuple(Reading(view) for view in views), 0.0, {})
     guided = [detector for detector in detectors if isinstance(detector, SegmentationDetector)]
-    found = []
+    found: list[Fusion] = []
+    looks: Looks | None = None
     for guide in GUIDES if guided else (None,):
         _set_guide(guided, guide)
-        found.append(_choose_readings(look(detectors, tune, reductions), guide))
+        changed = [n for n, detector in enumerate(detectors) if detector in guided]
+        looks = look(detectors, tune, reductions) if looks is None else look_again(looks, changed)
+        found.append(_choose_readings(looks, guide))
     best = max(found, key=lambda fusion: fusion.value)  # the first of equals
     _set_guide(guided, best.guide)
     return best
@@ -55,8 +62,9 @@ def _set_guide(detectors: Sequence[SegmentationDetector], guide: float | None) -
 def _choose_readings(looks: Looks, guide: float | None) -> Fusion:
     reductions, views = looks.reductions, sorted(set(looks.reductions))
     candidates = [
-        Reading(view, pool, side)
+        Reading(view, pool, side, kind)
         for view in views
+        for kind in _kinds(looks, view)
         for pool, side in (*((1, side) for side in SIDES), *(WIDE if view == 1 else ()))
     ]
     taken: list[Reading] = []
@@ -70,5 +78,13 @@ def _choose_readings(looks: Looks, guide: float | None) -> Fusion:
             break
         taken.append(reading)
         best = values[reading]
-    chosen = tuple(n for n, reduction in enumerate(reductions) if reduction in {reading.view for reading in taken})
+    inspector = Inspector(list(looks.detectors), 1.0, reductions, taken)
+    chosen = tuple(sorted({number for reading in taken for number in inspector.members(reading)}))
     return Fusion(chosen, tuple(reductions[n] for n in chosen), tuple(taken), best, tried, guide)
+
+
+def _kinds(looks: Looks, view: int) -> tuple[str, ...]:
+    """What a reading of ``view`` may read: each kind of its detectors, then all of them."""
+    seen = zip(looks.detectors, looks.reductions, strict=True)
+    present = {detector.kind for detector, reduction in seen if reduction == view}
+    return (*get_args(Kind), "") if len(present) > 1 else ("",)

@@ -3,6 +3,7 @@ shipped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data.errors import BadSettings
-from models.detector import Detector
+from models.detector import Detector, Kind
 from models.preprocess import normalise, reduce, resize
 
 STRIDE = 32
@@ -38,28 +39,33 @@ class Region:
 class Reading:
     """One way to read a view's maps: reduced ``pool`` times, then averaged over a square of ``side`` (odd) of those pixels.
 
-    A small square finds what is small, a wide one what is faint and wide. ``view``: the reduction of the detectors it reads.
+    A small square finds what is small, a wide one what is faint and wide. ``view``: the reduction of the detectors it reads;
+    ``kind``: of the detectors it reads (``models.detector.Kind``), "" for all of that view.
     """
 
     view: int = 1
     pool: int = 1
     side: int = 5
+    kind: str = ""
 
     def __post_init__(self) -> None:
         if self.view < 1 or self.pool < 1 or self.side < 1 or self.side % 2 == 0:
             raise BadSettings(f"reading {vars(self)} must have a view and a pool of 1 or more and an odd side")
+        if self.kind not in ("", *get_args(Kind)):
+            raise BadSettings(f"reading {vars(self)} must have the kind {' or '.join(get_args(Kind))}, or none for all detectors")
 
     def __str__(self) -> str:
-        return f"1/{self.view} over {self.pool * self.side} px"
+        return f"{self.kind} 1/{self.view} over {self.pool * self.side} px".strip()
 
 
 class Inspector(nn.Module):
     """Pre-processing, detectors, test-time flips, fusion, smoothing, score and threshold in one module.
 
     ``reductions``: of each detector's view (see ``models.view``). ``readings``: how their maps are read. Of each reading the
-    maps of its view's detectors are averaged in units of ``centres`` and ``spreads``, mean and standard deviation of their
-    largest values over good tuning images; then the largest of the readings counts: what is seen at one size need not be seen
-    at another. ``flips``: 1 (as it is), 2 (+ left-right) or 4 (+ both). The score is the largest value of the fused map.
+    maps of its detectors, those of its view and kind, are averaged in units of ``centres`` and ``spreads``, mean and standard
+    deviation of their largest values over good tuning images; then the largest of the readings counts: what is seen at one
+    size need not be seen at another. ``flips``: 1 (as it is), 2 (+ left-right) or 4 (+ both). The score is the largest value
+    of the fused map.
     """
 
     def __init__(
@@ -73,12 +79,13 @@ class Inspector(nn.Module):
     ) -> None:
         super().__init__()
         self.reductions = tuple(reductions) or (1,) * len(detectors)
+        self.kinds = tuple(detector.kind for detector in detectors)
         self.readings = tuple(readings) or tuple(Reading(view) for view in sorted(set(self.reductions)))
-        unread = [reading for reading in self.readings if reading.view not in self.reductions]
+        unread = [reading for reading in self.readings if not self.members(reading)]
         if flips not in (1, 2, 4) or len(self.reductions) != len(detectors) or unread:
             raise BadSettings(
                 f"inspector: flips {flips} must be 1, 2 or 4, reductions {self.reductions} one for each of {len(detectors)} "
-                f"detectors, and no reading of another view ({', '.join(map(str, unread)) or 'none'})"
+                f"detectors, and no reading of what no detector gives ({', '.join(map(str, unread)) or 'none'})"
             )
         self.detectors = nn.ModuleList(detectors)
         self.scale, self.flips = scale, flips
@@ -108,7 +115,8 @@ class Inspector(nn.Module):
 
     def members(self, reading: Reading) -> list[int]:
         """Numbers of the detectors that ``reading`` reads."""
-        return [number for number, reduction in enumerate(self.reductions) if reduction == reading.view]
+        seen = enumerate(zip(self.reductions, self.kinds, strict=False))  # of unlike lengths only until refused
+        return [n for n, (reduction, kind) in seen if reduction == reading.view and reading.kind in ("", kind)]
 
     def fused(self, raw: Sequence[Tensor], height: int, width: int) -> Tensor:
         """One map (N, 1, height, width) at working scale out of each detector's raw map."""

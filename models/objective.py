@@ -4,7 +4,7 @@ Exam defects, of families that no detector trains on, at all difficulties: an ea
 masters it as a hard one about a detector that is still blind, so both count (decision 7).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -105,6 +105,22 @@ def look(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int]
     inspector = Inspector(list(detectors), 1.0, reductions).to(next(detectors[0].parameters()).device).eval()
     seen = [[raw_maps(inspector, image) for image in images] for images in (tune.good, [exam.image for exam in tune.defects])]
     return Looks(tuple(detectors), inspector.reductions, tune, seen[0], seen[1])
+
+
+@torch.no_grad()
+def look_again(looks: Looks, changed: Collection[int]) -> Looks:
+    """``looks`` after the detectors of numbers ``changed`` have changed; what the others made of the images is kept."""
+    device = next(looks.detectors[0].parameters()).device
+    inspector = Inspector(list(looks.detectors), 1.0, looks.reductions).to(device).eval()
+
+    def again(image: NDArray[np.uint8], before: list[Tensor]) -> list[Tensor]:
+        working = inspector.working(torch.from_numpy(image)[None].to(device))
+        return [inspector.raw_map(n, working) if n in changed else raw for n, raw in enumerate(before)]
+
+    good = [again(image, raw) for image, raw in zip(looks.tune.good, looks.good, strict=True)]
+    defects = [again(exam.image, raw) for exam, raw in zip(looks.tune.defects, looks.defects, strict=True)]
+    kept = {reading: read for reading, read in looks.cache.items() if not set(changed) & set(inspector.members(reading))}
+    return Looks(looks.detectors, looks.reductions, looks.tune, good, defects, kept)
 
 
 def judge(looks: Looks, readings: Sequence[Reading] = ()) -> Objective:

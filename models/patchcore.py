@@ -101,5 +101,5 @@ class PatchCore(Detector):
         # As in k_centre; one product of matrices, in torch and in the exported file
         nearest = (self.memory.square().sum(1) - 2.0 * flat @ self.memory.T).amin(1)
         squared = (flat.square().sum(1) + nearest) / c
-        distance = squared.clamp(min=0.0).sqrt().reshape(n, h, w, 1).permute(0, 3, 1, 2)
+        distance = squared.clamp(min=0.0).sqrt().reshape(n, 1, h, w)
         return F.interpolate(distance, size=images.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,9 +1,11 @@
 """What the segmentation networks share: two heads, where a defect is and whether there is one, learned together and fused."""
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.detector import Detector, TrainingBatch
+from models.detector import Detector, Kind, TrainingBatch
 from models.losses import mastery_of, segmentation_loss
 
 RARE = -3.0
@@ -17,6 +19,8 @@ class SegmentationDetector(Detector):
     whole image; the fused anomaly map is ``segmentation logit + guide * log-sigmoid(classification logit)``, the soft form
     of UNet 3+'s multiplication by the predicted class (Huang 2020). ``guide`` 0 leaves the classification out.
     """
+
+    kind: ClassVar[Kind] = "segmentation"
 
     def __init__(self, deepest: int, guide: float) -> None:
         super().__init__()

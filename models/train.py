@@ -1,32 +1,39 @@
-"""Stage ``train``: the best settings of the study with the full budget; several networks if the preset asks."""
+"""Stage ``train``: the best settings of the study with the full budget, several networks if the preset asks, and a companion."""
 
 import hashlib
 import json
 import shutil
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
+from torch import Tensor
 
 from data.batch import BatchFolder
-from data.defects.library import read_library
+from data.defects.library import Cutout, read_library
 from data.defects.regenerate import read_recipe
 from data.defects.scale import measure_scale
-from data.errors import BadBatch, BadModel, BadSettings
+from data.errors import BadBatch, BadSettings
 from data.files import file_digest, write_json
 from data.progress import Progress
 from data.stage import read_params, run_stage
 from models.crops import CropPlan
-from models.detector import Detector, build_detector
+from models.detector import Detector, build_detector, families
 from models.exam import read_batch
-from models.fit import Plan, fit
+from models.fit import Plan, Report, fit
 from models.machine import environment, packages
-from models.objective import objective, tune_set
+from models.networks import NETWORKS
+from models.objective import TuneSet, objective, tune_set
 from models.preprocess import at_working_scale
-from models.tune import read_settings, recipe_of, spec_of
+from models.teacher_file import TeacherCard, TeacherFile, read_teacher, teach
+from models.trained import NetworkRecord
+from models.tune import default_of, read_settings, recipe_of, spec_of
 from models.view import View, views_of
+from models.warm_start import WarmStart, read_warm_start
 
 
 class Replay(BaseModel):
@@ -47,16 +54,101 @@ class TrainSettings(BaseModel):
     seconds: float = Field(120.0, gt=0)
     """Budget for all networks together."""
     networks: int = Field(1, ge=1, le=16)
-    """How many are trained, with seeds of their own, and fused."""
+    """How many are trained of the tuned family, with seeds of their own, and fused."""
+    companion: str | None = None
+    """Named network (``models.networks``) of the other kind that is trained beside them; none where tuning chose its kind."""
+    companion_share: float = Field(0.25, gt=0, lt=1)
+    """Of the seconds, for a companion that learns step by step; one that does not takes what it needs."""
     replay: tuple[Replay, ...] | None = None
-    """Recorded trainings, one a network (view by view), to go through again instead of a budget: what a rebuild does."""
+    """Recorded trainings, one a network (view by view, then the companion's), to go through again instead of a budget: what a
+    rebuild does."""
+
+    @field_validator("companion")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in NETWORKS:
+            raise ValueError(f"{name!r} is not one of {', '.join(NETWORKS)}")
+        return name
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A network to train: its parameters, the view that it sees, the how manieth of its kind and view it is, and its share of
+    the training seconds."""
+
+    params: dict[str, Any]
+    view: View
+    member: int
+    share: float
+
+
+def planned_networks(settings: TrainSettings, chosen: dict[str, Any], views: Sequence[View]) -> list[Planned]:
+    """What tuning chose, for every view, then the companion on the images as they are. BadSettings where the settings replay
+    another number of networks."""
+    companion, share = settings.companion, 0.0
+    if companion is not None and _family(companion).kind == _family(chosen["detector"]).kind:
+        companion = None
+    if companion is not None and _family(companion).learns:
+        share = settings.companion_share
+    planned = [
+        Planned(chosen, view, member, (1.0 - share) * view.share / settings.networks)
+        for view in views
+        for member in range(settings.networks)
+    ]
+    if companion is not None:
+        params = default_of(companion)
+        # What was found of the product's surface holds for both.
+        params |= {key: chosen[key] for key in ("mix",) if key in params and key in chosen}
+        planned.append(Planned(params, views[0], 0, share))
+    if settings.replay is not None and len(settings.replay) != len(planned):
+        raise BadSettings(
+            f"params.yaml: train.replay has {len(settings.replay)} entries for {len(planned)} networks; give one for each"
+        )
+    return planned
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the networks of a batch are made of. ``images``: the good ones at working scale; ``best``: of the study."""
+
+    folder: BatchFolder
+    params: dict[str, Any]
+    settings: TrainSettings
+    best: dict[str, Any]
+    images: list[NDArray[np.uint8]]
+    examined: TuneSet
+    library: tuple[Cutout, ...]
+    teacher: TeacherFile | None
+    warm: WarmStart | None
+
+    @property
+    def card(self) -> TeacherCard | None:
+        """The teacher's."""
+        return None if self.teacher is None else self.teacher.card
+
+    @property
+    def seed(self) -> int:
+        """Of every random draw."""
+        return int(self.params.get("seed", 0))
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return int(self.images[0].shape[2])
+
+    def key(self, number: int) -> str:
+        """Stands for everything that network ``number`` is made from."""
+        inputs = [self.card and self.card.digest, self.warm and self.warm.source.weights_digest]
+        digest = hashlib.sha256(json.dumps([self.params, self.best, number, inputs], sort_keys=True, default=str).encode())
+        for image in self.images:
+            digest.update(image.tobytes())
+        return digest.hexdigest()[:16]
 
 
 def train(folder: BatchFolder) -> None:
     """Write ``model/weights.pt`` and ``model/training.json``; resumes from ``.work/train`` after a kill."""
     params = read_params(folder)
     settings: TrainSettings = read_settings(params, "train", TrainSettings)
-    seed = int(params.get("seed", 0))
     try:
         best = json.loads((folder.file("study") / "best.json").read_text(encoding="utf-8"))
         chosen, scale, side = best["params"], float(best["scale"]), int(best["side"])
@@ -64,70 +156,99 @@ def train(folder: BatchFolder) -> None:
         raise BadBatch("study/best.json is missing or damaged; delete the folder study and run again") from error
     batch = read_batch(folder, ("train", "tune"))
     images = [at_working_scale(exam.image, scale) for exam in batch.good["train"]]
-    examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
-    recipe = recipe_of(chosen, read_recipe(params))
-    views, library = views_of(images, side), read_library(folder.file("library"), batch.channels)
-    planned = [(view, number) for view in views for number in range(settings.networks)]
-    if settings.replay is not None and len(settings.replay) != len(planned):
-        raise BadSettings(
-            f"params.yaml: train.replay has {len(settings.replay)} entries for {len(planned)} networks; give one for each"
-        )
+    material = Material(
+        folder, params, settings, best, images, tune_set(batch.good["tune"], batch.defects["tune"], scale),
+        read_library(folder.file("library"), batch.channels), read_teacher(folder.file("teacher")),
+        read_warm_start(folder.file("warm")),
+    )  # fmt: skip
+    views = views_of(images, side)
+    planned = planned_networks(settings, chosen, views)
+    if material.teacher is None and any(_family(network.params["detector"]).teacher_kind for network in planned):
+        print("no teacher beside the batch: what compares with one compares with random features")
     progress = Progress(folder.path, "train")
     detectors: list[Detector] = []
     logs: list[dict[str, Any]] = []
-    for number, (view, member) in enumerate(planned):
-        key = _key(params, best, images, number)
-        spec = spec_of(chosen, view.side)
-        finished = folder.work / "train" / f"network-{number}-{key}.pt"
+    for number, network in enumerate(planned):
+        done = sum(before.share for before in planned[:number])
+        which = f"network {number + 1} of {len(planned)}, " if len(planned) > 1 else ""
 
-        def report(step: int, steps: int, loss: float, message: str, number: int = number) -> None:
-            which = f"network {number + 1} of {len(planned)}, " if len(planned) > 1 else ""
-            done = sum(view.share for view, _ in planned[:number]) + planned[number][0].share * step / steps
-            progress.update(done, settings.networks, f"{which}step {step} of {steps}, {message}")
+        def report(
+            step: int, steps: int, loss: float, message: str, done: float = done, of: float = network.share, which: str = which
+        ) -> None:
+            progress.update(done + of * step / steps, 1.0, f"{which}step {step} of {steps}, {message}")
 
-        if finished.exists():
-            detector, log = _read_network(finished, spec.detector, batch.channels, spec.settings)
-        else:
-            seen = [at_working_scale(image, 1.0, view.reduction) for image in images]
-            # A cut-out is as large as it was on the part: at a glance it would be a speck.
-            cutouts = library if view.reduction == 1 else ()
-            crops = CropPlan(recipe, measure_scale(seen), spec.side, 0, spec.schedule, seed + 1000 * member, library=cutouts)
-            plan = _plan(settings, view, number, logs)
-
-            def value(detector: Detector, view: View = view) -> float:
-                return objective([detector], examined, [view.reduction]).value
-
-            detector, training = fit(
-                seen, crops, spec, plan, value,
-                checkpoint=folder.work / "train" / f"checkpoint-{number}.pt", key=key, report=report,
-            )  # fmt: skip
-            log = asdict(training)
-            finished.parent.mkdir(parents=True, exist_ok=True)
-            torch.save({"state": detector.state_dict(), "log": log}, finished.with_suffix(".part"))
-            finished.with_suffix(".part").replace(finished)
+        detector, log = _network(material, network, number, logs[0]["threads"] if logs else None, report)
         detectors.append(detector)
         logs.append(log)
         print(
-            f"network {number + 1} (1/{view.reduction}): {log['steps']} of {log['steps_planned']} steps "
-            f"in {log['seconds']:.0f} s, "
-            f"ended by {log['ended_by']}"
+            f"network {number + 1} ({log['detector']}, 1/{log['reduction']}): {log['steps']} of {log['steps_planned']} steps "
+            f"in {log['seconds']:.0f} s, ended by {log['ended_by']}{_start_text(material.warm, log['warm'])}"
         )
+    spec = spec_of(chosen, side, material.card)
     _write(folder, detectors, {
-        "detector": spec.detector, "settings": spec.settings, "spec": asdict(spec_of(chosen, side)),
-        "recipe": recipe.model_dump(mode="json"),
+        "detector": spec.detector, "settings": spec.settings, "spec": asdict(spec),
+        "recipe": recipe_of(chosen, read_recipe(params)).model_dump(mode="json"),
         "scale": scale, "batch_scale": vars(measure_scale(images)), "views": [vars(view) for view in views],
-        "reductions": [view.reduction for view, _ in planned], "chosen": chosen, "networks": logs, "seed": seed,
-        "library": len(library), "seconds": sum(log["seconds"] for log in logs),
+        "reductions": [network.view.reduction for network in planned], "chosen": chosen, "networks": logs, "seed": material.seed,
+        "teacher": material.card and material.card.model_dump(mode="json"),
+        "warm_start": material.warm and material.warm.source.model_dump(mode="json"),
+        "library": len(material.library), "seconds": sum(log["seconds"] for log in logs),
         "environment": environment(), "packages": packages(),
     })  # fmt: skip
 
 
-def _plan(settings: TrainSettings, view: View, number: int, logs: list[dict[str, Any]]) -> Plan:
-    seconds = settings.seconds * view.share / settings.networks
-    if settings.replay is None:
-        return Plan(seconds, threads=logs[0]["threads"] if logs else None)  # measured once
-    told = settings.replay[number]
-    return Plan(seconds, told.steps_planned, told.validations_planned, told.threads, told.steps)
+def _family(network: str) -> type[Detector]:
+    return families()[NETWORKS[network][0]]
+
+
+def _start_text(warm: WarmStart | None, taken: bool) -> str:
+    if warm is None:
+        return ""
+    return f", started from {warm.source.title}" if taken else f", from scratch: {warm.source.title} has no such network"
+
+
+def _network(
+    material: Material, network: Planned, number: int, threads: int | None, report: Report
+) -> tuple[Detector, dict[str, Any]]:
+    """Network ``number`` and its log, trained, or as an interrupted run finished it; ``threads``: None measures."""
+    settings, view = material.settings, network.view
+    spec, key = spec_of(network.params, view.side, material.card), material.key(number)
+    work = material.folder.work / "train"
+    finished = work / f"network-{number}-{key}.pt"
+    if finished.exists():
+        return _read_network(finished, spec.detector, material.channels, spec.settings)
+    record = NetworkRecord(spec.detector, spec.settings, view.reduction)
+    state: dict[str, Tensor] | None = None
+    if material.warm is not None:
+        fresh = build_detector(spec.detector, material.channels, spec.settings)
+        state = material.warm.state_for(record, network.member, fresh, material.card)
+
+    def begin(detector: Detector) -> None:
+        teach(detector, material.teacher)
+        if state is not None:
+            detector.load_state_dict(state)
+
+    seen = [at_working_scale(image, 1.0, view.reduction) for image in material.images]
+    # A cut-out is as large as it was on the part: at a glance it would be a speck.
+    cutouts = material.library if view.reduction == 1 else ()
+    crops = CropPlan(
+        recipe_of(network.params, read_recipe(material.params)), measure_scale(seen), spec.side, 0, spec.schedule,
+        material.seed + 1000 * network.member, library=cutouts,
+    )  # fmt: skip
+    seconds = settings.seconds * network.share
+    plan = Plan(seconds, threads=threads)
+    if settings.replay is not None:
+        told = settings.replay[number]
+        plan = Plan(seconds, told.steps_planned, told.validations_planned, told.threads, told.steps)
+    detector, training = fit(
+        seen, crops, spec, plan, lambda made: objective([made], material.examined, [view.reduction]).value,
+        checkpoint=work / f"checkpoint-{number}.pt", key=key, report=report, begin=begin,
+    )  # fmt: skip
+    log = {**vars(record), "warm": state is not None, **asdict(training)}
+    finished.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state": detector.state_dict(), "log": log}, finished.with_suffix(".part"))
+    finished.with_suffix(".part").replace(finished)
+    return detector, log
 
 
 def _write(folder: BatchFolder, detectors: list[Detector], training: dict[str, Any]) -> None:
@@ -145,36 +266,11 @@ def _write(folder: BatchFolder, detectors: list[Detector], training: dict[str, A
     shutil.rmtree(folder.work / "train", ignore_errors=True)
 
 
-def read_trained(folder: BatchFolder, channels: int) -> tuple[list[Detector], dict[str, Any]]:
-    """The detectors of ``model/`` in evaluation mode, and ``training.json``; BadModel if the files do not fit each other."""
-    source = folder.file("model")
-    try:
-        training = json.loads((source / "training.json").read_text(encoding="utf-8"))
-        states = torch.load(source / "weights.pt", map_location="cpu", weights_only=True)
-        detectors = []
-        for state in states:
-            detector = build_detector(training["detector"], channels, training["settings"])
-            detector.load_state_dict(state)
-            detectors.append(detector.eval())
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BadModel(
-            f"model/ in {source.parent} is missing or damaged ({type(error).__name__}); delete it and run again"
-        ) from error
-    return detectors, training
-
-
 def _read_network(source: Any, name: str, channels: int, settings: dict[str, Any]) -> tuple[Detector, dict[str, Any]]:
     saved = torch.load(source, map_location="cpu", weights_only=True)
     detector = build_detector(name, channels, settings)
     detector.load_state_dict(saved["state"])
     return detector.eval(), saved["log"]
-
-
-def _key(params: dict[str, Any], best: dict[str, Any], images: list[np.ndarray], number: int) -> str:
-    digest = hashlib.sha256(json.dumps([params, best, number], sort_keys=True, default=str).encode())
-    for image in images:
-        digest.update(image.tobytes())
-    return digest.hexdigest()[:16]
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ from data.progress import Progress
 from data.stage import read_params, run_stage
 from models.crops import CropPlan
 from models.curriculum import SCHEDULES
+from models.detector import families
 from models.exam import Batch, read_batch
 from models.fit import Plan, Spec, fit
 from models.networks import NETWORKS
 from models.objective import objective, tune_set
 from models.preprocess import at_working_scale, working_scale
+from models.teacher_file import TeacherCard, read_teacher, teach, with_teacher
 
 MIXES: dict[str, tuple[str, ...]] = {
     "all": TRAINING_FAMILIES,
@@ -68,15 +70,15 @@ def read_settings(params: dict[str, Any], section: str, model: type[BaseModel]) 
         ) from error
 
 
-def spec_of(params: dict[str, Any], side: int) -> Spec:
-    """A trial's parameters as a training specification."""
+def spec_of(params: dict[str, Any], side: int, teacher: TeacherCard | None = None) -> Spec:
+    """A trial's parameters as a training specification, with ``teacher`` for a family that takes it."""
     family, settings = NETWORKS[params["detector"]]
     # As many pixels a step, whatever the crops' side: small crops cost their overhead otherwise.
     return Spec(
         family,
-        dict(settings),
+        with_teacher(family, settings, teacher),
         params.get("schedule", "none"),
-        params["learning_rate"],
+        params.get("learning_rate", Spec.learning_rate),
         side=side,
         batch_size=16 * max(128 // side, 1),
     )
@@ -88,17 +90,32 @@ def recipe_of(params: dict[str, Any], recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"families": tuple(f for f in recipe.families if f in wanted) or recipe.families})
 
 
+RATES: dict[str, tuple[float, float]] = {
+    "stpm": (5e-4, 5e-3),
+    "rstpm": (5e-4, 5e-3),
+    "uninformed_students": (5e-4, 5e-3),
+    "denoising_student": (1e-3, 1e-2),
+}
+"""Learning rates (lowest, highest) of families that have their own; of all others 2e-3 to 1e-2."""
+
+
 def suggest(trial: Any, settings: TuneSettings) -> dict[str, Any]:
-    """Draw one set of parameters."""
+    """Draw one set of parameters: of what its family has, learning rate, curriculum and recipe mix."""
     detector = trial.suggest_categorical("detector", list(settings.detectors))
     params: dict[str, Any] = {"detector": detector}
-    if detector == "stpm":
-        params["learning_rate"] = trial.suggest_float("stpm_learning_rate", 5e-4, 5e-3, log=True)
-        return params
-    params["learning_rate"] = trial.suggest_float("learning_rate", 2e-3, 1e-2, log=True)
-    params["schedule"] = trial.suggest_categorical("schedule", [s for s in SCHEDULES if s != "reversed"])
-    params["mix"] = trial.suggest_categorical("mix", list(MIXES))
+    family = NETWORKS[detector][0]
+    kind = families()[family]
+    if kind.learns:
+        params["learning_rate"] = trial.suggest_float(_rate_name(family), *RATES.get(family, (2e-3, 1e-2)), log=True)
+    if not kind.learns_from_good_only:
+        params["schedule"] = trial.suggest_categorical("schedule", [s for s in SCHEDULES if s != "reversed"])
+        params["mix"] = trial.suggest_categorical("mix", list(MIXES))
     return params
+
+
+def _rate_name(family: str) -> str:
+    """What the study calls a family's learning rate: a name stands for one range."""
+    return f"{family}_learning_rate" if family in RATES else "learning_rate"
 
 
 SHORTEST_TRIAL = 45.0
@@ -107,10 +124,25 @@ SHORTEST_TRIAL = 45.0
 
 DEFAULTS: tuple[dict[str, Any], ...] = (
     {"detector": "unet3plus", "learning_rate": 5e-3, "schedule": "linear", "mix": "all"},
-    {"detector": "stpm", "stpm_learning_rate": 2e-3},
+    {"detector": "stpm", "learning_rate": 2e-3},
     {"detector": "unet3plus", "learning_rate": 5e-3, "schedule": "linear", "mix": "drawn"},
+    {"detector": "patchcore"},
+    {"detector": "rstpm", "learning_rate": 2e-3},
+    {"detector": "denoising_student", "learning_rate": 5e-3, "schedule": "linear", "mix": "all"},
+    {"detector": "uninformed_students", "learning_rate": 2e-3},
 )
-"""Tried first, in this order: sensible settings before any search."""
+"""Tried first, in this order, where the study may choose them: sensible settings before any search."""
+
+
+def default_of(network: str) -> dict[str, Any]:
+    """Sensible parameters of ``network`` (``models.networks``) without any search."""
+    return dict(next((d for d in DEFAULTS if d["detector"] == network), {**DEFAULTS[0], "detector": network}))
+
+
+def asked(params: dict[str, Any]) -> dict[str, Any]:
+    """``params`` as the study asks for them (``suggest``)."""
+    name = _rate_name(NETWORKS[params["detector"]][0])
+    return {name if key == "learning_rate" else key: value for key, value in params.items()}
 
 
 def tune(folder: BatchFolder) -> None:
@@ -118,11 +150,8 @@ def tune(folder: BatchFolder) -> None:
 
     The journal is kept in ``.work`` while the study runs, so that a killed study goes on where it was.
     """
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     params = read_params(folder)
     settings: TuneSettings = read_settings(params, "tune", TuneSettings)
     recipe, seed = read_recipe(params), int(params.get("seed", 0))
@@ -133,30 +162,25 @@ def tune(folder: BatchFolder) -> None:
     library = read_library(folder.file("library"), batch.channels)
     measured = measure_scale(images)
     examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
+    teacher = read_teacher(folder.file("teacher"))
+    card = None if teacher is None else teacher.card
 
-    key = hashlib.sha256(json.dumps([params, _fingerprint(batch)], sort_keys=True, default=str).encode()).hexdigest()[:16]
+    about = [params, _fingerprint(batch), card and card.digest]
+    key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
     journal = folder.work / "tune" / f"journal-{key}.log"
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        study_name="study",
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=3),
-        direction="maximize",
-        load_if_exists=True,
-    )
-    if not study.trials:
-        for default in DEFAULTS:
-            if default["detector"] in settings.detectors:
-                study.enqueue_trial(default)
+    study = _study(journal, settings, seed)
     progress, started = Progress(folder.path, "tune"), time.monotonic()
     spent = sum(t.user_attrs.get("seconds", 0.0) for t in study.trials)
-    done = len([t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE])
+    done = len([t for t in study.trials if t.state == TrialState.COMPLETE])
     planned = max(min(settings.trials, int(settings.seconds / SHORTEST_TRIAL)), 1)
     while done < planned and spent + time.monotonic() - started < settings.seconds:
         left = settings.seconds - spent - (time.monotonic() - started)
         each = left / (planned - done)
         trial = study.ask()
         chosen = suggest(trial, settings)
+        spec = spec_of(chosen, settings.side, card)
+        if card is not None and families()[spec.detector].teacher_kind == card.kind:
+            chosen["teacher"] = card.title
         begun = time.monotonic()
 
         def report(step: int, steps: int, loss: float, message: str, chosen: dict[str, Any] = chosen, done: int = done) -> None:
@@ -168,7 +192,7 @@ def tune(folder: BatchFolder) -> None:
         crops = CropPlan(
             recipe_of(chosen, recipe), measured, settings.side, 0, chosen.get("schedule", "none"), seed, library=library
         )
-        detector, log = fit(images, crops, spec_of(chosen, settings.side), Plan(0.8 * each), report=report)
+        detector, log = fit(images, crops, spec, Plan(0.8 * each), report=report, begin=lambda made: teach(made, teacher))
         result = objective([detector], examined)
         trial.set_user_attr("seconds", time.monotonic() - begun)
         trial.set_user_attr("chosen", chosen)
@@ -178,8 +202,30 @@ def tune(folder: BatchFolder) -> None:
         done += 1
         print(f"trial {done} of {planned}: {chosen} gives {result.value:.3f} after {log.steps} steps")
     progress.update(settings.seconds, settings.seconds, f"{done} trials")
-    finished = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    finished = [t for t in study.trials if t.state == TrialState.COMPLETE]
     _write_study(folder, finished, journal, {"scale": scale, "side": settings.side})
+
+
+def _study(journal: Path, settings: TuneSettings, seed: int) -> Any:
+    """The study that ``journal`` keeps, or a new one with its first trials in the queue."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name="study",
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=3),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    if not study.trials:
+        for default in DEFAULTS:
+            if default["detector"] in settings.detectors:
+                study.enqueue_trial(asked(default))
+    return study
 
 
 def _write_study(folder: BatchFolder, finished: list[Any], journal: Path, fixed: dict[str, Any]) -> None:

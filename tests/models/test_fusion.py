@@ -1,16 +1,19 @@
 """Which views count, and how smooth: chosen on tuning images only."""
 
+from dataclasses import replace
+from typing import ClassVar
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from models.detector import Detector
+from models.detector import Detector, Kind
 from models.exam import ExamImage
 from models.fusion import choose_fusion
 from models.inspector import Inspector, Reading, fit_fusion
-from models.objective import judge, look, objective_of, tune_set
+from models.objective import judge, look, look_again, objective_of, tune_set
 from models.preprocess import at_working_scale, smoothness, working_scale
 from models.segmentation import SegmentationDetector
 from models.view import views_of
@@ -104,3 +107,74 @@ def test_images_without_fine_detail_are_worked_on_at_half_their_size() -> None:
     assert working_scale(sharp, 10**6) == 1.0
     assert working_scale(blurred, 10**6) == 0.5  # and no smaller: 200 px are left
     assert working_scale(sharp, 50_000) == 0.5
+
+
+class Brightness(Detector):
+    """Finds what is brighter than the rest."""
+
+    kind: ClassVar[Kind] = "segmentation"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, :1]
+
+
+def glinting(seed: int) -> ExamImage:
+    """A small bright spot."""
+    label = np.zeros((128, 160), np.float32)
+    cv2.circle(label, (40, 40), 5, 1.0, -1)
+    image = np.clip(surface(seed).astype(np.float32) + 90 * label[..., None], 0, 255).astype(np.uint8)
+    return ExamImage(f"glint-{seed}", image, label, "glint", 0.5)
+
+
+GOOD = [ExamImage(f"good-{i}", surface(i)) for i in range(6)]
+
+
+def test_each_kind_is_read_for_what_it_sees() -> None:
+    """What either sees alone is lost in the other: of both, one reading each."""
+    tune = tune_set(GOOD, [*(stained(100 + i) for i in range(4)), *(glinting(200 + i) for i in range(4))], 1.0)
+    fusion = choose_fusion([Brightness(), Darkness()], [1, 1], tune)
+    assert {reading.kind for reading in fusion.readings} == {"segmentation", "comparison"} and fusion.chosen == (0, 1)
+    alone = [choose_fusion([detector], [1], tune) for detector in (Brightness(), Darkness())]
+    assert fusion.value > max(one.value for one in alone) + 0.1
+    # What is tried of one kind is what is tried where it is the only one.
+    assert {f"segmentation {name}": value for name, value in alone[0].tried.items() if "+" not in name}.items() <= (
+        fusion.tried.items()
+    )
+    assert {reading.kind for one in alone for reading in one.readings} == {""}
+
+
+def test_a_kind_that_brings_nothing_is_not_shipped_and_ties_go_to_the_segmentation() -> None:
+    tune = tune_set(GOOD, [glinting(200 + i) for i in range(4)], 1.0)
+    fusion = choose_fusion([Darkness(), Brightness()], [1, 1], tune)
+    assert fusion.chosen == (1,) and fusion.reductions == (1,) and fusion.readings[0].kind == "segmentation"
+    (alone,) = choose_fusion([Brightness()], [1], tune).readings
+    assert replace(fusion.readings[0], kind="") == alone
+    shipped, plain = (Inspector([Brightness()], 1.0, [1], [one]).eval() for one in (fusion.readings[0], alone))
+    pixels = torch.from_numpy(surface(9))[None]
+    assert all(torch.equal(a, b) for a, b in zip(shipped(pixels), plain(pixels), strict=True))
+
+    twins = choose_fusion([Darkness(), Dark()], [1, 1], tune_set(GOOD, [stained(100 + i) for i in range(4)], 1.0))
+    assert twins.chosen == (1,) and twins.readings[0].kind == "segmentation"
+
+
+class Dark(Darkness):
+    """The same, learned the other way."""
+
+    kind: ClassVar[Kind] = "segmentation"
+
+
+def test_looking_again_renews_only_what_changed() -> None:
+    tune, detectors = tune_set(GOOD, [glinting(200)], 1.0), [Headed(misleads=True), Darkness()]
+    looks = look(detectors, tune, [1, 1])
+    before = {kind: looks.read(Reading(kind=kind)) for kind in ("segmentation", "comparison", "")}
+    detectors[0].guide = 0.0  # type: ignore[assignment]  # a network with two heads
+    again, anew = look_again(looks, [0]), look(detectors, tune, [1, 1])
+    assert again.read(Reading(kind="comparison")) is before["comparison"]
+    for kind in before:
+        ours, theirs = again.read(Reading(kind=kind)), anew.read(Reading(kind=kind))
+        assert np.array_equal(ours.good, theirs.good) and all(map(np.array_equal, ours.maps, theirs.maps))
+    assert not np.array_equal(again.read(Reading(kind="segmentation")).good, before["segmentation"].good)

@@ -1,5 +1,7 @@
 """The inspector: views, fusion, smoothing, region, and what it refuses."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -67,14 +69,16 @@ def test_outside_the_region_nothing_rejects() -> None:
     assert int(anomaly[0].argmax()) == 30 * 40 + 30
 
 
-@pytest.mark.parametrize("wrong", [{"readings": [Reading(2)]}, {"reductions": [1, 2]}, {"flips": 3}])
+@pytest.mark.parametrize(
+    "wrong", [{"readings": [Reading(2)]}, {"readings": [Reading(kind="segmentation")]}, {"reductions": [1, 2]}, {"flips": 3}]
+)
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(BadSettings, match="inspector"):
         Inspector([Brightness()], 1.0, **wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", [{"side": 4}, {"pool": 0}, {"view": 0}])
-def test_impossible_readings_are_refused(wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize("wrong", [{"side": 4}, {"pool": 0}, {"view": 0}, {"kind": "stpm"}])
+def test_impossible_readings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadSettings, match="reading"):
         Reading(**wrong)
 

@@ -128,7 +128,8 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         {"product": HOSTILE, "batch": HOSTILE, "guarantee": HOSTILE, "champion": {**champion(), "batch": HOSTILE}}
     )
     report.metrics["families"] = {HOSTILE: report.metrics["families"]["stroke"]}
-    report.metrics["settings"] = {HOSTILE: {HOSTILE: [HOSTILE]}}
+    report.metrics["settings"] = {HOSTILE: {HOSTILE: [HOSTILE]}, "fused": HOSTILE, "teacher": HOSTILE}
+    report.metrics["training"]["warm_start"] = {"product": HOSTILE, "version": HOSTILE}
     report.metrics["gates"][0] |= {"name": HOSTILE, "text": HOSTILE}
     report.validation["checks"][0] |= {"name": HOSTILE, "text": HOSTILE, "images": [HOSTILE], "observed": HOSTILE}
     report.study[0] |= {"params": {HOSTILE: HOSTILE}, "reason": HOSTILE, "state": HOSTILE}
@@ -143,6 +144,11 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert "49" not in re.findall(r"onerror=alert\(1\)(?:&gt;|>)(\d+)", html)
     assert all(address.startswith(("data:", "#")) for address in page.addresses)
     assert HOSTILE in page.text
+
+
+def test_the_record_names_families_teacher_and_warm_start(tmp_path: Path) -> None:
+    text = " ".join(written(tmp_path, small())[1].text.split())
+    assert "unet3plus + patchcore" in text and "0123456789ab); licence: <ours>" in text and "version 7 of disc-39" in text
 
 
 def test_numbers_equal_the_metrics(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""A training of two kinds of network, with and without a teacher."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data.batch import BatchFolder
+from data.errors import BadModel, BadSettings
+from models.patchcore import PatchCore
+from models.teacher_file import read_teacher
+from models.train import TrainSettings, planned_networks
+from models.trained import fused_text, of_kind, read_trained, teacher_text
+from models.tune import read_settings
+from models.unet3plus import UNet3Plus
+from models.view import View
+from tests.models.trained_batch import a_batch, a_teacher, trained
+
+CHOSEN = {"detector": "unet3plus", "learning_rate": 5e-3, "schedule": "linear", "mix": "drawn"}
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> BatchFolder:
+    return a_batch(tmp_path_factory.mktemp("pattern") / "batch")
+
+
+@pytest.fixture(scope="module")
+def pair(pattern: BatchFolder, tmp_path_factory: pytest.TempPathFactory) -> BatchFolder:
+    return trained(pattern, tmp_path_factory.mktemp("pair") / "batch", [3, 1], companion="patchcore")
+
+
+def test_a_companion_is_trained_beside_the_network_that_was_tuned_and_changes_nothing_of_it(
+    pair: BatchFolder, pattern: BatchFolder, tmp_path: Path
+) -> None:
+    (network, companion), training = read_trained(pair, 1)
+    assert isinstance(network, UNet3Plus) and isinstance(companion, PatchCore)
+    assert training["detector"] == "unet3plus" and training["reductions"] == [1, 1] and training["teacher"] is None
+    assert [log["detector"] for log in training["networks"]] == ["unet3plus", "patchcore"]
+    assert [log["steps"] for log in training["networks"]] == [3, 1]
+    assert fused_text(training, (0, 1)) == "unet3plus + patchcore" and teacher_text(training) == "random features"
+
+    (alone,), plain = read_trained(trained(pattern, tmp_path / "alone", [3]), 1)
+    for mine, theirs in zip(network.state_dict().values(), alone.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert teacher_text(plain) == "none: no network compares with one"
+
+    kept, of_it = of_kind("segmentation", [network, companion], training)
+    assert kept == [network] and of_it["reductions"] == [1] and of_it["networks"] == training["networks"][:1]
+
+
+def test_a_model_folder_that_says_its_family_once_for_all_is_still_read(pair: BatchFolder, tmp_path: Path) -> None:
+    old = BatchFolder(tmp_path)
+    old.file("model").mkdir()
+    detectors, training = read_trained(pair, 1)
+    new = ("detector", "settings", "reduction", "warm")
+    logs = [{key: value for key, value in log.items() if key not in new} for log in training["networks"]]
+    known = {key: training[key] for key in ("detector", "settings")}
+    (old.file("model") / "training.json").write_text(json.dumps({**known, "reductions": [1], "networks": logs[:1]}))
+    torch.save([detectors[0].state_dict()], old.file("model") / "weights.pt")
+    (again,), record = read_trained(old, 1)
+    assert isinstance(again, UNet3Plus) and teacher_text(record) == "none: no network compares with one"
+    (old.file("model") / "training.json").write_text(json.dumps({**known, "reductions": [1, 1], "networks": logs}))
+    with pytest.raises(BadModel, match=r"model/ in .* is missing or damaged"):
+        read_trained(old, 1)
+
+
+def test_a_companion_compares_with_the_teacher_beside_the_batch(pattern: BatchFolder, pair: BatchFolder, tmp_path: Path) -> None:
+    card = a_teacher(tmp_path / "taught" / "teacher", 3)
+    folder = trained(pattern, tmp_path / "taught", [1, 1], companion="patchcore")
+    (_, companion), training = read_trained(folder, 1)
+    assert training["teacher"] == card.model_dump(mode="json")
+    assert teacher_text(training) == f"{card.title}; licence: none needed"
+    teacher = read_teacher(folder.file("teacher"))
+    assert teacher is not None and isinstance(companion, PatchCore)
+    own = dict(companion.teacher.network.named_parameters())
+    assert own and all(torch.equal(value, teacher.weights[name]) for name, value in own.items())
+    other = read_trained(pair, 1)[0][1]
+    assert isinstance(other, PatchCore)
+    assert not all(map(torch.equal, own.values(), other.teacher.network.parameters()))
+
+
+def planned(chosen: dict[str, Any], **settings: Any) -> list[tuple[str, int, float]]:
+    views = (View(1, 128, 0.8), View(7, 64, 0.2))
+    found = planned_networks(TrainSettings(**settings), chosen, views)
+    return [(network.params["detector"], network.view.reduction, round(network.share, 6)) for network in found]
+
+
+def test_the_seconds_are_shared_out() -> None:
+    assert planned(CHOSEN) == [("unet3plus", 1, 0.8), ("unet3plus", 7, 0.2)]
+    half = planned(CHOSEN, companion="stpm", companion_share=0.5)
+    assert half == [("unet3plus", 1, 0.4), ("unet3plus", 7, 0.1), ("stpm", 1, 0.5)]
+    # What does not learn step by step leaves its seconds to the others.
+    assert planned(CHOSEN, companion="patchcore") == [*planned(CHOSEN), ("patchcore", 1, 0.0)]
+    several = planned(CHOSEN, companion="stpm", networks=3)
+    assert len(several) == 7 and sum(share for _, _, share in several) == pytest.approx(1.0)
+
+
+def test_there_is_no_companion_of_the_same_kind() -> None:
+    students = {"detector": "stpm", "learning_rate": 2e-3}
+    assert planned(students, companion="stpm") == planned(students) == planned(students, companion="patchcore")
+    assert planned(students, companion="unet3plus")[-1][0] == "unet3plus"
+    assert planned(CHOSEN, companion="unet") == planned(CHOSEN)
+
+
+def test_a_companion_sees_the_defects_that_suit_the_surface() -> None:
+    found = planned_networks(TrainSettings(companion="denoising_student"), CHOSEN, (View(1, 128, 1.0),))
+    assert found[1].params["mix"] == "drawn"
+    assert "mix" not in planned_networks(TrainSettings(companion="stpm"), CHOSEN, (View(1, 128, 1.0),))[1].params
+
+
+def test_settings_that_cannot_be_had_are_refused() -> None:
+    with pytest.raises(BadSettings, match=r"train.companion is 'stpn'.*'stpn' is not one of unet"):
+        read_settings({"train": {"companion": "stpn"}}, "train", TrainSettings)
+    settings = {"companion": "stpm", "replay": [{"steps_planned": 4, "validations_planned": 1, "steps": 4, "threads": 1}]}
+    with pytest.raises(BadSettings, match="1 entries for 2 networks"):
+        planned_networks(TrainSettings.model_validate(settings), CHOSEN, (View(1, 128, 1.0),))

@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--products", default="")
     parser.add_argument("teachers", type=Path, nargs="*")
-    wanted = parser.parse_args()
+    wanted = parser.parse_intermixed_args()
     teachers = [None, *(read_teacher(folder) for folder in wanted.teachers)]
     torch.set_num_threads(1)
     for family in wanted.families.split(","):

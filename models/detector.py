@@ -73,10 +73,8 @@ class Detector(nn.Module):
 def families() -> dict[str, type[Detector]]:
     """Every family by its name."""
     from models.denoising_student import DenoisingStudent
-    from models.distil import Distillation, PatchDistillation
     from models.patchcore import PatchCore
     from models.rstpm import Rstpm
-    from models.self_supervised import SelfSupervised
     from models.stpm import Stpm
     from models.unet import UNet
     from models.unet3plus import UNet3Plus
@@ -90,19 +88,24 @@ def families() -> dict[str, type[Detector]]:
         "denoising_student": DenoisingStudent,
         "patchcore": PatchCore,
         "uninformed_students": UninformedStudents,
-        # What makes teachers (models.train_teacher) is trained by the same trainer, but gives no anomaly map.
-        "self_supervised": SelfSupervised,
-        "distillation": Distillation,
-        "patch_distillation": PatchDistillation,
     }
+
+
+def learners() -> dict[str, type[Detector]]:
+    """Every family, and what makes teachers (``models.train_teacher``): trained by the same trainer, but without a map."""
+    from models.distil import Distillation, PatchDistillation
+    from models.self_supervised import SelfSupervised
+
+    made = {"self_supervised": SelfSupervised, "distillation": Distillation, "patch_distillation": PatchDistillation}
+    return {**families(), **made}
 
 
 def build_detector(name: str, channels: int, settings: dict[str, Any]) -> Detector:
     """A fresh detector of family ``name`` for ``channels`` (1 or 3) input channels; BadSettings for an unknown name or
     setting."""
-    known = families()
+    known = learners()
     if name not in known:
-        raise BadSettings(f"detector {name!r} is not one of {', '.join(sorted(known))}")
+        raise BadSettings(f"detector {name!r} is not one of {', '.join(sorted(families()))}")
     try:
         return known[name](channels=channels, **settings)
     except TypeError as error:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -288,7 +289,15 @@ def test_what_is_for_products_does_not_take_teachers(registry: Registry, known: 
         page = registry.http.get(f"{registry.url}/changeover/review{place}", auth=("ana", PASSWORD), follow_redirects=True)
         assert page.status_code == 404 and "is a teacher" in page.json()["message"]
     assert sign_off_problem(VersionFacts(known.model, "1", {"qa": "approved"})) is not None
-    assert put_back_aliases(registry.promoter) == []
+
+
+def test_an_alias_given_to_a_teacher_in_the_database_is_taken_away(registry: Registry, known: TeacherVersion) -> None:
+    with sqlite3.connect(registry.database) as database:
+        database.execute("INSERT INTO registered_model_aliases (alias, version, name) VALUES ('champion', 1, ?)", (known.model,))
+    undone = [(one.product, one.subject, one.after, one.allowed) for one in put_back_aliases(registry.promoter)]
+    assert (known.model, "champion", "1", False) in undone
+    with registry.vic.client() as client:
+        assert client.get_registered_model(known.model).aliases == {}
 
 
 @pytest.mark.parametrize("product", ["teacher-x", "teacher-", "teacher-teacher-x"])

@@ -59,7 +59,7 @@ def test_correlation_is_that_of_numpy() -> None:
 
 
 def test_self_supervised_features_tell_places_better_than_random_ones() -> None:
-    """Of two views of a new image, the nearest feature lies at the same place more often than with random features."""
+    """Of a new image, and the same under noise, the nearest feature lies at the same place more often than with random ones."""
 
     def hits(weights: dict[str, torch.Tensor]) -> float:
         network = feature_network("test", "resnet10t", 3, (1, 2, 3))
@@ -67,21 +67,21 @@ def test_self_supervised_features_tell_places_better_than_random_ones() -> None:
         rng = np.random.default_rng(9)
         image = cv2.GaussianBlur(rng.normal(0, 1, (128, 128, 3)), (0, 0), 2.0)
         image = torch.from_numpy(image / image.std()).permute(2, 0, 1)[None].float()
-        changed = 1.3 * image - 0.3 + 0.3 * torch.from_numpy(rng.normal(0, 1, (1, 3, 128, 128))).float()
+        changed = 1.3 * image - 0.3 + 2.0 * torch.from_numpy(rng.normal(0, 1, (1, 3, 128, 128))).float()
         with torch.no_grad():
             a, b = (network.train()(x)[1][0].flatten(1).T for x in (image, changed))
         nearest = torch.cdist(a, b).argmin(1)
         return float((nearest == torch.arange(len(a))).float().mean())
 
     rng = np.random.default_rng(1)
-    textures = np.stack([cv2.GaussianBlur(rng.normal(0, 1, (64, 64, 3)), (0, 0), 2.0) for _ in range(12)])
+    textures = np.stack([cv2.GaussianBlur(rng.normal(0, 1, (64, 64, 3)), (0, 0), 2.0) for _ in range(8)])
     crops = torch.from_numpy(textures / textures.std()).permute(0, 3, 1, 2).float()
     torch.manual_seed(0)
     learner = SelfSupervised().train()
     optimiser = torch.optim.AdamW(learner.parameters(), 2e-3)
-    for _ in range(30):
+    for _ in range(15):
         optimiser.zero_grad()
-        learner.training_loss(TrainingBatch(crops, torch.zeros(12, 1, 64, 64), torch.zeros(12)), 0.5).backward()
+        learner.training_loss(TrainingBatch(crops, torch.zeros(8, 1, 64, 64), torch.zeros(8)), 0.5).backward()
         optimiser.step()
     torch.manual_seed(0)
     random = feature_network("test", "resnet10t", 3, (1, 2, 3)).state_dict()

@@ -28,7 +28,7 @@ from registry.teachers import TeacherVersion, download_teacher, register_teacher
 BACKBONE = "resnet10t"
 Into = Literal["features", "patches"]
 STAGE, MODULE = "train_teacher", "models.train_teacher"
-OWN_IMAGES = "trained here on the plant's own images; the plant's own"
+OWN_IMAGES = "the plant's own: trained here on its images"
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ def _lay_out(connection: Connection, folder: BatchFolder, params: dict[str, Any]
     if not same and folder.path.exists():
         shutil.rmtree(folder.path)
     folder.work.mkdir(parents=True, exist_ok=True)
+    (folder.work / "progress.json").unlink(missing_ok=True)  # else the killed run's would be shown as ours
     if parent is not None:
         download_teacher(connection, parent, folder.file("parent"))
     write_yaml(folder.file("params.yaml"), params)

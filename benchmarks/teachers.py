@@ -1,6 +1,6 @@
 """What teachers are worth: each family with each teacher, and with random features, on real test images, looked at once.
 
-    python benchmarks/teachers.py DATA OUT STEPS [--families F,…] [--products P,…] TEACHER_FOLDER…
+    python benchmarks/teachers.py DATA OUT STEPS [--families "F;…"] [--products P,…] TEACHER_FOLDER…
 
 As many steps for all (PatchCore has none), one seed, one network at working scale; readings and threshold are chosen on exam
 defects and good tuning images, as in a changeover. Every combination leaves ``OUT/<product>/<family> <teacher>.json`` and its
@@ -37,6 +37,12 @@ FAMILIES = ("patchcore", "denoising_student", "stpm", "rstpm", "uninformed_stude
 FIGURES = ("image_auroc", "pixel_ap", "aupro", "train_seconds", "ms_per_image")
 RATES = {"stpm": 2e-3, "rstpm": 2e-3, "uninformed_students": 2e-3}
 BACKBONE = {"backbone": "resnet10t"}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "rstpm without second pair": ("rstpm", {"second": False}),
+    "rstpm without attention": ("rstpm", {"attention": False}),
+    "rstpm, both teachers alike": ("rstpm", {"second_backbone": "resnet10t"}),
+}
+"""Ablations: names for ``--families``, the family, and what differs."""
 
 
 def prepared(folder: Path, work: Path) -> tuple[BenchmarkSet, Batch, float]:
@@ -51,12 +57,13 @@ def prepared(folder: Path, work: Path) -> tuple[BenchmarkSet, Batch, float]:
     return product, batch, working_scale([exam.image for exam in batch.good["train"]], 700_000)
 
 
-def spec_of(family: str, teacher: TeacherFile | None, steps: int) -> Spec:
-    """How ``family`` is trained, with ``teacher``."""
-    own = {} if family == "uninformed_students" else BACKBONE
+def spec_of(name: str, teacher: TeacherFile | None) -> Spec:
+    """How a family or variant is trained, with ``teacher``."""
+    family, differing = VARIANTS.get(name, (name, {}))
+    own: dict[str, Any] = {} if family == "uninformed_students" else BACKBONE
     if family.startswith("unet3plus"):
         own = {"encoder": "tu-regnetx_002", "depth": 4, "width": 8}
-    settings = with_teacher(family, own, teacher.card if teacher else None)
+    settings = {**with_teacher(family, own, teacher.card if teacher else None), **differing}
     return Spec(family, settings, "linear", RATES.get(family, 5e-3))
 
 
@@ -65,7 +72,7 @@ def cell(
 ) -> None:
     """Train, assemble, measure; write the figures and the weights beside them."""
     images = [at_working_scale(exam.image, scale) for exam in batch.good["train"]]
-    spec = spec_of(family, teacher, steps)
+    spec = spec_of(family, teacher)
     crops = CropPlan(Recipe(), measure_scale(images), spec.side, 0, spec.schedule, 1)
     started = time.monotonic()
 
@@ -98,7 +105,7 @@ def table(out: Path) -> str:
     for one in found:
         by.setdefault((one["family"], one["teacher"]), {})[one["product"]] = one
     lines = ["| family | teacher | products | " + " | ".join(FIGURES) + " |", "|---|---|---|" + "---|" * len(FIGURES)]
-    for family in (*FAMILIES, "unet3plus"):
+    for family in (*FAMILIES, *VARIANTS, "unet3plus"):
         rows = {teacher: cells for (f, teacher), cells in by.items() if f == family}
         common = set.intersection(*(set(cells) for cells in rows.values())) if rows else set()
         for teacher, cells in sorted(rows.items()):
@@ -117,19 +124,20 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("steps", type=int)
-    parser.add_argument("--families", default=",".join(FAMILIES))
+    parser.add_argument("--families", default=";".join(FAMILIES))
     parser.add_argument("--products", default="")
     parser.add_argument("teachers", type=Path, nargs="*")
     wanted = parser.parse_intermixed_args()
     teachers = [None, *(read_teacher(folder) for folder in wanted.teachers)]
     torch.set_num_threads(1)
-    for family in wanted.families.split(","):
+    for family in wanted.families.split(";"):
         for folder in find_sets(wanted.data):
             if wanted.products and folder.name not in wanted.products.split(","):
                 continue
             ready = None
             for teacher in teachers:
-                if teacher is not None and families()[family].teacher_kind != teacher.card.kind:
+                kind = families()[VARIANTS.get(family, (family,))[0]].teacher_kind
+                if teacher is not None and kind != teacher.card.kind:
                     continue
                 out = wanted.out / folder.name / f"{family} {teacher.card.name if teacher else 'random'}.json"
                 if out.exists():

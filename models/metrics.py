@@ -28,14 +28,15 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     """Sum over thresholds of precision times the gain in recall (no interpolation); 0 if nothing is positive."""
     truth, values = np.asarray(labels).ravel() > 0, np.asarray(scores).ravel()
-    positives = int(truth.sum())
-    if not positives:
+    if not truth.any():
         return 0.0
-    order = np.argsort(-values, kind="stable")
-    values, truth = values[order], truth[order]
-    ends = np.flatnonzero(np.r_[values[1:] != values[:-1], True])  # last of each tie
-    hits = np.cumsum(truth)[ends]
-    return float((hits / (ends + 1.0) * np.diff(np.r_[0, hits])).sum() / positives)
+    levels, gains = np.unique(values[truth], return_counts=True)
+    # Only how many negatives reach each positive's score counts: placing them is several times as fast as sorting them.
+    others = values[~truth]
+    others = others[others >= levels[0]]
+    reached = np.bincount(np.searchsorted(levels, others, side="right") - 1, minlength=len(levels))
+    hits, alarms = np.cumsum(gains[::-1]), np.cumsum(reached[::-1])
+    return float((hits / (hits + alarms) * gains[::-1]).sum() / truth.sum())
 
 
 def f1_max(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:

@@ -44,7 +44,7 @@ TEMPLATE = """\
 #teacher: plant                    # whose features changeovers build on: a teacher's name, or name@version, or none
 #teachers:                         # the teacher trained here, from the good images of all products, while the line runs
 #  cron: "0 2 * * 0"               # Sundays at two; null for never
-#  recipe: pseudo-defects          # or self-supervised
+#  recipe: self-supervised         # or pseudo-defects
 #  budget: 30m
 #  name: plant
 
@@ -157,7 +157,7 @@ class Teachers(Section):
 
     cron: str | None = "0 2 * * 0"
     """None: never."""
-    recipe: Recipe = "pseudo-defects"
+    recipe: Recipe = "self-supervised"
     budget: str = "30m"
     name: str = "plant"
 

@@ -12,6 +12,9 @@ PRESETS: tuple[Preset, ...] = get_args(Preset)
 SECONDS: dict[Preset, int] = {"quick": 4 * 60, "standard": 6 * 60, "thorough": 60 * 60}
 """Tuning and training together, in seconds."""
 
+COMPANION = "patchcore"
+"""What is trained beside the network that tuning chose: it is built in seconds, fails on other defects, and where exam defects do
+not speak for it, it is not shipped."""
 TUNE_SHARE, WORTH_TUNING = 0.25, 360.0
 MIN_BUDGET, MAX_BUDGET = 10.0, 7 * 24 * 3600.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -72,6 +75,6 @@ class Order:
             "validate": {},
             "recipe": {},
             "tune": {"seconds": tune_seconds, "trials": trials},
-            "train": {"seconds": round(self.seconds) - tune_seconds},
+            "train": {"seconds": round(self.seconds) - tune_seconds, "companion": COMPANION},
             "evaluate": {},
         }

@@ -43,7 +43,7 @@ class TeacherOrder(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
-    recipe: TrainingRecipe = "pseudo-defects"
+    recipe: TrainingRecipe = "self-supervised"
     backbone: str = "resnet10t"
     into: Literal["features", "patches"] = "features"
     seconds: float = Field(1800.0, gt=0)

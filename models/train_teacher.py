@@ -1,5 +1,7 @@
 """Training of a teacher on the good images of all products, ahead of any changeover (``python -m models.train_teacher``)."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +68,10 @@ def train_teacher(
     seed: int,
     parent: TeacherFile | None = None,
     report: Report | None = None,
+    checkpoint: Path | None = None,
 ) -> Taught:
-    """Train on good images (H, W, C) of each product, which take turns.
+    """Train on good images (H, W, C) of each product, which take turns; ``checkpoint``: file to go on from where a training of
+    the same order and images was killed.
 
     ``self-supervised``: ``models.self_supervised``. ``pseudo-defects``: a UNet 3+ learns to segment them, and its encoder is the
     teacher. ``distilled``: ``models.distil``, from ``parent``. BadSettings where recipe and parent do not fit; BadBatch without
@@ -92,7 +96,9 @@ def train_teacher(
             detector.load_parent(parent)
 
     learned: Any
-    learned, log = fit(images, crops, spec, plan, report=report, begin=begin)
+    learned, log = fit(
+        images, crops, spec, plan, checkpoint=checkpoint, key=_key(order, seed, parent, images), report=report, begin=begin
+    )
     if order.recipe == "self-supervised":
         return Taught(learned.network.state_dict(), "features", {"backbone": order.backbone}, log)
     if order.recipe == "pseudo-defects":
@@ -103,6 +109,15 @@ def train_teacher(
 
 
 PATCHES: dict[str, Any] = {"sides": [17, 33, 65], "width": 16, "outputs": 32}
+
+
+def _key(order: TeacherOrder, seed: int, parent: TeacherFile | None, images: Sequence[Image]) -> str:
+    """Stands for all that a training depends on."""
+    about = [order.model_dump(mode="json"), seed, parent and parent.card.digest]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for image in images:
+        digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 def _learner(order: TeacherOrder, parent: TeacherFile | None) -> tuple[str, dict[str, Any], float]:
@@ -151,7 +166,7 @@ def run(folder: BatchFolder) -> None:
     def report(step: int, steps: int, loss: float, message: str) -> None:
         progress.update(step, steps, f"step {step} of {steps}, {message}")
 
-    taught = train_teacher(products, order, seed, parent, report)
+    taught = train_teacher(products, order, seed, parent, report, folder.work / "train_teacher" / "checkpoint.pt")
     log = taught.log
     made = {
         **(params.get("made") or {}), "recipe": order.recipe, "seed": seed, "images": {p: len(f) for p, f in named.items()},

@@ -1,6 +1,7 @@
 """Teachers trained here: the loss is the published one, both views show the same places, what is learned is not chance."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -23,9 +24,13 @@ PRODUCTS = {"holes": [good_image(seed) for seed in range(4)], "coloured": [good_
 
 
 @pytest.fixture(autouse=True)
-def small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of the work a step."""
+def small_crops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A quarter of the work a step, in one thread: steps this small only wait for a second one."""
     monkeypatch.setattr("models.train_teacher.SIDE", 64)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_vicreg_is_the_published_loss() -> None:
@@ -147,6 +152,22 @@ def test_the_stage_writes_a_teacher_that_detectors_take(tmp_path: Path) -> None:
     teach(detector, patches)
     assert torch.equal(detector.state_dict()["ensembles.0.teacher.last.weight"], patches.weights["17.last.weight"])
     assert json.loads((tmp_path / "teacher" / "teacher.json").read_text())["made"]["seed"] == 3
+
+
+def test_a_killed_training_goes_on_and_gives_the_same_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.fit.CHECKPOINT_SECONDS", 0.0)
+    order = TeacherOrder(name="t", recipe="self-supervised", steps=4)
+    whole = train_teacher(PRODUCTS, order, 1)
+
+    def killed(step: int, *_: object) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_teacher(PRODUCTS, order, 1, report=killed, checkpoint=tmp_path / "c.pt")
+    again = train_teacher(PRODUCTS, order, 1, checkpoint=tmp_path / "c.pt")
+    assert again.log.resumed_at == 2 and all(torch.equal(again.weights[key], whole.weights[key]) for key in whole.weights)
+    assert train_teacher(PRODUCTS, order, 2, checkpoint=tmp_path / "c.pt").log.resumed_at is None
 
 
 def test_orders_that_cannot_be_met_are_refused() -> None:

@@ -186,4 +186,6 @@ def fit_fusion(inspector: Inspector, good: Sequence[Sequence[Tensor]]) -> None:
 def read(reading: Reading, raw: Tensor) -> Tensor:
     """A raw map (N, 1, h, w) as ``reading`` reads it, (N, 1, ceil(h / pool), ceil(w / pool))."""
     small, margin = reduce(raw, reading.pool), reading.side // 2
-    return F.avg_pool2d(F.pad(small, (margin,) * 4, mode="replicate"), reading.side, stride=1)
+    padded = F.pad(small, (margin,) * 4, mode="replicate")
+    # Rows, then columns: the same mean with 2 sums a pixel and side instead of side squared.
+    return F.avg_pool2d(F.avg_pool2d(padded, (reading.side, 1), stride=1), (1, reading.side), stride=1)

@@ -32,7 +32,7 @@ def bench(
     """Train on the good images of ``product`` and measure, in the empty folder ``work``; every figure of the table.
 
     ``overrides``: sections of ``params.yaml`` that differ from the order's, for ablations. ``teacher``: a folder that holds one
-    (``models.teacher_file``). Where networks of two kinds were trained, each kind is also assembled and measured alone.
+    (``models.teacher_file``). Where they name a companion, each kind of network is also assembled and measured alone.
     BadBatch for a set that cannot be used; StageError if a stage fails.
     """
     from data.image import read_image
@@ -66,7 +66,7 @@ def bench(
     figures = measure(assembled.exported, product.test, lambda done: tell("measuring", done / total))
     alone: dict[str, Any] = {}
     kinds = sorted({detector.kind for detector in detectors})
-    for kind in kinds if len(kinds) > 1 else ():
+    for kind in kinds if len(kinds) > 1 and "companion" in (overrides or {}).get("train", {}) else ():
         tell(f"{kind} networks alone", None)
         target = folder.file(f"model-{kind}.onnx")
         one = assemble(batch, *of_kind(kind, detectors, training), target, properties, 0.01)

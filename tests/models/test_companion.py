@@ -1,6 +1,10 @@
 """A training of two kinds of network, with and without a teacher."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ from models.trained import fused_text, of_kind, read_trained, teacher_text
 from models.tune import read_settings
 from models.unet3plus import UNet3Plus
 from models.view import View
-from tests.models.trained_batch import a_batch, a_teacher, trained
+from tests.models.trained_batch import a_batch, a_teacher, laid_out, trained
 
 CHOSEN = {"detector": "unet3plus", "learning_rate": 5e-3, "schedule": "linear", "mix": "drawn"}
 
@@ -79,6 +83,25 @@ def test_a_companion_compares_with_the_teacher_beside_the_batch(pattern: BatchFo
     other = read_trained(pair, 1)[0][1]
     assert isinstance(other, PatchCore)
     assert not all(map(torch.equal, own.values(), other.teacher.network.parameters()))
+
+
+@pytest.mark.slow
+def test_both_families_are_trained_where_there_is_no_network(pattern: BatchFolder, tmp_path: Path) -> None:
+    """In a network namespace without so much as a loopback interface; nothing may even look up a name."""
+    alone = ["unshare", "--user", "--map-root-user", "--net"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody make a network namespace")
+    reached = "import socket; socket.create_connection(('127.0.0.1', 9), 1)"
+    probe = subprocess.run([*alone, sys.executable, "-c", reached], capture_output=True, text=True, check=False)
+    assert "Network is unreachable" in probe.stderr
+    a_teacher(tmp_path / "batch" / "teacher", 3)
+    folder = laid_out(pattern, tmp_path / "batch", [1, 1], companion="patchcore")
+    done = subprocess.run(
+        [*alone, sys.executable, "-m", "models.train"], cwd=folder.path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [type(detector) for detector in read_trained(folder, 1)[0]] == [UNet3Plus, PatchCore]
 
 
 def planned(chosen: dict[str, Any], **settings: Any) -> list[tuple[str, int, float]]:

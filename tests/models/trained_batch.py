@@ -33,12 +33,18 @@ def a_batch(path: Path) -> BatchFolder:
     return folder
 
 
-def trained(pattern: BatchFolder, path: Path, steps: list[int], **settings: Any) -> BatchFolder:
-    """A copy of ``pattern`` in ``path``, trained for ``steps`` of each network."""
+def laid_out(pattern: BatchFolder, path: Path, steps: list[int], **settings: Any) -> BatchFolder:
+    """A copy of ``pattern`` in ``path``, to be trained for ``steps`` of each network."""
     shutil.copytree(pattern.path, path, dirs_exist_ok=True)
     folder = BatchFolder(path)
     replay = [{"steps_planned": n, "validations_planned": 1, "steps": n, "threads": 1} for n in steps]
     write_yaml(folder.file("params.yaml"), {"seed": 1, "train": {"replay": replay, **settings}})
+    return folder
+
+
+def trained(pattern: BatchFolder, path: Path, steps: list[int], **settings: Any) -> BatchFolder:
+    """The same, trained."""
+    folder = laid_out(pattern, path, steps, **settings)
     before = torch.get_num_threads()
     try:
         train(folder)

@@ -34,8 +34,9 @@ class Fusion:
 def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune: TuneSet) -> Fusion:
     """The best single reading, then, while it brings at least .01, the one that goes best with those taken; three at most.
 
-    Where a view has detectors of both kinds, each kind is read alone, and both averaged. Ties go to the finer view, there to the
-    segmentation networks, then to one kind alone, and to the smaller square. With segmentation networks, for their heads fused
+    Where a view has detectors of both kinds, each kind is read alone, and both averaged; the first reading is never of those that
+    compare alone. Ties go to the finer view, there to the segmentation networks, then to one kind alone, and to the smaller
+    square. With segmentation networks, for their heads fused
     and not: the better, and fused where they are equal. The networks are left with the weight that was chosen.
     """
     views = sorted(set(reductions))
@@ -71,7 +72,9 @@ def _choose_readings(looks: Looks, guide: float | None) -> Fusion:
     best = float("-inf")
     tried: dict[str, float] = {}
     while len(taken) < MOST:
-        values = {reading: round(judge(looks, [*taken, reading]).value, 3) for reading in candidates if reading not in taken}
+        # What compares may be added to what segments, but not stand for it: decision 10.
+        open_now = [one for one in candidates if one not in taken and (taken or one.kind != "comparison")]
+        values = {reading: round(judge(looks, [*taken, reading]).value, 3) for reading in open_now}
         tried |= {" + ".join(map(str, [*taken, reading])): value for reading, value in values.items()}
         reading = max(values, key=lambda r: values[r])  # the first of equals
         if taken and values[reading] < best + GAIN:

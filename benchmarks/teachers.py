@@ -97,24 +97,33 @@ def cell(
     out.with_suffix(".onnx").unlink()
 
 
-def pair(product: BenchmarkSet, batch: Batch, scale: float, folder: Path) -> None:
-    """Fuse the segmentation network that lies in ``folder`` with the comparing one that is best on exam defects, and measure."""
+def pair(product: BenchmarkSet, batch: Batch, scale: float, family: str, folder: Path) -> None:
+    """Fuse the segmentation network that lies in ``folder`` with the network of ``family`` whose teacher is best on exam defects,
+    and measure."""
     found = [json.loads(file.read_text()) for file in folder.glob("*.json")]
-    best = max((one for one in found if one["family"] in FAMILIES), key=lambda one: one["objective"])
+    best = max((one for one in found if one["family"] == family), key=lambda one: one["objective"])
     members = [("unet3plus", "unet3plus random"), (best["family"], f"{best['family']} {best['teacher']}")]
     detectors = []
-    for family, name in members:
+    for member, name in members:
         saved = torch.load(folder / f"{name}.pt", weights_only=True)
-        detector = build_detector(family, batch.channels, saved["settings"])
+        detector = build_detector(member, batch.channels, saved["settings"])
         detector.load_state_dict(saved["state"])
         detectors.append(detector.eval())
     target = folder / "pair.onnx"
     properties = {"product": product.name[:60], "batch": "bench", "detector": "pair"}
     assembled = assemble(batch, detectors, {"scale": scale, "reductions": [1, 1]}, target, properties, 0.01)
-    told = {"product": product.name, "family": "pair", "teacher": members[1][1], "steps": 0, "train_seconds": 0.0}
+    told = {
+        "product": product.name,
+        "family": f"unet3plus and {family}",
+        "teacher": best["teacher"],
+        "steps": 0,
+        "train_seconds": 0.0,
+    }
     readings = [str(reading) for reading in assembled.fusion.readings]
     measured = measure(assembled.exported, product.test)
-    write_json(folder / "pair.json", {**told, "objective": assembled.fusion.value, "readings": readings, **measured})
+    write_json(
+        folder / f"unet3plus and {family}.json", {**told, "objective": assembled.fusion.value, "readings": readings, **measured}
+    )
     target.unlink()
 
 
@@ -126,7 +135,7 @@ def table(out: Path) -> str:
     for one in found:
         by.setdefault((one["family"], one["teacher"]), {})[one["product"]] = one
     lines = ["| family | teacher | products | " + " | ".join(FIGURES) + " |", "|---|---|---|" + "---|" * len(FIGURES)]
-    for family in (*FAMILIES, *VARIANTS, "unet3plus", "pair"):
+    for family in dict.fromkeys(one["family"] for one in found):
         rows = {teacher: cells for (f, teacher), cells in by.items() if f == family}
         common = set.intersection(*(set(cells) for cells in rows.values())) if rows else set()
         for teacher, cells in sorted(rows.items()):
@@ -147,12 +156,12 @@ def main() -> None:
     parser.add_argument("steps", type=int)
     parser.add_argument("--families", default=";".join(FAMILIES))
     parser.add_argument("--products", default="")
-    parser.add_argument("--pair", action="store_true", help="fuse OUT's segmentation networks with the best comparing ones")
+    parser.add_argument("--pair", metavar="FAMILY", help="fuse OUT's segmentation networks with this family's")
     parser.add_argument("teachers", type=Path, nargs="*")
     wanted = parser.parse_intermixed_args()
     teachers = [None, *(read_teacher(folder) for folder in wanted.teachers)]
     torch.set_num_threads(1)
-    for family in wanted.families.split(";"):
+    for family in filter(None, wanted.families.split(";")):
         for folder in find_sets(wanted.data):
             if wanted.products and folder.name not in wanted.products.split(","):
                 continue
@@ -170,8 +179,8 @@ def main() -> None:
                 print(out.stem, folder.name, json.loads(out.read_text())["image_auroc"], flush=True)
     if wanted.pair:
         for folder in find_sets(wanted.data):
-            if (wanted.out / folder.name / "unet3plus random.json").exists():
-                pair(*prepared(folder, (wanted.out / "work" / folder.name).resolve()), wanted.out / folder.name)
+            if folder.name in wanted.products.split(","):
+                pair(*prepared(folder, (wanted.out / "work" / folder.name).resolve()), wanted.pair, wanted.out / folder.name)
     print(table(wanted.out))
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from data.batch import BatchFolder
+from data.batch import BatchFolder, ImageRecord
+from data.errors import ChangeoverError
 from data.files import file_digest, replacing, write_json
 from data.image import read_image
 from flows.fetch import Fetched, fetch, fetch_metrics
@@ -92,8 +93,21 @@ def _ask(job: Job, champion: Fetched | None) -> dict[str, Any]:
         scores, target = metrics["scores"]["calibrate"], metrics["overkill_target"]
     except (KeyError, TypeError):
         return {"action": "retrain", "reason": f"champion {number} has no calibration scores on record to compare with"}
-    images = [partial(read_image, job.folder.good / image.name) for image in job.folder.read_record().images]
+    images = [partial(read_image, job.folder.good / image.name) for image in unseen(job, champion.version.batch)]
     return compare(ExportedInspector(champion.path), scores, target, images).as_dict()
+
+
+def unseen(job: Job, batch: str) -> list[ImageRecord]:
+    """The images of the job's batch that a champion of ``batch`` was not trained on: what it knows by heart, and a memory of
+    patches does, says nothing about drift. All of them where none would be left, or ``batch`` is not in this plant any more."""
+    images = list(job.folder.read_record().images)
+    try:
+        before = job.plant.batch(job.product, batch)
+        train = set(json.loads(before.file("split.json").read_text(encoding="utf-8"))["train"])
+        learned = {image.sha256 for image in before.read_record().images if image.name in train}
+    except (ChangeoverError, OSError, ValueError, KeyError, TypeError):
+        return images
+    return [image for image in images if image.sha256 not in learned] or images
 
 
 def _lay(folder: BatchFolder, champion: Fetched | None) -> None:

@@ -128,8 +128,8 @@ def pair(product: BenchmarkSet, batch: Batch, scale: float, family: str, folder:
 
 
 def table(out: Path) -> str:
-    """Markdown: a row for each family and teacher that was measured on as many products as any other of its family, the mean
-    of its figures over those products."""
+    """Markdown: for each family and teacher the means over the products that all its teachers were measured on, where there are
+    any; then every image AUROC."""
     found = [json.loads(file.read_text()) for file in sorted(out.glob("*/*.json")) if file.parent.name != "work"]
     by: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for one in found:
@@ -138,8 +138,8 @@ def table(out: Path) -> str:
     for family in dict.fromkeys(one["family"] for one in found):
         rows = {teacher: cells for (f, teacher), cells in by.items() if f == family}
         common = set.intersection(*(set(cells) for cells in rows.values())) if rows else set()
-        for teacher, cells in sorted(rows.items()):
-            means = [sum(cells[p][figure] for p in common) / max(len(common), 1) for figure in FIGURES]
+        for teacher, cells in sorted(rows.items() if common else ()):
+            means = [sum(cells[p][figure] for p in common) / len(common) for figure in FIGURES]
             lines.append(f"| {family} | {teacher} | {len(common)} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
     lines.append("")
     for product in sorted({one["product"] for one in found}):

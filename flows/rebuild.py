@@ -24,11 +24,12 @@ from flows.fetch import fetch_metrics
 from flows.job import pipeline
 from flows.locks import host_lock
 from flows.plant import Plant
-from flows.set_up import CARD, START, TEACHER, WARM, restore_set_up
+from flows.set_up import START, TEACHER, WARM, restore_set_up
 from flows.stages import Tell, run_alone
 from registry.connection import Connection
 from registry.errors import Refused
 from registry.record import record
+from registry.teacher_card import CARD
 from registry.versions import Version, version_of
 
 

@@ -1,13 +1,12 @@
 """The step register: what a batch made becomes a version in the registry, and its place on the registry's pages."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from data.errors import BadBatch
 from flows.decide import Decided
 from flows.job import Job
 from flows.plant import Plant
+from flows.record_file import read_object
 from flows.servers import address
 from flows.services import connect_as
 from registry.record import record, recorded
@@ -53,14 +52,7 @@ def record_keep(job: Job, decided: Decided) -> None:
 
 def read_metrics(job: Job) -> dict[str, Any]:
     """``report/metrics.json`` of the batch; BadBatch if it is missing or damaged."""
-    source = job.folder.file("report") / "metrics.json"
-    try:
-        metrics = json.loads(source.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadBatch(f"{source} is missing or damaged ({type(error).__name__}); delete it and run again") from error
-    if not isinstance(metrics, dict):
-        raise BadBatch(f"{source} holds {type(metrics).__name__}, not an object; delete it and run again")
-    return metrics
+    return read_object(job.folder.file("report") / "metrics.json", "delete it and run again")
 
 
 def page_of(plant: Plant, product: str, version: str) -> str:

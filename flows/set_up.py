@@ -1,11 +1,9 @@
 """External set-up: what was prepared before a changeover is laid beside the batch: a teacher, and a champion to start from."""
 
-import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from data.batch import BatchFolder
 from data.checkout import pulled
@@ -16,14 +14,17 @@ from flows.errors import PlantError
 from flows.fetch import fetch_metrics
 from flows.job import Job
 from flows.plant import Plant, ignore_large_files
+from flows.record_file import read_object
 from flows.services import connect_as
 from registry.connection import Connection
 from registry.errors import NotFound
 from registry.names import is_digest
+from registry.teacher_card import CARD
+from registry.teachers import WEIGHTS as FEATURES
 from registry.teachers import TeacherVersion, download_teacher, teacher_of, teachers
 from registry.versions import Version, champion, version_of
 
-TEACHER, CARD, FEATURES = "teacher", "teacher.json", "teacher.safetensors"
+TEACHER = "teacher"
 WARM, START, WEIGHTS, TRAINING = "warm", "warm.json", "weights.pt", "training.json"
 
 
@@ -43,16 +44,16 @@ def set_up(job: Job, connection: Connection) -> str:
 def teacher_at_hand(plant: Plant, connection: Connection) -> tuple[TeacherVersion | None, str]:
     """The teacher that ``changeover.yaml`` names, None where there is none, and the same in words. NotFound where one is
     pinned (``name@version``) that is not on record."""
-    name, pinned, version = plant.config.teacher.partition("@")
-    if name == "none":
+    named = plant.config.named_teacher
+    if named is None:
         return None, "no teacher, as changeover.yaml says: detectors start from random features"
     try:
-        found = teacher_of(connection, name, version if pinned else None)
+        found = teacher_of(connection, named.name, named.version)
     except NotFound:
-        if pinned:
+        if named.version is not None:
             raise
         fix = "'changeover teachers train' makes one"
-        return None, f"no teacher {name!r} on record: detectors start from random features; {fix}"
+        return None, f"no teacher {named.name!r} on record: detectors start from random features; {fix}"
     return found, f"teacher {found.name}, version {found.version} ({found.network}, {found.source})"
 
 
@@ -81,7 +82,7 @@ def restore_set_up(plant: Plant, folder: BatchFolder, connection: Connection | N
         _link(_cache(plant, digest) / FEATURES, features)
     digest = _pinned(folder.file(WARM) / START, "version", "weights_digest")
     if digest is not None and not _is(folder.file(WARM) / WEIGHTS, digest):
-        start = _read(folder.file(WARM) / START)
+        start = read_object(folder.file(WARM) / START)
         connection = connection or connect_as(plant, "trainer")
         source = version_of(connection, str(start.get("product")), str(start["version"]))
         _lay_model(plant, source, digest, folder.file(WARM))
@@ -167,7 +168,7 @@ def _lay_model(plant: Plant, version: Version, digest: str, target: Path) -> Non
 
 def _take(source: Path, digest: str, target: Path) -> None:
     try:
-        if _read(source / TRAINING).get("weights_digest") != digest:
+        if read_object(source / TRAINING).get("weights_digest") != digest:
             raise BadModel(f"{source / TRAINING} speaks of other weights than {digest[:12]}, which are on record")
         _copy(source / TRAINING, target / TRAINING)
         with replacing(target / WEIGHTS) as temporary:
@@ -185,22 +186,12 @@ def _pinned(record: Path, key: str, digest: str) -> str | None:
     """The digest that a laid record pins; None where it says that there is nothing, or is not there at all."""
     if not record.exists():
         return None
-    found = _read(record)
+    found = read_object(record)
     if found.get(key, "") is None:
         return None
     if not isinstance(found.get(digest), str) or not is_digest(found[digest]):
         raise BadBatch(f"{record} gives no digest to check by; restore it with 'git checkout -- {record.name}'")
     return str(found[digest])
-
-
-def _read(source: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(source.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadBatch(f"{source} is missing or damaged ({type(error).__name__}); restore it") from error
-    if not isinstance(found, dict):
-        raise BadBatch(f"{source} holds {type(found).__name__}, not an object; restore it")
-    return found
 
 
 def _is(file: Path, digest: str) -> bool:

@@ -89,16 +89,17 @@ def run_alone(
 ) -> None:
     """Run a stage's module in a batch's folder without DVC; what it prints goes to ``log``. StageError if it fails.
 
-    ``started`` is told the process, which is ended when this function is left early.
+    ``started`` is told the process, which has a session of its own; both are ended when this function is left early.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
         child = subprocess.Popen(
             [sys.executable, "-m", module], cwd=folder.path, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
-            env=child_environment({"OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}),
+            env=child_environment({"OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}), start_new_session=True,
         )  # fmt: skip
+        mark = ProcessMark.of(child.pid)
         try:
-            started(ProcessMark.of(child.pid))
+            started(mark)
             while child.poll() is None:
                 time.sleep(0.2)
                 state = read_progress(folder.path)
@@ -106,7 +107,7 @@ def run_alone(
                 tell(f"{stage}{': ' + now.message if now else ''}", now.done / now.total if now else None)
         finally:
             if child.poll() is None:
-                child.terminate()
+                end_group(mark, patience=5.0)
                 child.wait()
     if child.returncode:
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()] or ["no output"]

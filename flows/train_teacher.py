@@ -1,14 +1,11 @@
 """Training a teacher on the plant's own good images, or distilling one into another, while the line still runs."""
 
-import contextlib
 import hashlib
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
-
-import psutil
 
 from data.batch import BatchFolder
 from data.errors import BadSettings, ChangeoverError
@@ -19,11 +16,12 @@ from flows.errors import NoImages
 from flows.locks import host_lock, teacher_lock
 from flows.named_teacher import check_teacher_name
 from flows.plant import Plant
-from flows.processes import ProcessMark
+from flows.processes import ProcessMark, end_group
 from flows.stages import Tell, run_alone
 from flows.teacher_images import TeacherImages, teacher_images
 from registry.connection import Connection
-from registry.teachers import TeacherVersion, download_teacher, register_teacher
+from registry.teacher_card import CARD
+from registry.teachers import WEIGHTS, TeacherVersion, download_teacher, register_teacher
 
 BACKBONE = "resnet10t"
 Into = Literal["features", "patches"]
@@ -117,8 +115,8 @@ def _made(folder: BatchFolder, params: dict[str, Any]) -> bool:
     """Whether the working folder already holds the teacher that ``params`` would give."""
     place = folder.file("teacher")
     try:
-        card = json.loads((place / "teacher.json").read_text(encoding="utf-8"))
-        whole = card["digest"] == file_digest(place / "teacher.safetensors")
+        card = json.loads((place / CARD).read_text(encoding="utf-8"))
+        whole = card["digest"] == file_digest(place / WEIGHTS)
         return whole and bool(card["made"]["inputs"] == params["made"]["inputs"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -155,8 +153,4 @@ def _end_orphan(folder: BatchFolder) -> None:
         mark = ProcessMark(int(found["pid"]), float(found["started"]))
     except (OSError, ValueError, KeyError, TypeError):
         return
-    with contextlib.suppress(psutil.Error):
-        if mark.alive():
-            process = psutil.Process(mark.pid)
-            process.kill()
-            process.wait(10)
+    end_group(mark)

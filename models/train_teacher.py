@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from data.batch import BatchFolder
@@ -152,7 +152,7 @@ def run(folder: BatchFolder) -> None:
     and, for a distilled one, ``parent/``, to ``teacher/``."""
     params = read_params(folder)
     order: TeacherOrder = read_settings(params, "teacher", TeacherOrder)
-    seed: int = read_settings({"seed": {"value": params.get("seed", 0)}}, "seed", _Seed).value
+    seed = int(params.get("seed", 0))
     named = params.get("products")
     if not isinstance(named, dict) or not all(isinstance(files, list) for files in named.values()):
         raise BadSettings("params.yaml: products must be lists of files by product; write it with 'changeover teachers train'")
@@ -180,10 +180,6 @@ def run(folder: BatchFolder) -> None:
         licence=str(params.get("licence") or "trained on the plant's own images"), made=made,
     )  # fmt: skip
     print(f"teacher {card.title} after {taught.log.steps} steps")
-
-
-class _Seed(BaseModel):
-    value: NonNegativeInt
 
 
 if __name__ == "__main__":

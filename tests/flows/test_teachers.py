@@ -616,7 +616,8 @@ def test_a_training_that_failed_or_was_killed_goes_on_where_it_was(
         train_teacher.train_teacher(plant, NOBODY, order, ["bolt"], quiet)
     assert kept == []
     monkeypatch.delenv("FAIL")
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as orphan:  # left by a run that was killed
+    wait = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(wait, start_new_session=True) as orphan:  # left by a run that was killed
         mark = ProcessMark.of(orphan.pid)
         write_json(plant.state / "teachers/plant/.work/process.json", {"pid": mark.pid, "started": mark.started})
         assert train_teacher.train_teacher(plant, NOBODY, order, ["bolt"], quiet).anew

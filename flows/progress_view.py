@@ -34,11 +34,12 @@ def shown(plant: "Plant", folder: BatchFolder) -> Iterator[None]:
 
 def time_text(seconds: float) -> str:
     """``45 s``, ``3:05 min`` or ``1:02 h``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
-    return f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f} h"
+    whole = round(seconds)  # first, or 299.7 would be "4:60"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
 
 
 def now_text(state: RunState, progress: ProgressState | None) -> str:

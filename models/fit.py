@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from data.defects.foreground import foreground
 from models.checkpoint import load_checkpoint, resumed_log, save_checkpoint
 from models.crops import CropPlan, CropSeries, Image, batches
-from models.curriculum import Schedule
+from models.curriculum import PACES, Schedule
 from models.detector import Detector, TrainingBatch, build_detector
-from models.hard_negatives import find_spots
+from models.hard_negatives import find_spots, searched
 from models.memorise import memorised
 from models.pacing import Mine, paced_batches, state_of
 from models.training_log import TrainingLog
@@ -241,7 +241,7 @@ def fit(
     begun, waited = time.monotonic() - log.seconds, 0.0
     last_saved = last_mark = time.monotonic()
 
-    paced = paced_batches(lambda: series(total), spec.batch_size, log, workers, spec.by_competence, _miner(run, images))
+    paced = paced_batches(lambda: series(total), spec.batch_size, log, workers, spec.by_competence, _miner(run, images, total))
     for batch in paced:
         waited += time.monotonic() - last_mark
         loss = run.step(batch, log.steps / total, log.steps)
@@ -275,11 +275,13 @@ def _ended(plan: Plan, log: TrainingLog) -> str:
     return "time" if plan.steps is None and log.seconds > plan.seconds else ""
 
 
-def _miner(run: _Run, images: list[Image]) -> Mine | None:
-    """Looks for hard negatives of the averaged network, if the specification wants them."""
-    if not run.spec.hard_negatives:
+def _miner(run: _Run, images: list[Image], total: int) -> Mine | None:
+    """Looks for hard negatives of the averaged network, in ``total`` steps, if the specification wants them."""
+    spec = run.spec
+    if not spec.hard_negatives:
         return None
-    return lambda rng: find_spots(run.average, images, run.spec.side, rng)
+    pixels = searched(max(total // PACES, 1), spec.batch_size, spec.side)
+    return lambda rng: find_spots(run.average, images, spec.side, rng, pixels)
 
 
 def _planned(

@@ -15,18 +15,27 @@ Spot = tuple[int, int, int]
 """Number of an image, row, column."""
 
 PIXELS = 3e6
-"""How much of the good images is searched at a time."""
+"""How much of the good images is searched at a time, at most."""
+SHARE = 0.125
+"""Pixels searched for each one trained on: a short training must not be mostly searching."""
 PEAKS = 3
 KEPT = 0.5
 
 
+def searched(steps: int, batch_size: int, side: int) -> float:
+    """Pixels to search after ``steps`` on ``batch_size`` crops of ``side`` px: an eighth of those trained on, up to three million."""
+    return min(PIXELS, SHARE * steps * batch_size * side**2)
+
+
 @torch.no_grad()
-def find_spots(detector: Detector, images: Sequence[Image], side: int, rng: np.random.Generator) -> list[Spot]:
-    """The half of the highest peaks of ``detector``'s map on good ``images`` (H, W, C), chosen at random up to three million
-    pixels; up to three an image, at least half a ``side`` apart."""
+def find_spots(
+    detector: Detector, images: Sequence[Image], side: int, rng: np.random.Generator, pixels: float = PIXELS
+) -> list[Spot]:
+    """The half of the highest peaks of ``detector``'s map on good ``images`` (H, W, C), chosen at random up to ``pixels``, one
+    at least; up to three an image, at least half a ``side`` apart."""
     inspector = Inspector([detector], 1.0).to(next(detector.parameters()).device).eval()
     found: list[tuple[float, Spot]] = []
-    left = PIXELS
+    left = pixels
     for number in rng.permutation(len(images)).tolist():
         left -= images[number].shape[0] * images[number].shape[1]
         smooth = read(Reading(1, 4, 3), raw_maps(inspector, images[number])[0])  # (1, 1, h / 4, w / 4)

@@ -27,9 +27,10 @@ from data.files import write_json, write_yaml
 from data.sample import write_sample
 from data.split import split_batch
 from models.assemble import assemble
+from models.budget import Plan
 from models.crops import CropPlan
 from models.exam import read_batch
-from models.fit import Plan, Spec, fit
+from models.fit import Spec, fit
 from models.measure import measure
 from models.metrics import rank_correlation
 from models.networks import NETWORKS, operations

@@ -25,10 +25,11 @@ from data.image import read_image
 from flows.bench import lay_out, of_one_kind
 from flows.presets import Order
 from models.assemble import assemble
+from models.budget import Plan
 from models.crops import CropPlan
 from models.detector import Detector, build_detector, families
 from models.exam import Batch, read_batch
-from models.fit import Plan, Spec, fit
+from models.fit import Spec, fit
 from models.measure import measure
 from models.preprocess import at_working_scale, working_scale
 from models.teacher_file import TeacherFile, read_teacher, teach, with_teacher

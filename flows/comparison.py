@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from models.training_log import steps_told
+
 THRESHOLD_WITHIN = 0.01
 """Relative difference of the threshold."""
 FIGURE_WITHIN = 0.01
@@ -81,7 +83,7 @@ def _choice(training: Mapping[str, Any]) -> str:
 
 
 def _steps(training: Mapping[str, Any]) -> str:
-    return ", ".join(f"{log['steps']} of {log['steps_planned']}" for log in training["networks"])
+    return ", ".join(map(steps_told, training["networks"]))
 
 
 def exact(what: str, recorded: str, rebuilt: str) -> Row:

@@ -10,6 +10,7 @@ import yaml
 from data.checkout import commit_facts, file_at
 from flows.fetch import fetch_metrics
 from flows.plant import Plant
+from models.training_log import steps_told
 from registry.connection import Connection
 from registry.events import Event
 from registry.record import recorded
@@ -185,7 +186,7 @@ def _training(training: Mapping[str, Any]) -> Box:
     facts = [("started from", start_told(training))]
     for number, log in enumerate(map(_object, training.get("networks", ())), 1):
         text = (
-            f"{log.get('steps')} of {log.get('steps_planned')} steps, {log.get('threads')} threads, {log.get('device')},"
+            f"{steps_told(log)}, {log.get('threads')} threads, {log.get('device')},"
             f" {float(log.get('seconds', 0)):.0f} s, ended by {log.get('ended_by')}"
         )
         facts.append((f"network {number}", f"{text}, started warm" if log.get("warm") else text))

@@ -24,7 +24,8 @@ Part = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class CropPlan:
-    """What to draw: ``total`` crops of ``side`` px; the curriculum's progress at crop ``i`` is ``i / total``.
+    """What to draw: ``total`` crops of ``side`` px. The curriculum's progress at crop ``i`` is ``i / total``, or, where training
+    was planned anew at crop ``begun`` after a share ``done`` of its course, even from there to the end.
     ``competence``: of the network that they are drawn for, where it sets the pace. ``spots``: hard negatives.
     ``library``: the plant's own cut-outs. ``with_clean``: each crop comes with what it was before defects were drawn on it.
     ``products``: where the images are of several, how many are of each, in their order, and its scale instead of ``scale``;
@@ -43,6 +44,12 @@ class CropPlan:
     library: tuple[Cutout, ...] = ()
     with_clean: bool = False
     products: tuple[tuple[int, BatchScale], ...] = ()
+    begun: int = 0
+    done: float = 0.0
+
+    def progress(self, index: int) -> float:
+        """Of the curriculum at crop ``index``, 0..1."""
+        return self.done + (1.0 - self.done) * (index - self.begun) / max(self.total - self.begun, 1)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class CropSeries(Dataset[tuple[Tensor, ...]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         plan = self._plan
-        window = difficulty_range(plan.schedule, index / max(plan.total, 1), plan.competence)
+        window = difficulty_range(plan.schedule, plan.progress(index), plan.competence)
         product = self._products[index % len(self._products)]
         drawn = draw_crop(
             self._recipe, product.scale, product.images, plan.side, plan.seed, index, window, plan.flips, product.parts,

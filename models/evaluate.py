@@ -25,6 +25,7 @@ from models.machine import environment, packages
 from models.metrics import auroc, average_precision, pooled, rate
 from models.report import ReportContents, write_report
 from models.trained import fused_text, read_trained, teacher_text
+from models.training_log import progress_at
 from models.tune import read_settings
 
 EASY = 0.5
@@ -141,10 +142,11 @@ def evaluate(folder: BatchFolder) -> None:
 def _schedule(training: dict[str, Any]) -> list[tuple[float, float, float]]:
     """(progress, lowest difficulty, highest difficulty) of the first network's training."""
     log = training["networks"][0]
-    steps, paces = max(int(log["steps_planned"]), 1), [(0, 0.0), *log["competences"]]
+    planned, changes = max(int(log["steps_planned"]), 1), log.get("changes", [])
+    paces = [(0.0, 0.0), *((progress_at(step, planned, changes), reached) for step, reached in log["competences"])]
     points = []
     for progress in np.linspace(0, 1, 41).tolist():
-        competence = [c for step, c in paces if step <= progress * steps][-1]
+        competence = [reached for since, reached in paces if since <= progress][-1]
         points.append((progress, *difficulty_range(training["spec"]["schedule"], progress, competence)))
     return points
 

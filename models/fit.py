@@ -9,17 +9,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from data.defects.foreground import foreground
+from models.budget import Costs, Plan, cores, ended, plan_anew, planned
 from models.checkpoint import load_checkpoint, resumed_log, save_checkpoint
 from models.crops import CropPlan, CropSeries, Image, batches
-from models.curriculum import PACES, Schedule
+from models.curriculum import Schedule
 from models.detector import Detector, TrainingBatch, build_detector
 from models.hard_negatives import find_spots, searched
 from models.memorise import memorised
-from models.pacing import Mine, paced_batches, state_of
+from models.pacing import ROUNDS, Mine, paced_batches, state_of
 from models.training_log import TrainingLog
 
 
@@ -43,29 +45,11 @@ class Spec:
         return self.schedule == "competence"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How long to train: over exactly ``steps`` with ``validations`` if given (a rebuild), else as many as fit into ``seconds``.
-
-    ``stop``: the step to end at all the same, where a recorded training was out of time before it had made all its steps.
-
-    ``threads``: of this process; None takes the faster of one and as many as there are cores (one wins where other programs
-    hold the cores: every operation of several threads waits for the slowest of them).
-    """
-
-    seconds: float
-    steps: int | None = None
-    validations: int = 8
-    threads: int | None = None
-    stop: int | None = None
-
-
 Validate = Callable[[Detector], float]
 Begin = Callable[[Detector], None]
 Report = Callable[[int, int, float, str], None]
 CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
-VALIDATION_SHARE = 0.1  # of the budget
 PATIENCE = 3
 WORTH_A_WORKER = 200  # steps
 
@@ -84,11 +68,6 @@ def make_deterministic(seed: int) -> None:
     # Nothing here reads what it did not write, and filling it takes a fourteenth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def data_workers(device: torch.device, plan: Plan) -> int:
@@ -154,29 +133,24 @@ class _Run:
         torch._foreach_lerp_([mean for mean, _ in self.averaged], [now for _, now in self.averaged], 1.0 - keep)
 
 
-def measure(
-    run: Callable[[], _Run], series: CropSeries, batch_size: int, workers: int, validate: Validate | None
-) -> tuple[float, float]:
-    """Seconds a step takes, drawing included, and a validation, on a throw-away copy: the mean of three steps after two."""
+def measure(run: Callable[[], _Run], series: CropSeries, images: list[Image], workers: int, validate: Validate | None) -> Costs:
+    """What a training costs, on a throw-away copy: a step is the mean of three after two."""
     trial, total = run(), 5
-    start = 0.0
-    for i, batch in enumerate(batches(series, batch_size, 0, total, workers)):
+    spec, start = trial.spec, 0.0
+    for i, batch in enumerate(batches(series, spec.batch_size, 0, total, workers)):
         if i == 2:
             start = time.monotonic()
         trial.step(batch, 0.5, i)
-    stepped = time.monotonic()
+    step = (time.monotonic() - start) / (total - 2)
+    start = time.monotonic()
     if validate is not None:
         validate(trial.average)
-    return (stepped - start) / (total - 2), time.monotonic() - stepped
-
-
-def choose_threads(seconds: Callable[[], float]) -> None:
-    """Set the faster of one thread and all cores, by ``seconds`` a step takes."""
-    tried = {}
-    for threads in sorted({1, cores()}):
-        torch.set_num_threads(threads)
-        tried[threads] = seconds()
-    torch.set_num_threads(min(tried, key=lambda threads: tried[threads]))
+    validated = time.monotonic()
+    if not spec.hard_negatives:
+        return Costs(step, validated - start)
+    find_spots(trial.average, images[:1], spec.side, np.random.default_rng(0))
+    searches = searched(1, spec.batch_size, spec.side) / (images[0].shape[0] * images[0].shape[1])
+    return Costs(step, validated - start, time.monotonic() - validated, searches)
 
 
 def fit(
@@ -211,7 +185,7 @@ def fit(
             images,
             replace(
                 crop_plan, total=steps * spec.batch_size, with_defects=with_defects,
-                with_clean=with_defects and family.learns_from_clean, **state_of(log),
+                with_clean=with_defects and family.learns_from_clean, **state_of(log, spec.batch_size),
             ),
             parts,
         )  # fmt: skip
@@ -230,32 +204,34 @@ def fit(
 
     state = load_checkpoint(checkpoint, key)
     if state is None:
-        log = _planned(plan, lambda v: measure(fresh, series(5), spec.batch_size, workers, v), validate, device)
+        rounds = ROUNDS if spec.hard_negatives else 0
+        log = planned(plan, lambda too: measure(fresh, series(5), images, workers, validate if too else None), rounds, device)
     else:
         log = resumed_log(state)
     run = fresh()
     best, stale = (None, 0) if state is None else run.restore(state)
-    total = log.steps_planned
-    validate_every = max(total // log.validations_planned, 1) if validate is not None and log.validations_planned else total
-
     begun, waited = time.monotonic() - log.seconds, 0.0
     last_saved = last_mark = time.monotonic()
 
-    paced = paced_batches(lambda: series(total), spec.batch_size, log, workers, spec.by_competence, _miner(run, images, total))
+    paced = paced_batches(
+        lambda: series(log.total), spec.batch_size, log, workers, spec.by_competence, _miner(run, images),
+        lambda: plan_anew(plan, log),
+    )  # fmt: skip
     for batch in paced:
         waited += time.monotonic() - last_mark
-        loss = run.step(batch, log.steps / total, log.steps)
+        validated = int(log.validations_planned * log.progress)
+        loss = run.step(batch, log.progress, log.steps)
         log.note(loss, time.monotonic() - begun, run.network.mastery if spec.by_competence else None)
         if report is not None:
-            report(log.steps, total, log.smoothed, f"loss {log.smoothed:.3f}")
-        if validate is not None and log.steps % validate_every == 0 and log.steps < total:
+            report(log.steps, log.total, log.smoothed, f"loss {log.smoothed:.3f}")
+        if validate is not None and int(log.validations_planned * log.progress) > validated and log.steps < log.total:
             best, better = _validated(validate, run, log, best)
-            stale = 0 if better else stale + (log.steps > total // 2)
+            stale = 0 if better else stale + (log.progress > 0.5)
             if stale >= PATIENCE:
                 log.ended_by = "early stop"
                 break
-        if ended := _ended(plan, log):
-            log.ended_by = ended
+        if reason := ended(plan, log):
+            log.ended_by = reason
             break
         if checkpoint is not None and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
             save_checkpoint(checkpoint, key, log, {**run.state(), "best": best, "stale": stale})
@@ -268,39 +244,12 @@ def fit(
     return run.average.cpu().eval(), log
 
 
-def _ended(plan: Plan, log: TrainingLog) -> str:
-    """Why training ends before its planned steps are made; "" while it goes on."""
-    if plan.stop is not None:
-        return "stop" if plan.stop <= log.steps < log.steps_planned else ""
-    return "time" if plan.steps is None and log.seconds > plan.seconds else ""
-
-
-def _miner(run: _Run, images: list[Image], total: int) -> Mine | None:
-    """Looks for hard negatives of the averaged network, in ``total`` steps, if the specification wants them."""
+def _miner(run: _Run, images: list[Image]) -> Mine | None:
+    """Looks for hard negatives of the averaged network, if the specification wants them."""
     spec = run.spec
     if not spec.hard_negatives:
         return None
-    pixels = searched(max(total // PACES, 1), spec.batch_size, spec.side)
-    return lambda rng: find_spots(run.average, images, spec.side, rng, pixels)
-
-
-def _planned(
-    plan: Plan, measured: Callable[[Validate | None], tuple[float, float]], validate: Validate | None, device: torch.device
-) -> TrainingLog:
-    """How many steps and validations fit; what is measured for it counts as well."""
-    if plan.threads is not None:
-        torch.set_num_threads(plan.threads)
-    if plan.steps is not None:
-        return TrainingLog(plan.steps, plan.validations, device=str(device), threads=torch.get_num_threads())
-    started = time.monotonic()
-    if plan.threads is None and device.type == "cpu":
-        choose_threads(lambda: measured(None)[0])
-    step_seconds, validation_seconds = measured(validate)
-    left = plan.seconds - (time.monotonic() - started)
-    validations = min(plan.validations, int(VALIDATION_SHARE * max(left, 0.0) / max(validation_seconds, 1e-3)))
-    left -= (validations + 1) * validation_seconds
-    steps, spent = max(int(0.97 * left / step_seconds), 10), time.monotonic() - started
-    return TrainingLog(steps, validations, seconds=spent, device=str(device), threads=torch.get_num_threads())
+    return lambda rng, steps: find_spots(run.average, images, spec.side, rng, searched(steps, spec.batch_size, spec.side))
 
 
 Best = tuple[float, dict[str, Tensor]]

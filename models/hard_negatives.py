@@ -23,7 +23,7 @@ KEPT = 0.5
 
 
 def searched(steps: int, batch_size: int, side: int) -> float:
-    """Pixels to search after ``steps`` on ``batch_size`` crops of ``side`` px: an eighth of those trained on, up to three million."""
+    """Pixels to search after ``steps`` on ``batch_size`` crops of ``side`` px: an eighth of them, up to three million."""
     return min(PIXELS, SHARE * steps * batch_size * side**2)
 
 

@@ -13,30 +13,50 @@ from models.training_log import TrainingLog
 
 REMEMBERED = 4
 """Rounds of hard negatives that are shown."""
-Mine = Callable[[np.random.Generator], list[Spot]]
+ROUNDS = PACES - 2
+"""How often they are looked for."""
+Mine = Callable[[np.random.Generator, int], list[Spot]]
+"""Looks for hard negatives after so many steps since the last time."""
 
 
-def state_of(log: TrainingLog | None) -> dict[str, Any]:
+def state_of(log: TrainingLog | None, batch_size: int) -> dict[str, Any]:
     """What a crop plan takes from the course of training."""
     if log is None:
         return {}
-    return {"competence": log.competence, "spots": tuple((n, y, x) for spots in log.spots for n, y, x in spots)}
+    begun, done, _ = log.plan
+    spots = tuple((n, y, x) for spots in log.spots for n, y, x in spots)
+    return {"competence": log.competence, "spots": spots, "begun": begun * batch_size, "done": done}
+
+
+def pace_of(log: TrainingLog) -> int:
+    """Steps of a pace, by the plan that holds."""
+    begun, done, total = log.plan
+    return max((total - begun) // max(round(PACES * (1.0 - done)), 1), 1)
 
 
 def paced_batches(
-    series: Callable[[], CropSeries], batch_size: int, log: TrainingLog, workers: int, by_competence: bool, mine: Mine | None
+    series: Callable[[], CropSeries],
+    batch_size: int,
+    log: TrainingLog,
+    workers: int,
+    by_competence: bool,
+    mine: Mine | None,
+    replan: Callable[[], None],
 ) -> Iterator[TrainingBatch]:
     """The batches from ``log.steps`` on, in twenty paces. Before each of them but the first two, hard negatives are looked for
-    (by ``mine``, where it is given) and, ``by_competence``, what was mastered; the crops that follow are drawn accordingly."""
-    total = log.steps_planned
-    pace = max(total // PACES, 1)
-    while log.steps < total:
-        if log.steps and log.steps % pace == 0:
+    (by ``mine``, where it is given) and, ``by_competence``, what was mastered; the crops that follow are drawn accordingly.
+    ``replan``: is asked between paces whether the steps left are to be planned anew."""
+    while log.steps < log.total:
+        pace = pace_of(log)
+        if log.steps and (log.steps - log.plan[0]) % pace == 0:
             if by_competence:
                 mastery = sum(log.mastered) / len(log.mastered) if log.mastered else None
                 log.competences.append((log.steps, round(advanced(log.competence, mastery), 4)))
                 log.mastered = []
             if mine is not None and log.steps >= 2 * pace:
-                log.spots = [*log.spots, mine(np.random.default_rng([log.steps, 7]))][-REMEMBERED:]
-        end = min(log.steps - log.steps % pace + pace, total)
+                log.spots = [*log.spots, mine(np.random.default_rng([log.steps, 7]), pace)][-REMEMBERED:]
+            replan()
+            pace = pace_of(log)
+        begun, _, total = log.plan
+        end = min(log.steps - (log.steps - begun) % pace + pace, total)
         yield from batches(series(), batch_size, log.steps, end, workers)

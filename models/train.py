@@ -21,30 +21,33 @@ from data.errors import BadBatch, BadSettings
 from data.files import file_digest, write_json
 from data.progress import Progress
 from data.stage import read_params, run_stage
+from models.budget import Plan
 from models.crops import CropPlan
 from models.detector import Detector, build_detector, families
 from models.exam import read_batch
-from models.fit import Plan, Report, fit
+from models.fit import Report, fit
 from models.machine import environment, packages
 from models.networks import NETWORKS
 from models.objective import TuneSet, objective, tune_set
 from models.preprocess import at_working_scale
 from models.teacher_file import TeacherCard, TeacherFile, read_teacher, teach
 from models.trained import NetworkRecord
+from models.training_log import Change, steps_told
 from models.tune import default_of, read_settings, recipe_of, spec_of
 from models.view import View, views_of
 from models.warm_start import WarmStart, read_warm_start
 
 
 class Replay(BaseModel):
-    """One network's training as ``training.json`` records it: its schedule is planned over ``steps_planned`` and left after
-    ``steps``, so that it gives the same weights again."""
+    """One network's training as ``training.json`` records it: its schedule is planned over ``steps_planned``, planned anew at
+    ``changes`` and left after ``steps``, so that it gives the same weights again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     steps_planned: PositiveInt
     validations_planned: NonNegativeInt
     steps: PositiveInt
     threads: int = Field(ge=1, le=1024)
+    changes: tuple[Change, ...] = ()
 
 
 class TrainSettings(BaseModel):
@@ -181,7 +184,7 @@ def train(folder: BatchFolder) -> None:
         detectors.append(detector)
         logs.append(log)
         print(
-            f"network {number + 1} ({log['detector']}, 1/{log['reduction']}): {log['steps']} of {log['steps_planned']} steps "
+            f"network {number + 1} ({log['detector']}, 1/{log['reduction']}): {steps_told(log)} "
             f"in {log['seconds']:.0f} s, ended by {log['ended_by']}{_start_text(material.warm, log['warm'])}"
         )
     spec = spec_of(chosen, side, material.card)
@@ -239,7 +242,7 @@ def _network(
     plan = Plan(seconds, threads=threads)
     if settings.replay is not None:
         told = settings.replay[number]
-        plan = Plan(seconds, told.steps_planned, told.validations_planned, told.threads, told.steps)
+        plan = Plan(seconds, told.steps_planned, told.validations_planned, told.threads, told.steps, told.changes)
     detector, training = fit(
         seen, crops, spec, plan, lambda made: objective([made], material.examined, [view.reduction]).value,
         checkpoint=work / f"checkpoint-{number}.pt", key=key, report=report, begin=begin,

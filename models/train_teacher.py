@@ -19,10 +19,11 @@ from data.errors import BadBatch, BadSettings
 from data.image import read_image
 from data.progress import Progress
 from data.stage import read_params, run_stage
+from models.budget import Plan
 from models.crops import CropPlan
 from models.detector import Detector
 from models.distil import Distillation, PatchDistillation
-from models.fit import Plan, Report, Spec, fit
+from models.fit import Report, Spec, fit
 from models.machine import environment, packages
 from models.preprocess import at_working_scale, working_scale
 from models.teacher import COLOURS

@@ -1,8 +1,13 @@
 """What happened in a training: it is kept in checkpoints, and in ``training.json`` for the report and for rebuilds."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from models.hard_negatives import Spot
+
+Change = tuple[int, float, int]
+"""Training was planned anew: the step, the progress there in 0..1, and how many steps it has in all from then on."""
 
 
 @dataclass
@@ -11,6 +16,8 @@ class TrainingLog:
 
     ``losses``: (step, seconds, smoothed loss). ``spots``: hard negatives of the last times that they were looked for.
     ``mastered``: dice of the steps since the competence was last looked at; ``competences``: (step, competence from there on).
+    ``steps_planned``: at first; ``changes``: where that was planned anew. ``marks``: (step, seconds) where the last paces began;
+    ``reserve``: seconds kept for the last validation.
     ``ended_by``: steps, time, early stop, or stop (a rebuild ends where its record ended).
     """
 
@@ -29,6 +36,24 @@ class TrainingLog:
     spots: list[list[Spot]] = field(default_factory=list)
     mastered: list[float] = field(default_factory=list)
     competences: list[tuple[int, float]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    marks: list[tuple[int, float]] = field(default_factory=list)
+    reserve: float = 0.0
+
+    @property
+    def plan(self) -> Change:
+        """That holds now."""
+        return self.changes[-1] if self.changes else (0, 0.0, self.steps_planned)
+
+    @property
+    def total(self) -> int:
+        """Steps planned, as things stand."""
+        return self.plan[2]
+
+    @property
+    def progress(self) -> float:
+        """Where training stands, 0..1: learning rate and curriculum follow it."""
+        return progress_at(self.steps, self.steps_planned, self.changes)
 
     @property
     def competence(self) -> float:
@@ -42,5 +67,20 @@ class TrainingLog:
         self.smoothed = loss if self.steps == 0 else 0.95 * self.smoothed + 0.05 * loss
         self.steps += 1
         self.seconds = seconds
-        if self.steps % max(self.steps_planned // 100, 1) == 0 or self.steps == self.steps_planned:
+        if self.steps % max(self.total // 100, 1) == 0 or self.steps == self.total:
             self.losses.append((self.steps, round(seconds, 2), round(self.smoothed, 5)))
+
+
+def progress_at(step: int, steps_planned: int, changes: Sequence[Change]) -> float:
+    """Progress in 0..1 of a training at ``step``: even from each plan to its end."""
+    begun, done, total = [(0, 0.0, steps_planned), *(change for change in changes if change[0] <= step)][-1]
+    return min(done + (1.0 - done) * (step - begun) / max(total - begun, 1), 1.0)
+
+
+def steps_told(log: Mapping[str, Any]) -> str:
+    """Of a recorded log, for people: how many steps were made of how many planned."""
+    planned, changes = log.get("steps_planned"), log.get("changes")
+    if not changes:
+        return f"{log.get('steps')} of {planned} steps"
+    _, _, total = changes[-1]
+    return f"{log.get('steps')} of {total} steps ({planned} planned at first)"

@@ -19,11 +19,12 @@ from data.errors import BadSettings
 from data.files import write_json
 from data.progress import Progress
 from data.stage import read_params, run_stage
+from models.budget import Plan
 from models.crops import CropPlan
 from models.curriculum import SCHEDULES
 from models.detector import families
 from models.exam import Batch, read_batch
-from models.fit import Plan, Spec, fit
+from models.fit import Spec, fit
 from models.networks import NETWORKS
 from models.objective import objective, tune_set
 from models.preprocess import at_working_scale, working_scale

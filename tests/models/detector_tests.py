@@ -11,11 +11,12 @@ import torch
 
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
+from models.budget import Plan
 from models.crops import CropPlan
 from models.detector import TrainingBatch, build_detector
 from models.export import export, set_threshold
 from models.exported import ExportedInspector
-from models.fit import Plan, Spec, fit
+from models.fit import Spec, fit
 from models.inspector import Inspector, Reading, fit_fusion, raw_maps
 
 

@@ -9,8 +9,9 @@ import torch
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from models import fit as fit_module
+from models.budget import Plan
 from models.crops import CropPlan, CropSeries, batches
-from models.fit import Plan, Spec, fit
+from models.fit import Spec, fit
 from models.training_log import TrainingLog
 from tests.models.detector_tests import good_image
 
@@ -84,16 +85,6 @@ def test_a_budget_ends_training_in_time_and_still_gives_a_detector() -> None:
     assert detector(torch.randn(1, 1, 64, 64)).shape == (1, 1, 64, 64)
 
 
-def test_the_faster_number_of_threads_is_taken() -> None:
-    before = torch.get_num_threads()
-    try:
-        for faster in {1, before}:
-            fit_module.choose_threads(lambda faster=faster: 1.0 if torch.get_num_threads() == faster else 2.0)
-            assert torch.get_num_threads() == faster
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_early_stop_gives_the_best_not_the_last() -> None:
     images = [good_image(i) for i in range(4)]
     values = iter([0.1, 0.2, 0.9, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1])
@@ -118,25 +109,55 @@ def test_workers_do_not_change_the_crops() -> None:
         assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
 
 
+def weight(detector: torch.nn.Module) -> float:
+    """A validation that is quick and differs from step to step."""
+    return float(sum(p.abs().sum() for p in detector.parameters()))
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_recorded_training_gives_the_same_weights_again(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that ran out of time half-way: its schedule is that of all steps planned, and its best network is the kept one."""
+    """One that stalled and ran out of time half-way: its schedule is that of all steps planned, and its best network is the kept
+    one."""
     images, before = [good_image(i) for i in range(4)], torch.get_num_threads()
-
-    def validate(detector: torch.nn.Module) -> float:
-        return float(sum(p.abs().sum() for p in detector.parameters()))
-
-    monkeypatch.setattr(fit_module, "_planned", lambda *_: TrainingLog(24, 3, threads=threads))
+    monkeypatch.setattr(fit_module, "planned", lambda *_: TrainingLog(24, 3, threads=threads))
+    monkeypatch.setattr(fit_module, "plan_anew", lambda *_: None)
     clock = iter(range(1000))
     monkeypatch.setattr(fit_module.time, "monotonic", lambda: float(next(clock)))
     torch.set_num_threads(threads)
     try:
-        first, log = fit(images, plan(images), SPEC, Plan(34.0, validations=3), validate)
+        first, log = fit(images, plan(images), SPEC, Plan(34.0, validations=3), weight)
         assert log.ended_by == "time" and 8 <= log.steps < 24
         monkeypatch.undo()
-        again, told = fit(images, plan(images), SPEC, Plan(1e9, 24, 3, threads, log.steps), validate)
+        again, told = fit(images, plan(images), SPEC, Plan(1e9, 24, 3, threads, log.steps), weight)
     finally:
         torch.set_num_threads(before)
     assert (told.steps, told.ended_by, told.validations) == (log.steps, "stop", log.validations)
-    for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
+    assert same_weights(first, again)
+
+
+def test_a_machine_that_slows_down_gets_fewer_steps_and_the_whole_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From step 10 on every step takes five times as long: training still comes to its end, in time, and repeats exactly."""
+    images, now, rates = [good_image(i) for i in range(4)], [0.0], []
+    monkeypatch.setattr(fit_module, "planned", lambda *_: TrainingLog(40, 2))
+    monkeypatch.setattr(fit_module.time, "monotonic", lambda: now[0])
+    rate_of = fit_module.learning_rate_at
+
+    def noted(progress: float) -> float:
+        now[0] += 1.0 if len(rates) < 10 else 5.0
+        rates.append(rate_of(progress))
+        return rates[-1]
+
+    monkeypatch.setattr(fit_module, "learning_rate_at", noted)
+    first, log = fit(images, plan(images), SPEC, Plan(80.0, validations=2), weight)
+    assert log.ended_by == "steps" and log.steps == log.total < 30 and log.seconds <= 80.0
+    assert rates[-1] < 0.05 and log.changes, "the learning rate comes down whatever happens"
+    assert len(log.validations) == 2
+    monkeypatch.undo()
+    replay = Plan(1e9, 40, 2, stop=log.steps, changes=tuple(log.changes), threads=torch.get_num_threads())
+    again, told = fit(images, plan(images), SPEC, replay, weight)
+    assert (told.steps, told.changes, told.validations) == (log.steps, log.changes, log.validations)
+    assert same_weights(first, again)

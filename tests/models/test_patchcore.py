@@ -9,9 +9,10 @@ from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from data.errors import BadSettings
 from models import patchcore
+from models.budget import Plan
 from models.crops import CropPlan
 from models.detector import build_detector
-from models.fit import Plan, Spec, fit
+from models.fit import Spec, fit
 from models.inspector import Inspector, raw_maps
 from models.patchcore import PatchCore, k_centre
 from tests.models.detector_tests import DetectorTests, good_image

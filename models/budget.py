@@ -1,0 +1,112 @@
+"""The budget of a training: how many steps fit into its seconds, and how many when the machine turns out slower or faster."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from models.training_log import Change, TrainingLog
+
+VALIDATION_SHARE = 0.1  # of the budget
+SLACK = 0.97
+TOLERANCE = 0.1
+"""Of the steps left: a difference that is not worth planning anew."""
+SETTLED = 0.9
+"""Progress from which nothing is planned anew."""
+MARKS = 4
+"""Paces that speed is measured over: some hold a validation, most hold none."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train: over exactly ``steps`` with ``validations`` if given (a rebuild), else as many as fit into ``seconds``.
+
+    ``stop``: the step to end at all the same, where a recorded training was out of time before it had made all its steps.
+    ``changes``: where a recorded training was planned anew.
+
+    ``threads``: of this process; None takes the faster of one and as many as there are cores (one wins where other programs
+    hold the cores: every operation of several threads waits for the slowest of them).
+    """
+
+    seconds: float
+    steps: int | None = None
+    validations: int = 8
+    threads: int | None = None
+    stop: int | None = None
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds that a step takes, drawing included, a validation, and a search for hard negatives in one image; ``searches``:
+    images to search a step."""
+
+    step: float
+    validation: float = 0.0
+    search: float = 0.0
+    searches: float = 0.0
+
+    def steps_in(self, seconds: float, rounds: int) -> int:
+        """How many steps fit, ten at least, where each of ``rounds`` searches one image at least."""
+        searching = min(seconds / (self.step + self.searches * self.search), (seconds - rounds * self.search) / self.step)
+        return max(int(SLACK * searching), 10)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_threads(seconds: Callable[[], float]) -> None:
+    """Set the faster of one thread and all cores, by ``seconds`` a step takes."""
+    tried = {}
+    for threads in sorted({1, cores()}):
+        torch.set_num_threads(threads)
+        tried[threads] = seconds()
+    torch.set_num_threads(min(tried, key=lambda threads: tried[threads]))
+
+
+def planned(plan: Plan, measured: Callable[[bool], Costs], rounds: int, device: torch.device) -> TrainingLog:
+    """The log of a training that begins: how many steps and validations fit into the plan's seconds, of which measuring them is a
+    part. ``measured``: takes whether to measure a validation too. ``rounds``: how often hard negatives are looked for."""
+    if plan.threads is not None:
+        torch.set_num_threads(plan.threads)
+    if plan.steps is not None:
+        return TrainingLog(plan.steps, plan.validations, device=str(device), threads=torch.get_num_threads())
+    started = time.monotonic()
+    if plan.threads is None and device.type == "cpu":
+        choose_threads(lambda: measured(False).step)
+    costs = measured(True)
+    left = plan.seconds - (time.monotonic() - started)
+    validations = min(plan.validations, int(VALIDATION_SHARE * max(left, 0.0) / max(costs.validation, 1e-3)))
+    steps = costs.steps_in(left - (validations + 1) * costs.validation, rounds)
+    return TrainingLog(
+        steps, validations, seconds=time.monotonic() - started, device=str(device), threads=torch.get_num_threads(),
+        reserve=costs.validation,
+    )  # fmt: skip
+
+
+def plan_anew(plan: Plan, log: TrainingLog) -> None:
+    """Between two paces: note in ``log`` how many steps fit from here on, where the last paces were so much slower or faster than
+    planned that it matters. Learning rate and curriculum go on from where they are and still come to their ends; a training that
+    is merely cut off when its time is over has neither. A recorded training is planned anew where it was then."""
+    if plan.steps is not None:
+        log.changes += [change for change in plan.changes if change[0] == log.steps]
+        return
+    log.marks = [*log.marks, (log.steps, log.seconds)][-MARKS:]
+    (step, seconds), left = log.marks[0], log.total - log.steps
+    if step == log.steps or log.progress >= SETTLED:
+        return
+    speed = (log.steps - step) / max(log.seconds - seconds, 1e-9)
+    possible = max(int(SLACK * speed * (plan.seconds - log.seconds - log.reserve)), 1)
+    if abs(possible - left) > TOLERANCE * left:
+        log.changes.append((log.steps, round(log.progress, 6), log.steps + possible))
+
+
+def ended(plan: Plan, log: TrainingLog) -> str:
+    """Why training ends before its planned steps are made; "" while it goes on."""
+    if plan.stop is not None:
+        return "stop" if plan.stop <= log.steps < log.total else ""
+    return "time" if plan.steps is None and log.seconds > plan.seconds else ""

@@ -1,0 +1,97 @@
+"""A budget of seconds becomes steps, and becomes others when the machine turns out slower or faster."""
+
+import pytest
+import torch
+
+from models.budget import Costs, Plan, choose_threads, ended, plan_anew, planned
+from models.crops import CropPlan
+from models.training_log import TrainingLog, progress_at, steps_told
+
+CPU = torch.device("cpu")
+
+
+def test_the_faster_number_of_threads_is_taken() -> None:
+    before = torch.get_num_threads()
+    try:
+        for faster in {1, before}:
+            choose_threads(lambda faster=faster: 1.0 if torch.get_num_threads() == faster else 2.0)
+            assert torch.get_num_threads() == faster
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_steps_leave_time_for_searching_and_validating() -> None:
+    costs = Costs(step=0.1, validation=2.0, search=0.4, searches=0.05)
+    log = planned(Plan(1000.0, threads=1), lambda _: costs, 18, CPU)
+    assert log.validations_planned == 8 and log.reserve == 2.0
+    spent = log.total * 0.1 + log.total * 0.05 * 0.4 + 9 * 2.0
+    assert 960 < spent <= 1000
+
+
+def test_a_short_training_pays_one_image_a_round() -> None:
+    costs = Costs(step=0.1, search=1.0, searches=0.01)
+    assert costs.steps_in(30.0, 18) == int(0.97 * 120)
+    assert costs.steps_in(1.0, 18) == 10
+
+
+def running(steps: int, seconds: float, **told: object) -> TrainingLog:
+    return TrainingLog(100, steps=steps, seconds=seconds, **told)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("marks", "steps", "seconds", "total"),
+    [
+        ([(10, 10.0)], 20, 20.0, None),  # as planned
+        ([(10, 10.0)], 20, 20.5, None),  # nearly
+        ([(10, 10.0)], 20, 30.0, 20 + int(0.97 * 70 / 2)),  # half as fast
+        ([(10, 10.0)], 20, 15.0, 20 + int(0.97 * 85 * 2)),  # twice as fast
+        ([], 10, 30.0, None),  # the first pace is no measure
+        ([(85, 85.0)], 90, 99.0, None),  # too late
+        ([(10, 10.0)], 20, 120.0, 21),  # out of time
+    ],
+)
+def test_steps_are_planned_anew_where_it_matters(
+    marks: list[tuple[int, float]], steps: int, seconds: float, total: int | None
+) -> None:
+    log = running(steps, seconds, marks=marks)
+    before = log.progress
+    plan_anew(Plan(100.0), log)
+    assert log.total == (total or 100) and len(log.changes) == (total is not None)
+    assert log.progress == pytest.approx(before)
+    log.steps = log.total
+    assert log.progress == 1.0
+
+
+def test_a_replay_is_planned_anew_where_the_record_was() -> None:
+    plan = Plan(100.0, 100, changes=((20, 0.2, 50), (35, 0.6, 40)))
+    log = running(20, 1e9)
+    for step in range(20, 41, 5):
+        log.steps = step
+        plan_anew(plan, log)
+    assert log.changes == list(plan.changes) and log.progress == 1.0
+
+
+def test_progress_runs_evenly_from_plan_to_plan() -> None:
+    changes = [(20, 0.2, 60), (40, 0.6, 50)]
+    assert [progress_at(step, 100, changes) for step in (0, 10, 20, 30, 40, 45, 50)] == pytest.approx(
+        [0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
+    )
+
+
+def test_crops_open_up_as_training_goes_on() -> None:
+    crops = CropPlan(None, None, 64, 50 * 4, "linear", 0, begun=40 * 4, done=0.6)  # type: ignore[arg-type]
+    log = TrainingLog(100, steps=45, changes=[(40, 0.6, 50)])
+    assert crops.progress(45 * 4) == pytest.approx(log.progress)
+    assert CropPlan(None, None, 64, 200, "linear", 0).progress(50) == 0.25  # type: ignore[arg-type]
+
+
+def test_what_ended_a_training_is_said() -> None:
+    log = running(50, 101.0)
+    assert ended(Plan(100.0), log) == "time" and ended(Plan(102.0), log) == ""
+    assert ended(Plan(1.0, 100), log) == "" and ended(Plan(1.0, 100, stop=50), log) == "stop"
+    assert ended(Plan(1.0, 50, stop=50), running(100, 1.0)) == ""
+
+
+def test_people_are_told_of_plans_that_changed() -> None:
+    assert steps_told({"steps": 9, "steps_planned": 9}) == "9 of 9 steps"
+    assert steps_told({"steps": 9, "steps_planned": 20, "changes": [[5, 0.3, 9]]}) == "9 of 9 steps (20 planned at first)"

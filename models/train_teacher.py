@@ -37,7 +37,7 @@ MAX_PIXELS = 700_000
 SIDE = 128
 
 
-class TeacherOrder(BaseModel):
+class TeacherSettings(BaseModel):
     """Section ``teacher`` of ``params.yaml``: what to make.
 
     ``into``: what a distilled teacher is, ``features`` (of ``backbone``) or ``patches``. ``steps``: exactly as many, instead of
@@ -65,7 +65,7 @@ class Taught:
 
 def train_teacher(
     products: Mapping[str, Sequence[Image]],
-    order: TeacherOrder,
+    order: TeacherSettings,
     seed: int,
     parent: TeacherFile | None = None,
     report: Report | None = None,
@@ -112,7 +112,7 @@ def train_teacher(
 PATCHES: dict[str, Any] = {"sides": [17, 33, 65], "width": 16, "outputs": 32}
 
 
-def _key(order: TeacherOrder, seed: int, parent: TeacherFile | None, images: Sequence[Image]) -> str:
+def _key(order: TeacherSettings, seed: int, parent: TeacherFile | None, images: Sequence[Image]) -> str:
     """Stands for all that a training depends on."""
     about = [order.model_dump(mode="json"), seed, parent and parent.card.digest]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
@@ -121,7 +121,7 @@ def _key(order: TeacherOrder, seed: int, parent: TeacherFile | None, images: Seq
     return digest.hexdigest()
 
 
-def _learner(order: TeacherOrder, parent: TeacherFile | None) -> tuple[str, dict[str, Any], float]:
+def _learner(order: TeacherSettings, parent: TeacherFile | None) -> tuple[str, dict[str, Any], float]:
     """Family, settings and learning rate of what is trained."""
     if order.recipe == "self-supervised":
         return "self_supervised", {"backbone": order.backbone}, 2e-3
@@ -152,7 +152,7 @@ def run(folder: BatchFolder) -> None:
     """The stage: ``params.yaml`` (``seed``, ``teacher``, ``products``: file names by product, ``origin``, ``licence``, ``made``)
     and, for a distilled one, ``parent/``, to ``teacher/``."""
     params = read_params(folder)
-    order: TeacherOrder = read_settings(params, "teacher", TeacherOrder)
+    order: TeacherSettings = read_settings(params, "teacher", TeacherSettings)
     seed = int(params.get("seed", 0))
     named = params.get("products")
     if not isinstance(named, dict) or not all(isinstance(files, list) for files in named.values()):

@@ -1,5 +1,6 @@
 """Plants for tests: one bare, one with both servers up for all tests of this folder."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ def running(pattern: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A plant with both servers up, on ports that were free, and a sample product in ``sample/``."""
     path = tmp_path_factory.mktemp("running") / "plant"
     shutil.copytree(pattern, path)
-    mlflow = free_port(20100)
+    mlflow = free_port(20100 + os.getpid() % 5000)  # two test runs at once do not fight for the same
     prefect = free_port(mlflow + 1)
     lines = [f"servers: {{mlflow_port: {mlflow}, prefect_port: {prefect}}}", "preset: quick", f"gates: {LENIENT}"]
     lines.append("products: {nightly: {images: empty, cron: '0 6 * * 1'}}")

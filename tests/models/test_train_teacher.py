@@ -17,7 +17,7 @@ from models.distil import Distillation, PatchDistillation, correlation
 from models.feature_network import feature_network
 from models.self_supervised import SelfSupervised, at, random_affines, vicreg
 from models.teacher_file import read_teacher, teach, with_teacher, write_teacher
-from models.train_teacher import TeacherOrder, run, train_teacher
+from models.train_teacher import TeacherSettings, run, train_teacher
 from tests.models.detector_tests import good_image
 
 PRODUCTS = {"holes": [good_image(seed) for seed in range(4)], "coloured": [good_image(seed, 3, 96, 96) for seed in range(3)]}
@@ -101,7 +101,7 @@ def test_self_supervised_features_tell_places_better_than_random_ones() -> None:
 
 @pytest.mark.parametrize("recipe", ["pseudo-defects", "self-supervised"])
 def test_the_same_order_gives_the_same_teacher_of_one_network(recipe: str) -> None:
-    order = TeacherOrder.model_validate({"name": "t", "recipe": recipe, "steps": 2})
+    order = TeacherSettings.model_validate({"name": "t", "recipe": recipe, "steps": 2})
     first, second = (train_teacher(PRODUCTS, order, 7) for _ in range(2))
     assert all(torch.equal(first.weights[key], second.weights[key]) for key in first.weights)
     assert first.weights.keys() == feature_network("test", "resnet10t", 3, (1, 2, 3)).state_dict().keys()
@@ -156,7 +156,7 @@ def test_the_stage_writes_a_teacher_that_detectors_take(tmp_path: Path) -> None:
 
 def test_a_killed_training_goes_on_and_gives_the_same_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.fit.CHECKPOINT_SECONDS", 0.0)
-    order = TeacherOrder(name="t", recipe="self-supervised", steps=4)
+    order = TeacherSettings(name="t", recipe="self-supervised", steps=4)
     whole = train_teacher(PRODUCTS, order, 1)
 
     def killed(step: int, *_: object) -> None:
@@ -172,6 +172,6 @@ def test_a_killed_training_goes_on_and_gives_the_same_teacher(tmp_path: Path, mo
 
 def test_orders_that_cannot_be_met_are_refused() -> None:
     with pytest.raises(BadBatch, match="no good images"):
-        train_teacher({"a": []}, TeacherOrder(name="t"), 1)
+        train_teacher({"a": []}, TeacherSettings(name="t"), 1)
     with pytest.raises(BadSettings, match="needs a parent"):
-        train_teacher(PRODUCTS, TeacherOrder(name="t", recipe="distilled"), 1)
+        train_teacher(PRODUCTS, TeacherSettings(name="t", recipe="distilled"), 1)

@@ -6,6 +6,7 @@ double encoding or duplicate key makes the gate see one thing and the handler do
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from mlflow.protos.model_registry_pb2 import (
@@ -32,7 +33,19 @@ from mlflow.server.handlers import (
 from registry import registration_rules, rules
 from registry.audit import broken_links
 from registry.events import Trail
-from registry.names import CHAMPION, TAG_BY, TAG_DIGEST, TAG_LICENCE, TAG_ORIGIN, TAG_QA, TAG_REASON, TAG_SOURCE, is_teacher
+from registry.names import (
+    CHAMPION,
+    TAG_BY,
+    TAG_DIGEST,
+    TAG_LICENCE,
+    TAG_ORIGIN,
+    TAG_QA,
+    TAG_REASON,
+    TAG_SOURCE,
+    TAG_TEACHER,
+    is_digest,
+    is_teacher,
+)
 from registry.rules import Person, VersionFacts
 
 
@@ -136,9 +149,20 @@ def register(who: Person, trail: Trail) -> Attempt:
 
 
 def versions_of(product: str) -> Iterator[VersionFacts]:
+    return _search(f"name = '{product}'")
+
+
+def trained_with(teacher: VersionFacts) -> Iterator[VersionFacts]:
+    """The versions of products whose record names the weights of ``teacher``; none where it is no teacher's version."""
+    digest = teacher.tags.get(TAG_DIGEST)
+    if is_teacher(teacher.product) and is_digest(digest):
+        yield from _search(f"tags.`{TAG_TEACHER}` = '{digest}'")
+
+
+def _search(query: str) -> Iterator[VersionFacts]:
     token, store = None, _get_model_registry_store()
     while True:
-        page = store.search_model_versions(f"name = '{product}'", max_results=1000, page_token=token)
+        page = store.search_model_versions(query, max_results=1000, page_token=token)
         yield from map(_facts, page)
         token = page.token
         if not token:
@@ -148,7 +172,7 @@ def versions_of(product: str) -> Iterator[VersionFacts]:
 def delete_version(who: Person, trail: Trail) -> Attempt:
     message = _get_request_message(DeleteModelVersion())
     facts = version_facts(message.name, message.version, trail)
-    return _of_version("version.delete", facts, registration_rules.delete_version(who, facts))
+    return _of_version("version.delete", facts, registration_rules.delete_version(who, facts, trained_with(facts)))
 
 
 def update_version(who: Person, trail: Trail) -> Attempt:
@@ -191,7 +215,10 @@ def delete_model_tag(who: Person, _trail: Trail) -> Attempt:
 def delete_model(who: Person, _trail: Trail) -> Attempt:
     message = _get_request_message(DeleteRegisteredModel())
     aliases = _get_model_registry_store().get_registered_model(message.name).aliases
-    return Attempt("model.delete", registration_rules.delete_model(who, message.name, aliases), product=message.name)
+    needed = chain.from_iterable(map(trained_with, versions_of(message.name)))
+    return Attempt(
+        "model.delete", registration_rules.delete_model(who, message.name, aliases, trained_with=needed), product=message.name
+    )
 
 
 def rename_model(who: Person, _trail: Trail) -> Attempt:

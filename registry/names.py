@@ -25,6 +25,8 @@ TAG_GATES: Final = "changeover.gates"
 TAG_THRESHOLD: Final = "changeover.threshold"
 TAG_REPORT: Final = "changeover.report"
 """sha256 of what QA reads beside the model: ``metrics.json`` and ``report.html``, one after the other."""
+TAG_TEACHER: Final = "changeover.teacher"
+"""``changeover.digest`` of the teacher that the version was trained with; missing where there was none."""
 REQUIRED_TAGS: Final = (TAG_BATCH, TAG_DIGEST, TAG_IMAGES, TAG_COMMIT, TAG_GATES)
 GATES: Final = ("passed", "failed")
 

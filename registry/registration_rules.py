@@ -116,20 +116,29 @@ def change_model(who: Person, product: str, what: str, tag: str = "") -> str | N
     return f"{who} may not {what} of {product}: only roles {TRAINER} and {ADMIN} do; ask an administrator"
 
 
-def delete_version(who: Person, version: VersionFacts) -> str | None:
-    """May ``who`` delete ``version``?"""
+def delete_version(who: Person, version: VersionFacts, trained_with: Iterable[VersionFacts] = ()) -> str | None:
+    """May ``who`` delete ``version``? ``trained_with``: where it is a teacher's, the versions whose record names it."""
     held = sorted(version.aliases & {CHAMPION, PREVIOUS})
     if held:
         return f"{version} holds {' and '.join(held)} and is never deleted while it does; promote another version first"
-    return administer(who, f"delete {version}")
+    return _needed(f"{version}", trained_with) or administer(who, f"delete {version}")
 
 
-def delete_model(who: Person, product: str, aliases: Iterable[str], what: str = "delete") -> str | None:
-    """May ``who`` delete the registered model ``product``, whose versions hold ``aliases``?"""
+def delete_model(
+    who: Person, product: str, aliases: Iterable[str], what: str = "delete", trained_with: Iterable[VersionFacts] = ()
+) -> str | None:
+    """May ``who`` delete the registered model ``product``, whose versions hold ``aliases``? ``trained_with``: where it is a
+    teacher, the versions whose record names one of its own."""
     held = sorted({CHAMPION, PREVIOUS} & set(aliases))
     if held:
         return f"a version of {product} holds {' and '.join(held)}, so nobody may {what} {product}; retire the version first"
-    return administer(who, f"{what} {product}")
+    return _needed(product, trained_with) or administer(who, f"{what} {product}")
+
+
+def _needed(teacher: str, trained_with: Iterable[VersionFacts]) -> str | None:
+    """Why ``teacher`` stays: who trains one of ``trained_with`` again needs it."""
+    one = next(iter(trained_with), None)
+    return one and f"{one} was trained with {teacher}, which is kept as long as that version is; delete that version first"
 
 
 def rename_model(who: Person, product: str, name: str, aliases: Iterable[str]) -> str | None:

@@ -24,6 +24,7 @@ from registry.names import (
     TAG_IMAGES,
     TAG_QA,
     TAG_REPORT,
+    TAG_TEACHER,
     TAG_THRESHOLD,
     check_batch,
     check_product,
@@ -150,6 +151,8 @@ def _store(client: "MlflowClient", request: Registration, digest: str) -> None:
     }
     if (report := _report_digest(request.folder)) is not None:
         tags[TAG_REPORT] = report
+    if (teacher := _teacher_digest(request.metrics)) is not None:
+        tags[TAG_TEACHER] = teacher
     threshold = request.metrics.get("threshold")
     if isinstance(threshold, int | float) and math.isfinite(threshold):
         tags[TAG_THRESHOLD] = repr(float(threshold))
@@ -177,6 +180,14 @@ def _report_digest(folder: Path) -> str | None:
             return None
         digest.update((folder / name).read_bytes())
     return digest.hexdigest()
+
+
+def _teacher_digest(metrics: Mapping[str, Any]) -> str | None:
+    """That of the teacher's weights; None where the model was trained without one."""
+    training = metrics.get("training")
+    card = training.get("teacher") if isinstance(training, Mapping) else None
+    digest = card.get("digest") if isinstance(card, Mapping) else None
+    return digest if is_digest(digest) else None
 
 
 def _registered(client: "MlflowClient", request: Registration, digest: str) -> Version | None:

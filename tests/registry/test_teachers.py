@@ -114,6 +114,26 @@ def test_what_was_registered_is_listed_and_fetched(registry: Registry, make: Mak
             teacher_of(registry.vic, unknown, version)
 
 
+def test_a_teacher_is_kept_as_long_as_a_version_that_was_trained_with_it(
+    registry: Registry, make: Make, make_request: Callable[..., Registration]
+) -> None:
+    used, free = register_teacher(registry.trainer, make()), register_teacher(registry.trainer, make(seed=1))
+    request = make_request()
+    taught = replace(request, metrics={**request.metrics, "training": {"teacher": {"digest": used.digest}}})
+    version = register(registry.trainer, taught)
+    assert version.tags["changeover.teacher"] == used.digest
+
+    def deleted(what: str, body: dict[str, str]) -> Any:
+        return registry.post(registry.admin, f"/api/2.0/mlflow/{what}/delete", body, "DELETE")
+
+    words = f"version 1 of {version.product} was trained with version {used.version} of {used.model}, which is kept"
+    no(deleted("model-versions", {"name": used.model, "version": used.version}), words)
+    no(deleted("registered-models", {"name": used.model}), f"was trained with {used.model}, which is kept")
+    assert deleted("model-versions", {"name": free.model, "version": free.version}).status_code == 200
+    assert deleted("model-versions", {"name": version.product, "version": "1"}).status_code == 200
+    assert deleted("registered-models", {"name": used.model}).status_code == 200
+
+
 @pytest.mark.parametrize("dies_in", ["log_folder", "describe"])
 def test_registering_goes_on_where_it_died(
     registry: Registry, make: Make, name: str, monkeypatch: pytest.MonkeyPatch, dies_in: str

@@ -15,6 +15,8 @@ TOLERANCE = 0.1
 """Of the steps left: a difference that is not worth planning anew."""
 SETTLED = 0.9
 """Progress from which nothing is planned anew."""
+OVERTIME = 1.05
+"""What a training in its last tenth may take of its seconds: its last steps, at the lowest learning rates, are worth it."""
 MARKS = 4
 """Paces that speed is measured over: some hold a validation, most hold none."""
 
@@ -109,4 +111,5 @@ def ended(plan: Plan, log: TrainingLog) -> str:
     """Why training ends before its planned steps are made; "" while it goes on."""
     if plan.stop is not None:
         return "stop" if plan.stop <= log.steps < log.total else ""
-    return "time" if plan.steps is None and log.seconds > plan.seconds else ""
+    seconds = plan.seconds * (OVERTIME if log.progress >= SETTLED else 1.0)
+    return "time" if plan.steps is None and log.seconds > seconds else ""

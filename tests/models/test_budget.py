@@ -88,6 +88,7 @@ def test_crops_open_up_as_training_goes_on() -> None:
 def test_what_ended_a_training_is_said() -> None:
     log = running(50, 101.0)
     assert ended(Plan(100.0), log) == "time" and ended(Plan(102.0), log) == ""
+    assert ended(Plan(100.0), running(95, 104.0)) == "" and ended(Plan(100.0), running(95, 106.0)) == "time"
     assert ended(Plan(1.0, 100), log) == "" and ended(Plan(1.0, 100, stop=50), log) == "stop"
     assert ended(Plan(1.0, 50, stop=50), running(100, 1.0)) == ""
 

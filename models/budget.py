@@ -42,18 +42,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that a step takes, drawing included, a validation, and a search for hard negatives in one image; ``searches``:
-    images to search a step."""
+    """Seconds that a step takes, drawing and the search for hard negatives included, and a validation."""
 
     step: float
     validation: float = 0.0
-    search: float = 0.0
-    searches: float = 0.0
-
-    def steps_in(self, seconds: float, rounds: int) -> int:
-        """How many steps fit, ten at least, where each of ``rounds`` searches one image at least."""
-        searching = min(seconds / (self.step + self.searches * self.search), (seconds - rounds * self.search) / self.step)
-        return max(int(SLACK * searching), 10)
 
 
 def cores() -> int:
@@ -70,9 +62,9 @@ def choose_threads(seconds: Callable[[], float]) -> None:
     torch.set_num_threads(min(tried, key=lambda threads: tried[threads]))
 
 
-def planned(plan: Plan, measured: Callable[[bool], Costs], rounds: int, device: torch.device) -> TrainingLog:
+def planned(plan: Plan, measured: Callable[[bool], Costs], device: torch.device) -> TrainingLog:
     """The log of a training that begins: how many steps and validations fit into the plan's seconds, of which measuring them is a
-    part. ``measured``: takes whether to measure a validation too. ``rounds``: how often hard negatives are looked for."""
+    part. ``measured``: takes whether to measure a validation too."""
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
     if plan.steps is not None:
@@ -83,9 +75,9 @@ def planned(plan: Plan, measured: Callable[[bool], Costs], rounds: int, device: 
     costs = measured(True)
     left = plan.seconds - (time.monotonic() - started)
     validations = min(plan.validations, int(VALIDATION_SHARE * max(left, 0.0) / max(costs.validation, 1e-3)))
-    steps = costs.steps_in(left - (validations + 1) * costs.validation, rounds)
+    steps = int(SLACK * (left - (validations + 1) * costs.validation) / costs.step)
     return TrainingLog(
-        steps, validations, seconds=time.monotonic() - started, device=str(device), threads=torch.get_num_threads(),
+        max(steps, 10), validations, seconds=time.monotonic() - started, device=str(device), threads=torch.get_num_threads(),
         reserve=costs.validation,
     )  # fmt: skip
 

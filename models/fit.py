@@ -19,9 +19,9 @@ from models.checkpoint import load_checkpoint, resumed_log, save_checkpoint
 from models.crops import CropPlan, CropSeries, Image, batches
 from models.curriculum import Schedule
 from models.detector import Detector, TrainingBatch, build_detector
-from models.hard_negatives import find_spots, searched
+from models.hard_negatives import Spot, find_spots, paces_between, searched
 from models.memorise import memorised
-from models.pacing import ROUNDS, Mine, paced_batches, state_of
+from models.pacing import Mine, paced_batches, state_of
 from models.training_log import TrainingLog
 
 
@@ -146,11 +146,11 @@ def measure(run: Callable[[], _Run], series: CropSeries, images: list[Image], wo
     if validate is not None:
         validate(trial.average)
     validated = time.monotonic()
-    if not spec.hard_negatives:
-        return Costs(step, validated - start)
-    find_spots(trial.average, images[:1], spec.side, np.random.default_rng(0))
-    searches = searched(1, spec.batch_size, spec.side) / (images[0].shape[0] * images[0].shape[1])
-    return Costs(step, validated - start, time.monotonic() - validated, searches)
+    if spec.hard_negatives:
+        find_spots(trial.average, images[:1], spec.side, np.random.default_rng(0))
+        images_a_step = searched(1, spec.batch_size, spec.side) / (images[0].shape[0] * images[0].shape[1])
+        step += images_a_step * (time.monotonic() - validated)
+    return Costs(step, validated - start)
 
 
 def fit(
@@ -204,8 +204,7 @@ def fit(
 
     state = load_checkpoint(checkpoint, key)
     if state is None:
-        rounds = ROUNDS if spec.hard_negatives else 0
-        log = planned(plan, lambda too: measure(fresh, series(5), images, workers, validate if too else None), rounds, device)
+        log = planned(plan, lambda too: measure(fresh, series(5), images, workers, validate if too else None), device)
     else:
         log = resumed_log(state)
     run = fresh()
@@ -249,7 +248,15 @@ def _miner(run: _Run, images: list[Image]) -> Mine | None:
     spec = run.spec
     if not spec.hard_negatives:
         return None
-    return lambda rng, steps: find_spots(run.average, images, spec.side, rng, searched(steps, spec.batch_size, spec.side))
+
+    def mine(step: int, pace: int) -> list[Spot] | None:
+        pixels = searched(pace, spec.batch_size, spec.side)
+        every = paces_between(pixels, images)
+        if step // pace % every:
+            return None
+        return find_spots(run.average, images, spec.side, np.random.default_rng([step, 7]), every * pixels)
+
+    return mine
 
 
 Best = tuple[float, dict[str, Tensor]]

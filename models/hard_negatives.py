@@ -1,5 +1,6 @@
 """Hard negatives: where a network in training fires on good training images, it gets to see more of it."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,8 +24,14 @@ KEPT = 0.5
 
 
 def searched(steps: int, batch_size: int, side: int) -> float:
-    """Pixels to search after ``steps`` on ``batch_size`` crops of ``side`` px: an eighth of them, up to three million."""
+    """Pixels to search for ``steps`` on ``batch_size`` crops of ``side`` px: an eighth of them, up to three million."""
     return min(PIXELS, SHARE * steps * batch_size * side**2)
+
+
+def paces_between(pixels: float, images: Sequence[Image]) -> int:
+    """After how many paces hard negatives are looked for, where ``pixels`` may be searched for each: enough for one image."""
+    largest: int = max(image.shape[0] * image.shape[1] for image in images)
+    return max(math.ceil(largest / pixels), 1)
 
 
 @torch.no_grad()
@@ -37,7 +44,10 @@ def find_spots(
     found: list[tuple[float, Spot]] = []
     left = pixels
     for number in rng.permutation(len(images)).tolist():
-        left -= images[number].shape[0] * images[number].shape[1]
+        size = images[number].shape[0] * images[number].shape[1]
+        if found and size > left:
+            break
+        left -= size
         smooth = read(Reading(1, 4, 3), raw_maps(inspector, images[number])[0])  # (1, 1, h / 4, w / 4)
         apart = 2 * (side // 16) + 1
         highest = F.max_pool2d(smooth, apart, stride=1, padding=apart // 2)
@@ -46,7 +56,5 @@ def find_spots(
         for value, place in zip(values.tolist(), places.tolist(), strict=True):
             if value > -1e8:
                 found.append((value, (number, 4 * (place // smooth.shape[-1]) + 2, 4 * (place % smooth.shape[-1]) + 2)))
-        if left <= 0:
-            break
     found.sort(key=lambda item: (-item[0], item[1]))
     return [spot for _, spot in found[: max(round(KEPT * len(found)), 1)]]

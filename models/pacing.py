@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from models.crops import CropSeries, batches
 from models.curriculum import PACES, advanced
 from models.detector import TrainingBatch
@@ -13,10 +11,8 @@ from models.training_log import TrainingLog
 
 REMEMBERED = 4
 """Rounds of hard negatives that are shown."""
-ROUNDS = PACES - 2
-"""How often they are looked for."""
-Mine = Callable[[np.random.Generator, int], list[Spot]]
-"""Looks for hard negatives after so many steps since the last time."""
+Mine = Callable[[int, int], list[Spot] | None]
+"""Looks for hard negatives, at a step and with so many steps a pace; None where it is not the pace to do so."""
 
 
 def state_of(log: TrainingLog | None, batch_size: int) -> dict[str, Any]:
@@ -43,8 +39,8 @@ def paced_batches(
     mine: Mine | None,
     replan: Callable[[], None],
 ) -> Iterator[TrainingBatch]:
-    """The batches from ``log.steps`` on, in twenty paces. Before each of them but the first two, hard negatives are looked for
-    (by ``mine``, where it is given) and, ``by_competence``, what was mastered; the crops that follow are drawn accordingly.
+    """The batches from ``log.steps`` on, in twenty paces. Before each of them but the first two, ``mine``, where it is
+    given, may look for hard negatives and, ``by_competence``, what was mastered; the crops that follow are drawn accordingly.
     ``replan``: is asked between paces whether the steps left are to be planned anew."""
     while log.steps < log.total:
         pace = pace_of(log)
@@ -53,8 +49,8 @@ def paced_batches(
                 mastery = sum(log.mastered) / len(log.mastered) if log.mastered else None
                 log.competences.append((log.steps, round(advanced(log.competence, mastery), 4)))
                 log.mastered = []
-            if mine is not None and log.steps >= 2 * pace:
-                log.spots = [*log.spots, mine(np.random.default_rng([log.steps, 7]), pace)][-REMEMBERED:]
+            if mine is not None and log.steps >= 2 * pace and (spots := mine(log.steps, pace)) is not None:
+                log.spots = [*log.spots, spots][-REMEMBERED:]
             replan()
             pace = pace_of(log)
         begun, _, total = log.plan

@@ -137,8 +137,9 @@ def delete_model(
 
 def _needed(teacher: str, trained_with: Iterable[VersionFacts]) -> str | None:
     """Why ``teacher`` stays: who trains one of ``trained_with`` again needs it."""
-    one = next(iter(trained_with), None)
-    return one and f"{one} was trained with {teacher}, which is kept as long as that version is; delete that version first"
+    for one in trained_with:
+        return f"{one} was trained with {teacher}, which is kept as long as that version is; delete that version first"
+    return None
 
 
 def rename_model(who: Person, product: str, name: str, aliases: Iterable[str]) -> str | None:

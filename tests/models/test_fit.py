@@ -47,6 +47,7 @@ def test_a_killed_run_resumes_and_ends_with_the_same_weights(tmp_path: Path, mon
 def test_a_competence_paced_run_resumes_where_it_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr("models.pacing.PACES", 4)
+    monkeypatch.setattr("models.hard_negatives.SHARE", 10.0)  # so that they are looked for in every pace
     monkeypatch.setattr("models.curriculum.MASTERED", 0.0)  # so that it advances
     images, spec = [good_image(i) for i in range(4)], replace(SPEC, schedule="competence")
     crops = replace(plan(images), schedule="competence")

@@ -1,11 +1,12 @@
 """Hard negatives are where the network fires on good images."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from models.detector import Detector
-from models.hard_negatives import find_spots
+from models.hard_negatives import SHARE, find_spots, paces_between, searched
 
 
 class Brightness(Detector):
@@ -41,3 +42,23 @@ def test_peaks_of_one_image_are_apart_and_only_half_of_all_are_kept() -> None:
         mine = [(row, column) for n, row, column in spots if n == number]
         for a in mine:
             assert all(a == b or max(abs(a[0] - b[0]), abs(a[1] - b[1])) > 16 for b in mine)
+
+
+@pytest.mark.parametrize("pace", [1, 3, 6, 50, 1000])
+def test_no_more_is_searched_than_an_eighth_of_what_is_trained_on(pace: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short a training is and however big its images are, over a hundred paces."""
+    images = [np.zeros((64, 64 + 16 * i, 1), np.uint8) for i in range(8)]
+    seen: list[int] = []
+
+    def noted(inspector: object, image: np.ndarray) -> list[torch.Tensor]:
+        seen.append(image.shape[0] * image.shape[1])
+        return [torch.rand(1, 1, 16, image.shape[1] // 4)]
+
+    monkeypatch.setattr("models.hard_negatives.raw_maps", noted)
+    monkeypatch.setattr("models.hard_negatives.read", lambda reading, raw: raw)
+    pixels = searched(pace, 4, 32)
+    every = paces_between(pixels, images)
+    for number in range(every, 100, every):
+        find_spots(Brightness(), images, 32, np.random.default_rng(number), every * pixels)
+    assert seen or every >= 100
+    assert sum(seen) <= SHARE * 100 * pace * 4 * 32**2

@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ from models.preprocess import at_working_scale, working_scale
 from models.teacher_file import TeacherFile, read_teacher, teach, with_teacher
 
 FAMILIES = ("patchcore", "denoising_student", "stpm", "rstpm", "uninformed_students")
-FIGURES = ("image_auroc", "pixel_ap", "aupro", "train_seconds", "ms_per_image")
+FIGURES = ("image_auroc", "pixel_ap", "aupro")
 RATES = {"stpm": 2e-3, "rstpm": 2e-3, "uninformed_students": 2e-3}
 BACKBONE = {"backbone": "resnet10t"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -129,24 +130,41 @@ def pair(product: BenchmarkSet, batch: Batch, scale: float, family: str, folder:
 
 
 def table(out: Path) -> str:
-    """Markdown: for each family and teacher the means over the products that all its teachers were measured on, where there are
-    any; then every image AUROC."""
-    found = [json.loads(file.read_text()) for file in sorted(out.glob("*/*.json")) if file.parent.name != "work"]
-    by: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for one in found:
-        by.setdefault((one["family"], one["teacher"]), {})[one["product"]] = one
-    lines = ["| family | teacher | products | " + " | ".join(FIGURES) + " |", "|---|---|---|" + "---|" * len(FIGURES)]
-    for family in dict.fromkeys(one["family"] for one in found):
-        rows = {teacher: cells for (f, teacher), cells in by.items() if f == family}
-        common = set.intersection(*(set(cells) for cells in rows.values())) if rows else set()
-        for teacher, cells in sorted(rows.items() if common else ()):
-            means = [sum(cells[p][figure] for p in common) / len(common) for figure in FIGURES]
-            lines.append(f"| {family} | {teacher} | {len(common)} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+    """Markdown: image AUROC / pixel AP / AUPRO of each family with each teacher on each product, mean seconds and ms an
+    image; then what each teacher gives over random features, and the denoising student over STPM, on the mean of what both were
+    measured with."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for file in sorted(out.glob("*/*.json")):
+        one = json.loads(file.read_text())
+        if "family" in one:
+            found[one["family"], one["teacher"], one["product"]] = one
+    products = sorted({product for _, _, product in found})
+    lines = [
+        f"| family | teacher | {' | '.join(products)} | training, s | ms an image |",
+        "|---|---|---|---|" + "---|" * len(products),
+    ]
+    for family, teacher in sorted({(family, teacher) for family, teacher, _ in found}):
+        cells = [found.get((family, teacher, product)) for product in products]
+        told = [" / ".join(f"{cell[key]:.3f}"[1 if cell[key] < 1 else 0 :] for key in FIGURES) if cell else "–" for cell in cells]
+        seconds, ms = (fmean(cell[key] for cell in cells if cell) for key in ("train_seconds", "ms_per_image"))
+        lines.append(f"| {family} | {teacher} | {' | '.join(told)} | {seconds:.0f} | {ms:.0f} |")
     lines.append("")
-    for product in sorted({one["product"] for one in found}):
-        told = [f"{o['family']} {o['teacher']} {o['image_auroc']:.3f}" for o in found if o["product"] == product]
-        lines.append(f"{product}, image AUROC: " + ", ".join(told) + ".")
-    return "\n".join(lines)
+    for teacher in sorted({teacher for family, teacher, _ in found if family in FAMILIES} - {"random"}):
+        pairs = [(found[f, t, p], found[f, "random", p]) for f, t, p in found if t == teacher and (f, "random", p) in found]
+        lines.append(f"{teacher} over random: {_gains(pairs)}.")
+    pairs = [
+        (one, found["stpm", t, p]) for (f, t, p), one in found.items() if f == "denoising_student" and ("stpm", t, p) in found
+    ]
+    return "\n".join([*lines, f"denoising_student over stpm: {_gains(pairs)}."])
+
+
+def _gains(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """By how much the first of each pair is better on the mean, and how often it is in image AUROC."""
+    if not pairs:
+        return "nothing was measured with both"
+    means = ", ".join(f"{key} {fmean(one[key] - other[key] for one, other in pairs):+.3f}" for key in FIGURES)
+    better = sum(one["image_auroc"] > other["image_auroc"] for one, other in pairs)
+    return f"{means}; image AUROC better in {better} of {len(pairs)}"
 
 
 def main() -> None:

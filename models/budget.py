@@ -13,10 +13,6 @@ VALIDATION_SHARE = 0.1  # of the budget
 SLACK = 0.97
 TOLERANCE = 0.1
 """Of the steps left: a difference that is not worth planning anew."""
-SETTLED = 0.9
-"""Progress from which nothing is planned anew."""
-OVERTIME = 1.05
-"""What a training in its last tenth may take of its seconds: its last steps, at the lowest learning rates, are worth it."""
 MARKS = 4
 """Paces that speed is measured over: some hold a validation, most hold none."""
 
@@ -91,7 +87,7 @@ def plan_anew(plan: Plan, log: TrainingLog) -> None:
         return
     log.marks = [*log.marks, (log.steps, log.seconds)][-MARKS:]
     (step, seconds), left = log.marks[0], log.total - log.steps
-    if step == log.steps or log.progress >= SETTLED:
+    if step == log.steps:
         return
     speed = (log.steps - step) / max(log.seconds - seconds, 1e-9)
     possible = max(int(SLACK * speed * (plan.seconds - log.seconds - log.reserve)), 1)
@@ -103,5 +99,4 @@ def ended(plan: Plan, log: TrainingLog) -> str:
     """Why training ends before its planned steps are made; "" while it goes on."""
     if plan.stop is not None:
         return "stop" if plan.stop <= log.steps < log.total else ""
-    seconds = plan.seconds * (OVERTIME if log.progress >= SETTLED else 1.0)
-    return "time" if plan.steps is None and log.seconds > seconds else ""
+    return "time" if plan.steps is None and log.seconds > plan.seconds else ""

@@ -17,6 +17,7 @@ from models.curriculum import Schedule, difficulty_range
 from models.detector import TrainingBatch
 from models.hard_negatives import Spot
 from models.preprocess import statistics
+from models.training_log import progress_along
 
 Image = NDArray[np.uint8]
 Part = NDArray[np.bool_]
@@ -49,7 +50,7 @@ class CropPlan:
 
     def progress(self, index: int) -> float:
         """Of the curriculum at crop ``index``, 0..1."""
-        return self.done + (1.0 - self.done) * (index - self.begun) / max(self.total - self.begun, 1)
+        return progress_along((self.begun, self.done, self.total), index)
 
 
 @dataclass(frozen=True)

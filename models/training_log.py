@@ -53,7 +53,7 @@ class TrainingLog:
     @property
     def progress(self) -> float:
         """Where training stands, 0..1: learning rate and curriculum follow it."""
-        return progress_at(self.steps, self.steps_planned, self.changes)
+        return progress_along(self.plan, self.steps)
 
     @property
     def competence(self) -> float:
@@ -71,10 +71,15 @@ class TrainingLog:
             self.losses.append((self.steps, round(seconds, 2), round(self.smoothed, 5)))
 
 
+def progress_along(plan: Change, at: int) -> float:
+    """Progress in 0..1 at a step (or a crop, where ``plan`` counts crops): even from where the plan begins to its end."""
+    begun, done, total = plan
+    return min(done + (1.0 - done) * (at - begun) / max(total - begun, 1), 1.0)
+
+
 def progress_at(step: int, steps_planned: int, changes: Sequence[Change]) -> float:
-    """Progress in 0..1 of a training at ``step``: even from each plan to its end."""
-    begun, done, total = [(0, 0.0, steps_planned), *(change for change in changes if change[0] <= step)][-1]
-    return min(done + (1.0 - done) * (step - begun) / max(total - begun, 1), 1.0)
+    """Progress in 0..1 of a recorded training at ``step``, by the plan that held there."""
+    return progress_along([(0, 0.0, steps_planned), *(change for change in changes if change[0] <= step)][-1], step)
 
 
 def steps_told(log: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from flows.fetch import fetch_metrics
 from flows.lineage import start_told, teacher_told
 from flows.plant import Plant
 from flows.services import connect_as
-from flows.trail import database, kept_heads
+from flows.trail import database, kept_heads, key_file
 from registry import audit
 from registry.connection import Connection
 from registry.errors import NotFound
@@ -42,7 +42,7 @@ def write_certificate(plant: Plant, product: str, version: int, target: Path) ->
     record = version_of(connection, product, version)
     signed = status_of(connection, record)
     kept, source = kept_heads(plant), database(plant)
-    problems = [*audit.verify(source, *kept.heads), *kept.problems]
+    problems = [*audit.verify(source, *kept.heads, key=key_file(plant)), *kept.problems]
     events = [one for one in audit.read_events(source, product) if one.version == record.version] if not problems else []
     training = _training(connection, record)
     page = certificate(record, signed, events, problems, audit.head(source), len(kept.heads), training=training)

@@ -17,7 +17,7 @@ from data.files import write_text
 from data.version import commit_files, plant_lock
 from flows import locked_heads
 from flows.plant import Plant
-from registry import audit
+from registry import audit, trail_key
 from registry.errors import Broken
 from registry.events import GENESIS
 from registry.names import is_digest
@@ -37,6 +37,11 @@ class KeptHeads:
 def database(plant: Plant) -> Path | str:
     """The database with the trail, as ``registry.audit`` takes it; it can be read while the server is down."""
     return plant.config.registry.database or plant.state / "mlflow" / DATABASE
+
+
+def key_file(plant: Plant) -> Path:
+    """The file with the key that seals the trail's events, as ``registry.audit.verify`` takes it."""
+    return trail_key.key_file(plant.state / "mlflow")
 
 
 def check_head(plant: Plant) -> None:

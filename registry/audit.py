@@ -7,16 +7,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from registry.append_only import NAME
-from registry.errors import NotFound, RegistryError, Unreachable
-from registry.events import GENESIS, Event, Trail, digest_of, event_of_row
+from registry import verification
+from registry.entries import Event, event_of_row
+from registry.errors import Broken, NotFound, RegistryError, Unreachable
+from registry.events import Trail
+from registry.guard_names import NAME
 from registry.names import is_digest
 
 
 def read_events(db: Path | str, product: str | None = None) -> list[Event]:
-    """Events in the database ``db`` (a path, or an SQLAlchemy address), in order; of one product, or of all."""
+    """Events in the database ``db`` (a path, or an SQLAlchemy address), in order; of one product, or of all.
+
+    Edited ones too, so that they can be looked at: ``verify`` proves them. ``Broken`` on a row that is none.
+    """
     with _trail(db) as trail:
-        return trail.events(product)
+        return [_event(row) for row in trail.rows() if product is None or row["product"] == product]
 
 
 def head(db: Path | str) -> str:
@@ -25,52 +30,27 @@ def head(db: Path | str) -> str:
         return "{}:{}".format(*trail.head())
 
 
-def verify(db: Path | str, *heads: str) -> list[str]:
+def verify(db: Path | str, *heads: str, key: Path | None = None) -> list[str]:
     """Everything that is wrong with the trail, one sentence each; empty when it holds.
 
-    Finds edited, removed, inserted and reordered events and missing triggers. ``heads``, as earlier calls of ``head()``
-    gave them, also prove that no event up to the last of them was cut off or rewritten.
+    Finds edited, removed, inserted, reordered and made-up events, times that cannot be, missing triggers, and what stands in
+    the database and is not ours. ``heads``, as earlier calls of ``head()`` gave them, also prove that no event up to the last
+    of them was cut off or rewritten. ``key`` is the file with the plant's key (``trail_key.key_file``); for an SQLite database
+    in its registry's state folder it is found.
     """
-    with _trail(db) as trail:
+    with _trail(db, key) as trail:
         return problems_of(trail, heads)
 
 
 def problems_of(trail: Trail, heads: Sequence[str] = ()) -> list[str]:
     """``verify`` for a trail at hand."""
-    problems = [
-        f"trigger {name} is missing or was changed: somebody could have changed events; find out who opened the database"
-        for name in sorted(trail.guards - trail.triggers())
-    ]
-    rows = trail.rows()
-    hashes = {row["seq"]: row["hash"] for row in rows}
-    return problems + broken_links(rows) + _lost_heads(max(hashes, default=0), hashes.get, heads)
+    return verification.problems(trail) + _lost_heads(trail.head()[0], trail.hash_of, heads)
 
 
 def lost_heads(db: Path | str, heads: Sequence[str]) -> list[str]:
     """What of ``verify`` is about ``heads`` alone: quick, however long the trail is."""
     with _trail(db) as trail:
         return _lost_heads(trail.head()[0], trail.hash_of, heads)
-
-
-def broken_links(rows: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with the chain of ``rows`` (``Trail.rows``), one sentence each."""
-    problems = []
-    previous, expected = GENESIS, 1
-    for row in rows:
-        seq = row["seq"]
-        if seq != expected:
-            problems.append(f"event {expected} is missing: the trail goes on with {seq}; restore the database from a backup")
-        if row["previous"] != previous:
-            problems.append(f"event {seq} does not follow the event before it: something was removed, inserted or reordered")
-        try:
-            whole = digest_of(event_of_row(row), seq, row["previous"])
-        except (ValueError, TypeError) as problem:
-            problems.append(f"event {seq} cannot be read: {' '.join(str(problem).split())}")
-        else:
-            if whole != row["hash"]:
-                problems.append(f"event {seq} was edited: its content no longer gives its hash {row['hash'][:12]}…")
-        previous, expected = row["hash"], seq + 1
-    return problems
 
 
 def _lost_heads(end: int, hash_of: Callable[[int], str | None], heads: Sequence[str]) -> list[str]:
@@ -92,13 +72,23 @@ def _head(text: str) -> tuple[int, str]:
     return int(number), digest
 
 
+def _event(row: dict[str, Any]) -> Event:
+    try:
+        return event_of_row(row)
+    except (ValueError, TypeError) as problem:
+        raise Broken(
+            f"event {row['seq']} of the audit trail cannot be read ({' '.join(str(problem).split())});"
+            " run 'changeover audit verify'"
+        ) from problem
+
+
 @contextmanager
-def _trail(db: Path | str) -> Iterator[Trail]:
+def _trail(db: Path | str, key: Path | None = None) -> Iterator[Trail]:
     if isinstance(db, Path) or "://" not in db:
         if not Path(db).is_file():
             raise NotFound(f"no database at {db}: the audit trail lies in the registry's mlflow.db; start the registry once")
         db = f"sqlite:///{Path(db).resolve()}"
-    trail = Trail(db)
+    trail = Trail(db, key)
     where = trail.engine.url.render_as_string()
     try:
         if not sa.inspect(trail.engine).has_table(NAME):

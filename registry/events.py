@@ -1,154 +1,190 @@
 """The audit trail: typed, immutable events in an append-only, hash-chained table.
 
 Every event carries the sha256 of its own content and of the event before it, so that an edited, removed, inserted or
-reordered row breaks the chain (``registry.audit.verify``). Triggers refuse UPDATE and DELETE (``registry.append_only``),
-which stops accidents and ordinary clients; somebody with the database in hand can drop triggers and rewrite the whole
-chain, which only the head kept elsewhere (in the plant's git history) gives away.
+reordered row breaks the chain (``registry.audit.verify``), and a MAC over that with a key outside the database, so that
+somebody with the database alone can add no event that holds. Triggers refuse UPDATE and DELETE (``registry.append_only``),
+which stops accidents and ordinary clients. What is left to somebody with database and key is to rewrite the whole chain,
+which only the head kept elsewhere (in the plant's git history) gives away.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import sqlalchemy as sa
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from registry.append_only import NAME, kind_of, writing
-from registry.errors import Broken
+from registry import trail_table, verification
+from registry.append_only import kind_of, writing
+from registry.chain import content_problem, plain_row
+from registry.entries import GENESIS, NOT_DONE, Entry, Event, digest_of, event_of_row, row_of_event
+from registry.errors import Broken, RegistryError
 from registry.names import TAG_QA
+from registry.trail_key import TrailKey, default_key_file, made_key, read_key
+from registry.trail_table import TABLE, equals
 
-GENESIS: Final = "0" * 64
-LONGEST_TEXT: Final = 4000
-NOT_DONE: Final = "allowed, but not done"
-"""What the reason of an event begins with that takes back the one before it."""
+__all__ = ["GENESIS", "NOT_DONE", "TABLE", "Entry", "Event", "Trail", "digest_of", "event_of_row"]
 
-
-def _clean(text: object) -> object:
-    """Text from outside as any database stores it: no lone surrogates, no NUL, at most 4000 characters."""
-    if not isinstance(text, str):
-        return text
-    whole = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
-    return whole if len(whole) <= LONGEST_TEXT else whole[: LONGEST_TEXT - 1] + "…"
-
-
-Text = Annotated[str, BeforeValidator(_clean)]
-
-
-class Entry(BaseModel):
-    """What happened, as its writer knows it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    actor: Text
-    """Name of the user, or "(unauthenticated)"."""
-    action: Text
-    """What was tried: ``register``, ``tag.set``, ``alias.set``, ``keep``, …"""
-    product: Text = ""
-    version: Text = ""
-    digest: Text = ""
-    """sha256 of the version's model file."""
-    subject: Text = ""
-    """Which tag, alias, user or path the action is about."""
-    before: Text = ""
-    after: Text = ""
-    address: Text = ""
-    """Network address the request came from."""
-    allowed: bool
-    reason: Text = ""
-    """Why it was refused, or the reason a person gave."""
-    time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
-
-
-class Event(Entry):
-    """One line of the trail."""
-
-    seq: int
-    """1, 2, 3, … without gaps."""
-    previous: str
-    """Hash of the event before, 64 zeros for the first."""
-    hash: str
-
-
-def digest_of(entry: Entry, seq: int, previous: str) -> str:
-    """sha256 over the canonical JSON of an event: sorted keys, no spaces, UTF-8, time in UTC with microseconds."""
-    content: dict[str, Any] = {name: getattr(entry, name) for name in Entry.model_fields}
-    content["time"] = _written(entry.time)
-    content |= {"seq": seq, "previous": previous}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def _written(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-_METADATA = sa.MetaData()
-TABLE: Final = sa.Table(
-    NAME,
-    _METADATA,
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("time", sa.String(32), nullable=False),
-    *(
-        sa.Column(name, sa.Text, nullable=False)
-        for name in ("actor", "action", "product", "version", "digest", "subject", "before", "after", "address")
-    ),
-    sa.Column("allowed", sa.Boolean, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("previous", sa.String(64), nullable=False),
-    sa.Column("hash", sa.String(64), nullable=False),
-    sa.Index("changeover_events_by_version", "product", "version"),
-)
-
-# As it lies there: what SQLAlchemy's types make of a 2 in place of true, or of bytes in place of text, hides that it was edited.
-_RAW: Final = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in TABLE.columns]
+_CHANGES_OF_ALIASES: Final = ("alias.set", "alias.delete", "model.delete", "version.delete")
 
 
 class Trail:
-    """The trail in the database at ``url``, an SQLAlchemy address: ``sqlite:////plant/mlflow.db``, ``postgresql://host/name``."""
+    """The trail in the database at ``url``, an SQLAlchemy address: ``sqlite:////plant/mlflow.db``, ``postgresql://host/name``.
 
-    def __init__(self, url: str) -> None:
+    ``key_file`` is where the plant's key lies (``trail_key.key_file``). For an SQLite file it need not be given; without it,
+    a trail in PostgreSQL can be read, but not written.
+    """
+
+    def __init__(self, url: str, key_file: Path | None = None) -> None:
         address = sa.make_url(url)
         self._kind = kind_of(address)
+        self._key_file = key_file or default_key_file(address)
+        self._in_memory = self._key_file is None and address.get_backend_name() == "sqlite"
+        self._key: TrailKey | None = None
+        self._mac = False
+        self._checked = verification.Checked(self)
         self.engine = self._kind.engine(address)
         self.guards = self._kind.guards
 
     def prepare(self) -> None:
-        """Creates the table and its triggers where they are missing."""
+        """Creates what is missing: the table, its indices and triggers, and the plant's key.
+
+        ``Broken`` where events carry MACs of a key that is not there.
+        """
         with writing(self._kind, self.engine) as connection:
-            _METADATA.create_all(connection)
+            trail_table.create(connection)
             self._kind.guard(connection)
+            if self.key is None:
+                self._key = self._new_key(connection)
+
+    def _new_key(self, connection: sa.Connection) -> TrailKey:
+        if self._key_file is None and not self._in_memory:
+            raise RegistryError("a trail in PostgreSQL needs a key outside the database: give its file as key_file")
+        sealed = connection.execute(sa.select(TABLE.c.seq).where(TABLE.c.mac != "").order_by(TABLE.c.seq).limit(1)).scalar()
+        if sealed is not None:
+            raise Broken(
+                f"event {sealed} carries a MAC, but the plant's key {self._key_file} is not there: restore it from the backup"
+            )
+        last = connection.execute(sa.select(sa.func.max(TABLE.c.seq))).scalar() or 0
+        return made_key(self._key_file, last + 1)
+
+    @property
+    def key(self) -> TrailKey | None:
+        """The plant's key; None where it is not there."""
+        if self._key is None and self._key_file is not None:
+            self._key = read_key(self._key_file)
+        return self._key
 
     def append(self, entry: Entry) -> Event:
-        """Writes ``entry`` at the end and gives it back with its place in the chain. Safe with many writers at once."""
+        """Writes ``entry`` at the end and gives it back with its place in the chain. Safe with many writers at once.
+
+        ``Broken``, and nothing is written, where the event is not there afterwards as it was written.
+        """
+        if self.key is None:
+            raise Broken(f"the plant's key {self._key_file or ''} is not there, so no event can be sealed: start the registry")
         with writing(self._kind, self.engine) as connection:
             last = connection.execute(sa.select(TABLE.c.seq, TABLE.c.hash).order_by(TABLE.c.seq.desc()).limit(1)).first()
             seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
-            event = Event(**entry.model_dump(), seq=seq, previous=previous, hash=digest_of(entry, seq, previous))
-            connection.execute(sa.insert(TABLE).values(event.model_dump() | {"time": _written(event.time)}))
+            if "time" not in entry.model_fields_set:  # now that its place is certain: the one before it is earlier
+                entry = entry.model_copy(update={"time": datetime.now(UTC)})
+            digest = digest_of(entry, seq, previous)
+            event = Event(**entry.model_dump(), seq=seq, previous=previous, hash=digest, mac=self.key.mac(seq, digest))
+            written = connection.execute(sa.insert(TABLE).values(row_of_event(event))).rowcount
+            self._kind.settle(connection)
+            there = self._kind.fetch(connection, trail_table.plain_sql(True, seq - 1, 2))
+            if written != 1 or [plain_row(row) for row in there] != [row_of_event(event)]:
+                raise Broken(
+                    f"event {seq} of the audit trail was swallowed: a trigger or rule in the database keeps it out or changes it,"
+                    " so nothing is done; run 'changeover audit verify'"
+                )
         return event
 
-    def events(self, product: str | None = None, after: int = 0, at_most: int | None = None) -> list[Event]:
-        """Events in order, of one product or of all, with ``seq`` above ``after``; raises ``Broken`` on a row that is none."""
-        query = sa.select(*_RAW).where(TABLE.c.seq > after).order_by(TABLE.c.seq)
-        if product is not None:
-            query = query.where(TABLE.c.product == product)
-        if at_most is not None:
-            query = query.limit(at_most)
+    def find(
+        self,
+        *,
+        actions: Collection[str] = (),
+        product: str | None = None,
+        version: str | None = None,
+        subject: str | None = None,
+        actor: str | None = None,
+        digest: str | None = None,
+        after_value: str | None = None,
+        allowed: bool | None = None,
+        after: int = 0,
+        newest_first: bool = False,
+        at_most: int | None = None,
+    ) -> list[Event]:
+        """Events that are all of what is asked; ``after_value`` is what their field ``after`` says, ``after`` a number.
+
+        In order of ``seq``, or the newest first. Each is proven by itself, content and MAC: ``Broken`` where one does not hold.
+        """
+        query = sa.select(*trail_table.raw_columns(self._has_mac())).where(TABLE.c.seq > after)
+        if actions:
+            query = query.where(equals("action", *actions))
+        wanted = {
+            "product": product,
+            "version": version,
+            "subject": subject,
+            "digest": digest,
+            "actor": actor,
+            "after": after_value,
+        }
+        for column, value in wanted.items():
+            if value is not None:
+                query = query.where(equals(column, value))
+        if allowed is not None:
+            query = query.where(TABLE.c.allowed.is_(allowed))
+        query = query.order_by(TABLE.c.seq.desc() if newest_first else TABLE.c.seq).limit(at_most)
         with self._reading() as connection:
-            return [_event(_plain(row)) for row in connection.execute(query).mappings()]
+            rows = [tuple(row) for row in connection.execute(query)]
+        return [self._proven(row) for row in rows]
+
+    def events(self, product: str | None = None, after: int = 0, at_most: int | None = None) -> list[Event]:
+        """Events in order, of one product or of all, with ``seq`` above ``after``; ``Broken`` as ``find``."""
+        return self.find(product=product, after=after, at_most=at_most)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every row as the database holds it, in order of ``seq``: what ``audit.verify`` judges."""
+        """Every row as the database holds it, in order of ``seq``."""
+        return [plain_row(row) for row in self.slice(None, sys.maxsize)]
+
+    def problem(self) -> str | None:
+        """The first thing that is wrong with the trail; None where it holds. Quick: it remembers what it has proven."""
+        return self._checked.problem()
+
+    def recheck(self, at_most: int) -> str | None:
+        """Proves the next ``at_most`` older events once more and says what it found, as ``problem`` does from then on.
+
+        Call it now and then where nobody waits: an event that was edited after ``problem`` had seen it is found by this.
+        """
+        return self._checked.recheck(at_most)
+
+    def slice(self, after: int | None, at_most: int) -> list[tuple[Any, ...]]:
+        """Rows in order as plain tuples, with ``seq`` above ``after``; None for those from the very first on."""
+        begin = -sys.maxsize - 1 if after is None else after
+        statement = trail_table.plain_sql(self._has_mac(), begin, at_most)
         with self._reading() as connection:
-            return [_plain(row) for row in connection.execute(sa.select(*_RAW).order_by(TABLE.c.seq)).mappings()]
+            return self._kind.fetch(connection, statement)
+
+    def size(self) -> tuple[int, int]:
+        """How many events there are, and the number of the last; both at one moment."""
+        with self._reading() as connection:
+            count, last = connection.execute(sa.select(sa.func.count(), sa.func.max(TABLE.c.seq)).select_from(TABLE)).one()
+        return count, last or 0
 
     def triggers(self) -> set[str]:
         """Names of the triggers that guard the table: those of ``guards`` that are there, switched on and unchanged."""
         with self._reading() as connection:
             return self._kind.guarding(connection)
+
+    def guard_problems(self) -> list[str]:
+        """Guards that are missing or were changed, and what stands in the database that we did not make; one sentence each."""
+        with self._reading() as connection:
+            missing = sorted(self.guards - self._kind.guarding(connection))
+            foreign = self._kind.not_ours(connection)
+        told = "is missing or was changed: somebody could have changed events; find out who opened the database"
+        return [*(f"trigger {name} {told}" for name in missing), *foreign]
 
     def hash_of(self, seq: int) -> str | None:
         """Hash of event ``seq`` as it is written there; None where there is no such event."""
@@ -164,77 +200,58 @@ class Trail:
 
     def who_registered(self, product: str, version: str) -> str | None:
         """Name of the user who registered a version; None where the trail does not say."""
-        query = (
-            sa.select(TABLE.c.actor)
-            .where(TABLE.c.product == product, TABLE.c.version == version)
-            .where(TABLE.c.action == "register", TABLE.c.allowed.is_(True))
-            .order_by(TABLE.c.seq.desc())
-            .limit(1)
-        )
-        with self._reading() as connection:
-            return connection.execute(query).scalar()
+        found = self.find(product=product, version=version, actions=("register",), allowed=True, newest_first=True, at_most=1)
+        return found[0].actor if found else None
 
     def last_decision(self, product: str, version: str) -> Event | None:
-        """The last allowed change of a version's sign-off since it was registered; None where there is none."""
-        found = None
-        for event in self.events(product):
-            if event.version != version or not event.allowed:
-                continue
-            if event.action == "register":
-                found = None  # a number that was used before and deleted
-            elif event.action in ("tag.set", "tag.delete") and event.subject == TAG_QA:
-                found = event
-        return found
+        """The last allowed change of a version's sign-off since it was registered that was done; None where there is none."""
+        decisions: list[Event] = []
+        for event in self.find(product=product, version=version, actions=("register", "tag.set", "tag.delete")):
+            if event.action == "register" and event.allowed:
+                decisions.clear()  # a number that was used before and deleted
+            elif event.subject == TAG_QA and event.allowed:
+                decisions.append(event)
+            elif event.subject == TAG_QA and event.reason.startswith(NOT_DONE) and decisions:
+                decisions.pop()
+        return decisions[-1] if decisions else None
 
     def aliases(self, product: str) -> dict[str, str]:
         """Which version holds which alias, if nobody moved one past the gate."""
         held: dict[str, str] = {}
-        for event in self.events(product):
+        for event in self.find(product=product, actions=_CHANGES_OF_ALIASES):
             if event.action in ("alias.set", "alias.delete"):
                 # A change that was allowed and then failed is followed by a refused event of the same content.
                 holder = event.after if event.allowed else event.before
                 if event.allowed or event.reason.startswith(NOT_DONE):
                     held[event.subject] = holder if event.action == "alias.set" or not event.allowed else ""
-            elif event.action in ("model.delete", "version.delete") and event.allowed:
+            elif event.allowed:
                 held = {a: v for a, v in held.items() if event.action == "version.delete" and v != event.version}
         return {alias: version for alias, version in held.items() if version}
 
     def rejected(self, product: str) -> frozenset[str]:
         """Digests of the model files that were ever rejected for ``product``."""
-        query = sa.select(TABLE.c.digest).where(TABLE.c.product == product, TABLE.c.allowed.is_(True))
-        query = query.where(TABLE.c.action == "tag.set", TABLE.c.subject == TAG_QA, TABLE.c.after == "rejected")
-        with self._reading() as connection:
-            return frozenset(connection.execute(query).scalars())
+        found = self.find(product=product, actions=("tag.set",), subject=TAG_QA, after_value="rejected", allowed=True)
+        return frozenset(event.digest for event in found)
 
     def close(self) -> None:
         """Lets go of the database."""
         self.engine.dispose()
 
+    def _proven(self, row: tuple[Any, ...]) -> Event:
+        if problem := content_problem(row):
+            raise Broken(f"{problem}; run 'changeover audit verify'")
+        event = event_of_row(plain_row(row))
+        if self.key is not None and not self.key.holds(event.seq, event.hash, event.mac):
+            raise Broken(f"event {event.seq} of the audit trail carries no right MAC; run 'changeover audit verify'")
+        return event
+
+    def _has_mac(self) -> bool:
+        if not self._mac:  # a table of an earlier release gets the column with the registry's next start
+            with self._reading() as connection:
+                self._mac = trail_table.has_mac(connection)
+        return self._mac
+
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         with self.engine.connect() as connection:
             yield connection
-
-
-def _plain(row: sa.RowMapping) -> dict[str, Any]:
-    return dict(row) | {"allowed": {0: False, 1: True}.get(row["allowed"], row["allowed"])}
-
-
-def event_of_row(row: dict[str, Any]) -> Event:
-    """The event in a row of ``Trail.rows``; raises ``ValueError`` where it holds none, or one that ``append`` never wrote so."""
-    time = datetime.strptime(row["time"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-    event = Event.model_validate(row | {"time": time}, strict=True)
-    # Two spellings of one value give one hash, but not one answer to a query.
-    if event.model_dump() | {"time": _written(event.time)} != row:
-        raise ValueError("a value is not written as the registry writes it")
-    return event
-
-
-def _event(row: dict[str, Any]) -> Event:
-    try:
-        return event_of_row(row)
-    except (ValueError, TypeError) as problem:
-        raise Broken(
-            f"event {row['seq']} of the audit trail cannot be read ({' '.join(str(problem).split())});"
-            " run 'changeover audit verify'"
-        ) from problem

@@ -75,13 +75,13 @@ def verify(
     plant: PlantOption = None,
 ) -> None:
     """Prove that no event was edited, removed, inserted, reordered or cut off. Exit code 1 and one line a problem otherwise."""
-    from flows.trail import database, kept_heads
+    from flows.trail import database, kept_heads, key_file
     from registry import audit
 
     place = the_plant(plant)
     kept = kept_heads(place)  # before the trail, which may grow meanwhile
     source = database(place)
-    problems = [*audit.verify(source, *kept.heads, *([head] if head else [])), *kept.problems]
+    problems = [*audit.verify(source, *kept.heads, *([head] if head else []), key=key_file(place)), *kept.problems]
     for problem in problems:
         print(_printable(problem))
     if problems:

@@ -1,0 +1,8 @@
+"""Names of the trail's table and of the triggers that guard it."""
+
+from typing import Final
+
+NAME: Final = "changeover_events"
+NO_UPDATE, NO_DELETE, NO_TRUNCATE, IN_ORDER = (f"{NAME}_{name}" for name in ("no_update", "no_delete", "no_truncate", "in_order"))
+OF_MLFLOW: Final = "prevent_secrets_aad_mutation"
+"""The one trigger that MLflow's own migrations make, on its table ``secrets``."""

@@ -1,0 +1,131 @@
+"""One request and its answer within the limits: a body not too long and not too slow, no inner text in what goes out."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
+
+from registry.inner_text import plain_answer
+from registry.limits import Limits
+
+_LONGEST_ERROR: Final = 1024**2
+"""Bytes of an answer with an error that are looked through and sent; what is beyond is cut off."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer of ours: status, MLflow's error code, one sentence."""
+
+    status: int
+    code: str
+    sentence: str
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+    async def send(self, scope: Scope, send: Send) -> None:
+        """Answers the request in ``scope``, and closes the connection where its body was not taken."""
+        body = json.dumps({"error_code": self.code, "message": self.sentence}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        headers += [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), *self.headers]
+        if has_body(scope):
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class Stopped(Exception):
+    """The body broke a limit; the exchange holds the refusal."""
+
+
+class Exchange:
+    """``receive`` and ``send`` of one request, in place of the server's own.
+
+    ``longest`` is the most bytes that its body may have; ``seconds`` the time for all of it, None for any.
+    """
+
+    def __init__(self, receive: Receive, send: Send, limits: Limits, longest: int, seconds: float | None) -> None:
+        self._receive = receive
+        self._send = send
+        self._limits = limits
+        self._longest = longest
+        self._end = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        self._taken = 0
+        self._whole = False
+        self._held: Message | None = None
+        self._error = bytearray()
+        self.answered = False
+        """Whether an answer began to go out."""
+        self.refusal: Refusal | None = None
+        """Set where the body broke a limit."""
+
+    async def receive(self) -> Message:
+        if self._whole or self.answered:
+            return await self._receive()
+        wait, sentence = self._limits.silence_seconds, "the body brought nothing for {:g} seconds; send it again"
+        if self._end is not None and (rest := self._end - asyncio.get_running_loop().time()) < wait:
+            wait, sentence = rest, "the body was not whole within {:g} seconds; send it again, faster"
+            seconds = self._limits.body_seconds
+        else:
+            seconds = wait
+        try:
+            with anyio.fail_after(max(wait, 0.0)):
+                message = await self._receive()
+        except TimeoutError:
+            raise self._stop(408, "INVALID_PARAMETER_VALUE", sentence.format(seconds)) from None
+        if message["type"] == "http.disconnect":
+            # MLflow's bridge to Flask would take what came so far for the whole body, and do what it says.
+            raise ClientDisconnect
+        self._taken += len(message.get("body", b""))
+        if self._taken > self._longest:
+            raise self._stop(413, "INVALID_PARAMETER_VALUE", too_long(self._longest))
+        self._whole = not message.get("more_body", False)
+        return message
+
+    def _stop(self, status: int, code: str, sentence: str) -> Stopped:
+        self.refusal = Refusal(status, code, sentence)
+        return Stopped(sentence)
+
+    async def send(self, message: Message) -> None:
+        if self.refusal is not None and not self.answered:
+            return  # whatever MLflow makes of a body that was cut off: ours is the answer
+        if message["type"] == "http.response.start":
+            if message["status"] >= 400:
+                self._held = message
+            else:
+                await self._out(message)
+        elif self._held is None or message["type"] != "http.response.body":
+            await self._out(message)
+        else:
+            self._error += message.get("body", b"")[: _LONGEST_ERROR - len(self._error)]
+            if not message.get("more_body", False):
+                await self._send_error(self._held)
+
+    async def _send_error(self, start: Message) -> None:
+        whole = bytes(self._error)
+        body = plain_answer(whole)
+        if body != whole or len(whole) == _LONGEST_ERROR:
+            kept = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+            start = {**start, "headers": [*kept, (b"content-length", str(len(body)).encode())]}
+        self._held = None
+        await self._out(start)
+        await self._out({"type": "http.response.body", "body": body})
+
+    async def _out(self, message: Message) -> None:
+        self.answered = True
+        await self._send(message)
+
+
+def has_body(scope: Scope) -> bool:
+    """Whether a request says that a body follows."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0") for name, value in scope["headers"]
+    )
+
+
+def too_long(longest: int) -> str:
+    """What is said to who sends a body of over ``longest`` bytes."""
+    return f"the body has over {longest} bytes, which is the most that is taken here; send less, or set registry.limits"

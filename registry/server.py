@@ -5,7 +5,9 @@
 with a PostgreSQL database, that holds the contents of the first two.
 """
 
+import ipaddress
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +17,18 @@ from filelock import FileLock
 
 from registry.append_only import CONNECTIONS
 from registry.errors import RegistryError
-from registry.users import ADMIN_USER, create_roles_and_services, prepare
+from registry.inner_text import hide_parameters
+from registry.limits import HEAD_BYTES, VARIABLE, Limits, of_environment
+from registry.trail_key import key_file
+from registry.users import ADMIN_USER, create_roles_and_services, prepare, private_file
 
 STATE: Final = "CHANGEOVER_STATE"
 LOOPBACK: Final = "127.0.0.1"
 DATABASE: Final = "mlflow.db"
 MOST_WORKERS: Final = 32
 START_SECONDS: Final = 120
+SHUTDOWN_SECONDS: Final = 10
+"""For requests under way when the server is told to end."""
 # Longer, and a dismissed user could go on for that long on another worker; shorter, and every request pays for scrypt.
 PASSWORD_CACHE_SECONDS: Final = 10
 
@@ -35,11 +42,19 @@ auth_cache_ttl_seconds = {seconds}
 """
 
 
-def server_command(state_dir: Path, port: int, database: str | None = None, workers: int = 1) -> tuple[list[str], dict[str, str]]:
+def server_command(
+    state_dir: Path,
+    port: int,
+    database: str | None = None,
+    workers: int = 1,
+    limits: Limits | None = None,
+    trusted_proxy: str | None = None,
+) -> tuple[list[str], dict[str, str]]:
     """Arguments and whole environment of the registry's process, on the loopback address at ``port`` (1 to 65535).
 
     ``database`` is the SQLAlchemy address of a PostgreSQL database for everything but files; without it, SQLite files in
     ``state_dir`` are used. A password in it goes into the environment, which other users of the machine cannot read.
+    ``trusted_proxy`` is the IP address of a proxy whose word on a client's address is taken; without it, nobody's is.
     Prepares ``state_dir`` (secrets and settings) but starts nothing. End the process with SIGTERM: it passes it on.
     """
     if not 1 <= port <= 65535:
@@ -48,16 +63,19 @@ def server_command(state_dir: Path, port: int, database: str | None = None, work
         raise RegistryError(f"{workers} workers are out of range: choose 1 to {MOST_WORKERS}, such as one a processor core")
     state = state_dir.resolve()
     prepare(state)
-    (state / "artifacts").mkdir(exist_ok=True)
+    (state / "artifacts").mkdir(mode=0o700, exist_ok=True)
     store, password = (f"sqlite:///{state / DATABASE}", None) if database is None else _without_password(database)
     users = (f"sqlite:///{state / 'users.db'}" if database is None else store).replace("%", "%%")
     settings = _USERS.format(database=users, admin=ADMIN_USER, seconds=PASSWORD_CACHE_SECONDS)
+    for name in ("users.ini", *((DATABASE, "users.db") if database is None else ())):
+        private_file(state / name)  # before SQLite makes it: there is no moment in which others can read it
     (state / "users.ini").write_text(settings, encoding="utf-8")
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "changeover", "--workers", str(workers)]
     command += ["--host", LOOPBACK, "--port", str(port)]
     command += ["--backend-store-uri", store]
     command += ["--serve-artifacts", "--artifacts-destination", (state / "artifacts").as_uri()]
-    environment = _environment(state)
+    command += ["--uvicorn-opts", shlex.join(_uvicorn_options(trusted_proxy))]
+    environment = _environment(state) | {VARIABLE: (limits or Limits()).as_json()}
     if database is not None:
         # For each of MLflow's three stores, and for the trail.
         environment["MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"] = str(CONNECTIONS)
@@ -65,6 +83,18 @@ def server_command(state_dir: Path, port: int, database: str | None = None, work
     if password is not None:
         environment["PGPASSWORD"] = password
     return command, environment
+
+
+def _uvicorn_options(trusted_proxy: str | None) -> list[str]:
+    options = ["--http", "registry.connections:Bounded", "--ws", "none", "--h11-max-incomplete-event-size", str(HEAD_BYTES)]
+    options += ["--timeout-graceful-shutdown", str(SHUTDOWN_SECONDS)]
+    if trusted_proxy is None:
+        return [*options, "--no-proxy-headers"]
+    try:
+        address = ipaddress.ip_address(trusted_proxy)
+    except ValueError as problem:
+        raise RegistryError(f"trusted proxy {trusted_proxy!r} is no IP address; give one such as 127.0.0.1") from problem
+    return [*options, "--proxy-headers", "--forwarded-allow-ips", str(address)]
 
 
 def _without_password(database: str) -> tuple[str, str | None]:
@@ -82,8 +112,9 @@ def _without_password(database: str) -> tuple[str, str | None]:
 
 
 def _environment(state: Path) -> dict[str, str]:
-    # A caller's own MLflow settings (a tracking address, a user) must not leak into the server.
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "_MLFLOW_"))}
+    # A caller's own settings of MLflow (a tracking address, a user) and uvicorn (each option) must not leak into the server.
+    foreign = ("MLFLOW_", "_MLFLOW_", "UVICORN_", "FORWARDED_ALLOW_IPS", "WEB_CONCURRENCY")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)  # without cached bytecode the start takes 32 s instead of 8 s
     return kept | {
         STATE: str(state),
@@ -107,7 +138,9 @@ def create_app() -> Any:
     state = Path(os.environ.get(STATE, ""))
     if not os.environ.get(STATE) or not state.is_dir():
         raise RegistryError(f"{STATE} is {str(state)!r} and no folder: start the registry with registry.server.server_command")
+    os.umask(0o077)  # what this process writes is its account's alone, if it does not say otherwise
     secrets = prepare(state)
+    hide_parameters()
     os.environ["MLFLOW_FLASK_SERVER_SECRET_KEY"] = secrets.session_key
     os.environ["MLFLOW_AUTH_ADMIN_PASSWORD"] = secrets.admin  # read once, when mlflow.server.auth is imported
     os.environ["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"] = secrets.webhook_store  # likewise
@@ -119,10 +152,14 @@ def create_app() -> Any:
 
     from registry.endpoints import add_endpoints
     from registry.events import Trail
+    from registry.flask_errors import install_errors
+    from registry.front import Front
     from registry.gate import Gate
+    from registry.log_ins import LogIns
     from registry.review import ReviewPage
     from registry.roll_back import RollBacks
     from registry.seals import ArtifactGate
+    from registry.strangers import Strangers
 
     # The workers of a first start would create the same tables, users and roles at once.
     with FileLock(state / "start.lock", timeout=START_SECONDS):
@@ -132,12 +169,24 @@ def create_app() -> Any:
                 "the registry runs under uvicorn only: its artifact gate is ASGI; start it without --gunicorn-opts"
             )
         create_roles_and_services(secrets)
-        trail = Trail(os.environ[BACKEND_STORE_URI_ENV_VAR])
+        trail = Trail(os.environ[BACKEND_STORE_URI_ENV_VAR], key_file(state))
         trail.prepare()
+    limits = of_environment()
+    log_ins = LogIns(auth.store, lambda user, password: auth._authenticate_cached(user, password) is not None)
     gate = Gate(trail, state)
     gate.install(flask_app)
     add_endpoints(flask_app, trail)
     RollBacks(trail, gate).install(flask_app)
     ReviewPage(trail).install(flask_app)
+    # Last, so that its hook runs first of all that see an answer, and the front is outside of all.
+    install_errors(flask_app)
     app.add_middleware(ArtifactGate, trail=trail)
+    app.add_middleware(
+        Front,
+        trail=trail,
+        strangers=Strangers(trail),
+        log_ins=log_ins,
+        limits=limits,
+        is_open=auth.is_unprotected_route,
+    )
     return app

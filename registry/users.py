@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from registry.errors import Refused
-from registry.names import ADMIN, PROMOTER, QA, ROLES, TRAINER, VIEWER
+from registry.names import ADMIN, PROMOTER, QA, ROLES, TRAINER, USER, VIEWER
 
 if TYPE_CHECKING:
     from registry.connection import Connection
@@ -34,8 +34,7 @@ PERMISSIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 }
 """What MLflow itself grants a role, on every resource of a type. Everybody may read."""
 
-_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", re.ASCII)
-
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 @dataclass(frozen=True)
 class Secrets:
@@ -69,7 +68,10 @@ def prepare(state_dir: Path, admin_password: str | None = None) -> Secrets:
     if admin_password is not None and len(admin_password) < SHORTEST_PASSWORD:
         raise Refused(f"the admin's password has {len(admin_password)} characters, at least {SHORTEST_PASSWORD} are needed")
     folder = state_dir / "secrets"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for one in (state_dir, folder):
+        one.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if one.stat().st_mode & _OTHERS:
+            one.chmod(0o700)
     return Secrets(
         session_key=kept_secret(folder / "session-key", _password),
         admin=kept_secret(folder / "admin-password", lambda: admin_password or _password()),
@@ -106,7 +108,7 @@ def kept_secret(path: Path, make: Callable[[], str]) -> str:
             pass
         finally:
             fresh.unlink()
-    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if path.stat().st_mode & _OTHERS:
         raise Refused(f"{path} can be read by others: a secret has mode 600; run chmod 600 on it, and change what it holds")
     text = path.read_text(encoding="utf-8").strip()
     if not text:
@@ -114,9 +116,20 @@ def kept_secret(path: Path, make: Callable[[], str]) -> str:
     return text
 
 
+def private_file(path: Path) -> None:
+    """Makes ``path`` a file that only its owner may read: empty where there was none, else as it was; so for what SQLite
+    keeps beside a database of that name."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        for one in (path, *path.parent.glob(f"{path.name}-*")):
+            if one.stat().st_mode & _OTHERS:
+                one.chmod(0o600)
+
+
 def add_user(connection: "Connection", name: str, password: str | None, role: str) -> NewUser:
     """Creates a user with one of ``names.ROLES``; ``connection`` is an administrator's. Without ``password`` makes one up."""
-    if _USER.fullmatch(name) is None:
+    if re.fullmatch(USER, name, re.ASCII) is None:
         raise Refused(f"user {name!r}: 1 to 63 letters, digits, '.', '_', '@' and '-', starting with a letter or digit")
     if role not in ROLES:
         raise Refused(f"role {role!r} is unknown: choose one of {', '.join(ROLES)}")

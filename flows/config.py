@@ -1,17 +1,19 @@
 """``changeover.yaml``: what one plant may set. Every field has a default, so the file may be empty."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data.batch import check_name
 from data.errors import ChangeoverError
 from flows.errors import PlantError
 from flows.named_teacher import NO_TEACHER, NamedTeacher
 from flows.presets import Preset, parse_budget
+from registry.limits import DEFAULT, MIB, Limits
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
 
@@ -29,6 +31,14 @@ TEMPLATE = """\
 #registry:
 #  database: postgresql://changeover@db.example/changeover   # instead of SQLite; the password goes into ~/.pgpass or PGPASSWORD
 #  workers: 4                      # processes that answer, 1 to 32; more than 1 pays with PostgreSQL
+#  trusted_proxy: 127.0.0.1        # a proxy whose word on a client's address is written into the trail; nobody's by default
+#  limits:                         # of each process, against whoever keeps it busy
+#    body_mib: 16                  # longest body of a request, and
+#    artifact_mib: 8192            # that of one that writes an artifact
+#    head_seconds: 15              # time for a request's head,
+#    silence_seconds: 30           # for the next part of a body,
+#    body_seconds: 60              # and for a whole body that is no artifact's
+#    connections: 256              # open at once
 
 #audit:                            # the trail's head is committed to this repository, and also written where nobody can delete it
 #  s3: s3://bucket/prefix          # a bucket with object lock
@@ -90,12 +100,53 @@ class Servers(Section):
     prefect_port: Port = 4200
 
 
+class RequestLimits(Section):
+    """What one process of the registry takes from a request or connection; the defaults are ``registry.limits``'."""
+
+    body_mib: int = Field(DEFAULT.body_bytes // MIB, ge=1, le=1024)
+    artifact_mib: int = Field(DEFAULT.artifact_bytes // MIB, ge=1, le=1024**2)
+    head_seconds: float = Field(DEFAULT.head_seconds, ge=1, le=600)
+    silence_seconds: float = Field(DEFAULT.silence_seconds, ge=1, le=3600)
+    body_seconds: float = Field(DEFAULT.body_seconds, ge=1, le=3600)
+    connections: int = Field(DEFAULT.connections, ge=8, le=10_000)
+
+    @model_validator(mode="after")
+    def _hold_together(self) -> "RequestLimits":
+        if self.artifact_mib < self.body_mib:
+            raise ValueError(f"artifact_mib {self.artifact_mib} is below body_mib {self.body_mib}; allow artifacts more")
+        return self
+
+    def of_server(self) -> Limits:
+        """As the registry's server takes them."""
+        return Limits(
+            self.body_mib * MIB,
+            self.artifact_mib * MIB,
+            self.head_seconds,
+            self.silence_seconds,
+            self.body_seconds,
+            self.connections,
+        )
+
+
 class Registry(Section):
     """Where the registry keeps its records, and how many processes answer."""
 
     database: str | None = None
     """SQLAlchemy address of a PostgreSQL database; None: SQLite files in the plant."""
     workers: int = Field(1, ge=1, le=32)
+    trusted_proxy: str | None = None
+    """IP address of a proxy whose ``X-Forwarded-For`` is believed; None: nobody's is."""
+    limits: RequestLimits = RequestLimits()
+
+    @field_validator("trusted_proxy")
+    @classmethod
+    def _an_address(cls, trusted_proxy: str | None) -> str | None:
+        if trusted_proxy is None:
+            return None
+        try:
+            return str(ip_address(trusted_proxy))
+        except ValueError as problem:
+            raise ValueError(f"trusted_proxy {trusted_proxy!r} is no IP address; write one such as 127.0.0.1") from problem
 
     @field_validator("database")
     @classmethod

@@ -9,6 +9,7 @@ from registry.errors import RegistryError
 
 VARIABLE: Final = "CHANGEOVER_LIMITS"
 """Environment variable in which ``server_command`` hands the limits to the workers, as JSON."""
+MIB: Final = 1024**2
 HEAD_BYTES: Final = 128 * 1024
 """Longest request line and headers together."""
 OPEN_BYTES: Final = 64 * 1024
@@ -19,9 +20,9 @@ OPEN_BYTES: Final = 64 * 1024
 class Limits:
     """Limits of one worker process. Raises ``RegistryError`` for a value that is none."""
 
-    body_bytes: int = 16 * 1024**2
+    body_bytes: int = 16 * MIB
     """Longest body of a request, in bytes."""
-    artifact_bytes: int = 8 * 1024**3
+    artifact_bytes: int = 8 * 1024 * MIB
     """Longest body of a request that writes an artifact, in bytes."""
     head_seconds: float = 15.0
     """Time for a complete head, from the connection or from its first byte on."""
@@ -49,11 +50,14 @@ class Limits:
         return json.dumps(asdict(self))
 
 
+DEFAULT: Final = Limits()
+
+
 def of_environment() -> Limits:
     """The limits that ``server_command`` chose for this process; the defaults where it chose none."""
     text = os.environ.get(VARIABLE)
     if text is None:
-        return Limits()
+        return DEFAULT
     try:
         return Limits(**json.loads(text))
     except (ValueError, TypeError) as problem:

@@ -18,7 +18,7 @@ from filelock import FileLock
 from registry.append_only import CONNECTIONS
 from registry.errors import RegistryError
 from registry.inner_text import hide_parameters
-from registry.limits import HEAD_BYTES, VARIABLE, Limits, of_environment
+from registry.limits import DEFAULT, HEAD_BYTES, VARIABLE, Limits, of_environment
 from registry.trail_key import key_file
 from registry.users import ADMIN_USER, create_roles_and_services, prepare, private_file
 
@@ -47,7 +47,7 @@ def server_command(
     port: int,
     database: str | None = None,
     workers: int = 1,
-    limits: Limits | None = None,
+    limits: Limits = DEFAULT,
     trusted_proxy: str | None = None,
 ) -> tuple[list[str], dict[str, str]]:
     """Arguments and whole environment of the registry's process, on the loopback address at ``port`` (1 to 65535).
@@ -75,7 +75,7 @@ def server_command(
     command += ["--backend-store-uri", store]
     command += ["--serve-artifacts", "--artifacts-destination", (state / "artifacts").as_uri()]
     command += ["--uvicorn-opts", shlex.join(_uvicorn_options(trusted_proxy))]
-    environment = _environment(state) | {VARIABLE: (limits or Limits()).as_json()}
+    environment = _environment(state) | {VARIABLE: limits.as_json()}
     if database is not None:
         # For each of MLflow's three stores, and for the trail.
         environment["MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"] = str(CONNECTIONS)

@@ -36,6 +36,7 @@ PERMISSIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
+
 @dataclass(frozen=True)
 class Secrets:
     """What the server and the two services need to know and nobody else."""

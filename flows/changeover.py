@@ -6,7 +6,6 @@ and an unchanged batch gives the same version again.
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from prefect import Task, flow, get_run_logger
@@ -15,12 +14,13 @@ from prefect.runtime import flow_run
 
 from data.ingest import ingest
 from data.version import commit_files, version_batch
+from flows.asked import Asked
 from flows.decide import decide
 from flows.janitor import clean_up
 from flows.job import Job, lay_out, make_job
 from flows.locks import batch_lock, host_lock
+from flows.orchestration import own_plant
 from flows.outcome import Outcome
-from flows.plant import Plant
 from flows.register import Registered, record_keep, register
 from flows.run_record import RunRecord
 from flows.serve import scheduled_batch
@@ -42,13 +42,19 @@ def changeover(
     budget: str | None = None,
     seed: int = 1,
     warm_start: str | None = None,
+    requested_by: str | None = None,
+    request_event: int | None = None,
 ) -> Outcome:
-    """One changeover. ``batch`` is the scheduled date where it is left away; the rest falls back on ``changeover.yaml``."""
+    """One changeover. ``batch`` is the scheduled date where it is left away; the rest falls back on ``changeover.yaml``.
+
+    ``requested_by`` and ``request_event`` claim who asked (see ``flows.asked``); without them this process's account did.
+    """
     begin = time.monotonic()
-    place = Plant.open(Path(plant))
+    place = own_plant(plant)
     address(place, "mlflow")
     batch = batch or scheduled_batch(flow_run.get_scheduled_start_time())
     job = make_job(place, product, batch, images, preset, budget, seed, warm_start)
+    asked = Asked.of_parameters(requested_by, request_event)
     clean_up(place)
     record = RunRecord(place, product, batch, flow_run.get_id())
     try:
@@ -56,12 +62,12 @@ def changeover(
             record.note("")
             # Once more, now that nobody else is at this batch: a run that was killed while we waited left its stage behind.
             clean_up(place)
-            return _steps(job, record, begin)
+            return _steps(job, record, begin, asked)
     finally:
         record.close()
 
 
-def _steps(job: Job, record: RunRecord, begin: float) -> Outcome:
+def _steps(job: Job, record: RunRecord, begin: float, asked: Asked) -> Outcome:
     _step(record, "ingest", lambda: _ingest(job, record))
     _stage(job, record, "validate")
     _step(record, "version", lambda: _version(job))
@@ -73,7 +79,7 @@ def _steps(job: Job, record: RunRecord, begin: float) -> Outcome:
         return Outcome("kept", job.product, job.batch, decided.champion, None, None, decided.reason, spent)
     for stage in ("regenerate", "tune", "train", "evaluate"):
         _stage(job, record, stage)
-    registered = _step(record, "register", lambda: _register(job))
+    registered = _step(record, "register", lambda: _register(job, asked))
     return Outcome(
         "candidate" if registered.passed else "failed gates",
         job.product,
@@ -153,10 +159,10 @@ def _decide(job: Job) -> tuple[Any, Words]:
     return decided, "; ".join(filter(None, (f"{decided.action}: {decided.reason}", decided.set_up)))
 
 
-def _register(job: Job) -> tuple[Registered, Words]:
+def _register(job: Job, asked: Asked) -> tuple[Registered, Words]:
     when_free(lambda: push(job.folder))
     commit = _commit(job, f"Train {job.product} {job.batch}")
-    registered = register(job, commit)
+    registered = register(job, commit, asked)
     return registered, f"version {registered.version}, {registered.reason}"
 
 

@@ -1,12 +1,11 @@
 """Promotion as a Prefect flow: looks every minute, so that a signature takes effect without anybody's doing."""
 
-from pathlib import Path
-
 from prefect import flow, get_run_logger
 
 from flows.janitor import clean_up
-from flows.plant import Plant
+from flows.orchestration import own_plant
 from flows.promote import promote_approved
+from flows.serve_state import serving_since
 from flows.trail import check_head, keep_head
 
 
@@ -14,11 +13,11 @@ from flows.trail import check_head, keep_head
 def promotion(plant: str) -> int:
     """Promote and publish what QA approved, clean up after killed runs, keep the trail's head; how many products changed."""
     log = get_run_logger()
-    place = Plant.open(Path(plant))
+    place = own_plant(plant)
     for state in clean_up(place):
         log.warning("cleaned up after a killed run of %s %s", state.product, state.batch)
     check_head(place)
-    done = promote_approved(place, log.error)
+    done = promote_approved(place, log.error, since=serving_since())
     for one in done:
         log.info("version %s of %s is the champion, published to %s", one.version, one.product, one.folder)
     if keep_head(place):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from flows.asked import Asked, proved
 from flows.decide import Decided
 from flows.job import Job
 from flows.plant import Plant
@@ -24,9 +25,11 @@ class Registered:
     reason: str
 
 
-def register(job: Job, commit: str) -> Registered:
-    """Register the batch's model, made by ``commit`` of the plant. The same model of the same batch gives the same version."""
+def register(job: Job, commit: str, asked: Asked) -> Registered:
+    """Register the batch's model, made by ``commit`` of the plant, for who asked. The same model of the same batch gives the
+    same version."""
     metrics = read_metrics(job)
+    connection = connect_as(job.plant, "trainer")
     request = Registration(
         product=job.product,
         batch=job.batch,
@@ -35,7 +38,7 @@ def register(job: Job, commit: str) -> Registered:
         commit=commit,
         images_digest=job.folder.read_record().digest,
     )
-    version = register_version(connect_as(job.plant, "trainer"), request)
+    version = register_version(connection, request)
     passed = version.gates == "passed"
     return Registered(version.version, page_of(job.plant, job.product, version.version), passed, _reason(metrics))
 

@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from data.batch import check_name
+from flows.asked import Asked
 from flows.errors import PlantError, ServerError
 from flows.orchestration import connect
 from flows.plant import Plant
+from flows.prefect_password import log_in
+from flows.serve_state import begin_serving
 from flows.servers import address
+from flows.services import connect_as
 from flows.webhook import receive
+from registry.flags import put_back_aliases
 
 READY = "changeover.images.ready"
-"""The event that asks for a changeover; its payload is product, batch and images."""
+"""The event that asks for a changeover; its payload is ``ASKED_FOR``."""
+ASKED_FOR = ("product", "batch", "images", "requested_by", "request_event")
 PROMOTION_SECONDS = 60.0
 
 
@@ -46,7 +52,7 @@ def deployments(plant: Plant) -> list[Any]:
                     entrypoint_type=module,
                 )
             )
-    payload = {key: f"{{{{ event.payload.{key} }}}}" for key in ("product", "batch", "images")}
+    payload = {key: f"{{{{ event.payload.{key} }}}}" for key in ASKED_FOR}
     trigger = DeploymentEventTrigger(enabled=True, expect={READY}, parameters=place | payload)
     made.append(
         changeover.to_deployment(
@@ -85,14 +91,17 @@ def serve(plant: Plant, say: Callable[[str], None]) -> None:
     """Register the deployments and carry out their runs until interrupted. ServerError if a server is not up."""
     address(plant, "mlflow")
     url = connect(plant)
-    os.environ["CHANGEOVER_PLANT"] = str(plant.path)
     os.chdir(plant.path)  # runs are started here, wherever the command was typed
+    since = begin_serving()
 
     import prefect
 
     from flows.janitor import clean_up
 
     clean_up(plant)
+    # At once, and not with the first run in a minute: from here on the registry knows that somebody serves.
+    for event in put_back_aliases(connect_as(plant, "promoter"), since=since):
+        say(f"{event.product}: {event.reason}")
     from flows.promotion import promotion
 
     receive(plant, lambda: promotion(str(plant.path)), say)
@@ -103,7 +112,7 @@ def serve(plant: Plant, say: Callable[[str], None]) -> None:
     prefect.serve(*made, print_starting_message=False, limit=4)
 
 
-def request(plant: Plant, product: str, batch: str, images: Path) -> None:
+def request(plant: Plant, product: str, batch: str, images: Path, asked: Asked) -> None:
     """Ask a serving process for a changeover by an event. The same request again finds everything done and does nothing."""
     check_name("product", product)
     check_name("batch", batch)
@@ -114,14 +123,16 @@ def request(plant: Plant, product: str, batch: str, images: Path) -> None:
         raise PlantError(
             f"{images} is not a folder; name the folder of good images that the serving machine sees under that path"
         )
+    payload = dict(zip(ASKED_FOR, (product, batch, str(images), asked.by, asked.event or ""), strict=True))
     event = {
         "id": str(uuid.uuid4()),
         "event": READY,
         "occurred": datetime.datetime.now(datetime.UTC).isoformat(),
         "resource": {"prefect.resource.id": f"changeover.batch.{product}.{batch}"},
-        "payload": {"product": product, "batch": batch, "images": str(images)},
+        "payload": payload,
     }
-    answer = httpx.post(f"{address(plant, 'prefect')}/api/events", json=[event], timeout=30.0, trust_env=False)
+    url = f"{address(plant, 'prefect')}/api/events"
+    answer = httpx.post(url, json=[event], auth=log_in(plant), timeout=30.0, trust_env=False)
     if not answer.is_success:
         raise ServerError(
             f"the Prefect server refused the event ({answer.status_code}: {answer.text[:200]}); see 'changeover doctor'"

@@ -14,8 +14,10 @@ from typing import Any
 from filelock import FileLock
 
 from data.files import write_json
+from flows.door import own_origins
 from flows.errors import ServerError
 from flows.plant import Plant
+from flows.prefect_password import FOR_CLIENTS, FOR_THE_SERVER, prefect_password
 from flows.processes import ProcessMark, end_group
 
 NAMES = ("mlflow", "prefect")
@@ -117,7 +119,11 @@ TELEMETRY_OFF = {
     "GX_ANALYTICS_ENABLED": "false",
 }
 # With PYTHONDONTWRITEBYTECODE every start of a server compiles everything anew: 32 seconds instead of 8.
-_UNWANTED = frozenset({"PYTHONDONTWRITEBYTECODE", "PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY", "MLFLOW_TRACKING_URI"})
+_UNWANTED = frozenset(
+    {"PYTHONDONTWRITEBYTECODE", "PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY", "MLFLOW_TRACKING_URI"}
+    # A password is given to who needs it, by name, and to no other child.
+    | {FOR_CLIENTS, FOR_THE_SERVER, "CHANGEOVER_PASSWORD"}
+)
 
 
 def _start(plant: Plant, name: str) -> None:
@@ -135,7 +141,7 @@ def _start(plant: Plant, name: str) -> None:
     command, environment = _command(plant, name, port)
     log = plant.logs / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as stream:
         stream.write(f"\n--- {time.strftime('%Y-%m-%d %H:%M:%S')} start on port {port}\n".encode())
         stream.flush()
         child = subprocess.Popen(
@@ -146,6 +152,7 @@ def _start(plant: Plant, name: str) -> None:
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=0o077,  # databases and what lies beside them are this account's alone
         )
     child.returncode = 0  # it outlives us: without this, Popen warns that it is still running when it is collected
     mark = ProcessMark.of(child.pid)
@@ -157,20 +164,41 @@ def _command(plant: Plant, name: str, port: int) -> tuple[list[str], dict[str, s
         from registry.server import server_command
 
         registry = plant.config.registry
-        command, extra = server_command(plant.state / "mlflow", port, registry.database, registry.workers)
-        return list(command), child_environment(extra)
-    home = plant.state / "prefect"
-    home.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        command, whole = server_command(
+            plant.state / "mlflow",
+            port,
+            registry.database,
+            registry.workers,
+            limits=registry.limits.of_server(),
+            trusted_proxy=registry.trusted_proxy,
+        )
+        # Not added to ours: what it leaves out must not come back.
+        return command, {name: value for name, value in whole.items() if name not in _UNWANTED}
+    home = _private(plant.state / "prefect")
+    command = [sys.executable, "-m", "flows.prefect_server", str(port)]
     return command, child_environment(
         {
             "PREFECT_HOME": str(home),
             "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            FOR_THE_SERVER: prefect_password(plant),
+            # Where its pages look for it.
+            "PREFECT_SERVER_API_HOST": "127.0.0.1",
+            "PREFECT_SERVER_API_PORT": str(port),
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(own_origins(port)),
             # An event starts its run when the scheduler next looks; the default of 5 and 20 seconds is felt at the line.
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "20",
         }
     )
+
+
+def _private(folder: Path) -> Path:
+    """``folder``, which only its owner may enter, with everything that an earlier version left readable in it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for file in folder.glob("*.db*"):
+        file.chmod(0o600)
+    return folder
 
 
 def _wait(plant: Plant, name: str, say: Say, started: bool) -> None:

@@ -1,11 +1,9 @@
 """The training of the plant's teacher as a Prefect flow: on a schedule, so that it is ready before a line changes over."""
 
-from pathlib import Path
-
 from prefect import flow, get_run_logger
 
 from flows.errors import NoImages
-from flows.plant import Plant
+from flows.orchestration import own_plant
 from flows.presets import parse_budget
 from flows.services import connect_as
 from flows.train_teacher import TeacherOrder
@@ -16,7 +14,7 @@ from flows.train_teacher import train_teacher as train
 def train_teacher(plant: str) -> str:
     """Train the teacher that section ``teachers`` of ``changeover.yaml`` describes, on all products; the outcome in words."""
     log = get_run_logger()
-    place = Plant.open(Path(plant))
+    place = own_plant(plant)
     settings = place.config.teachers
     order = TeacherOrder(settings.name, settings.recipe, parse_budget(settings.budget))
     told = ""

@@ -15,9 +15,14 @@ def roll_back(connection: Connection, product: str, reason: str, *, emergency: b
     return str(connection.call("POST", "/changeover/roll-back", json=body)["version"])
 
 
-def put_back_aliases(connection: Connection) -> list[Event]:
-    """As the promoter: every alias that somebody moved past the gate goes back to where the trail has it; one event each."""
-    return [Event.model_validate(one) for one in connection.call("POST", "/changeover/watch", json={})["undone"]]
+def put_back_aliases(connection: Connection, *, since: str | None = None) -> list[Event]:
+    """As the promoter: every alias that somebody moved past the gate goes back to where the trail has it; one event each.
+
+    ``since``: when the ``serve`` that asks every minute started, UTC, ISO 8601. The server remembers it and that it was heard
+    of now, and tells whoever asks for its health.
+    """
+    body = {} if since is None else {"since": since}
+    return [Event.model_validate(one) for one in connection.call("POST", "/changeover/watch", json=body)["undone"]]
 
 
 def open_flags(connection: Connection) -> list[Event]:

@@ -13,6 +13,14 @@ PlantOption = Annotated[
     typer.Option("--plant", envvar="CHANGEOVER_PLANT", metavar="FOLDER", help="The plant; else the one around here."),
 ]
 ProductOption = Annotated[str, typer.Option("--product", "-p", metavar="NAME", help="The product, such as bolt-m6.")]
+AskedByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--user",
+        metavar="NAME",
+        help="Who asks, as the registry knows them; the password is CHANGEOVER_PASSWORD or asked for. Else this account does.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
 
 
@@ -21,6 +29,14 @@ def the_plant(folder: Path | None) -> "Plant":
     from flows.plant import Plant
 
     return Plant.open(folder) if folder else Plant.find()
+
+
+def password_of(user: str) -> str:
+    """The password of ``user``: ``CHANGEOVER_PASSWORD``, else what is typed unseen."""
+    import os
+
+    given = os.environ.get("CHANGEOVER_PASSWORD")
+    return given or str(typer.prompt(f"password of {user}", hide_input=True, err=True))
 
 
 def known_product(plant: "Plant", product: str) -> str:

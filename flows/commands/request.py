@@ -5,17 +5,24 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import PlantOption, ProductOption, the_plant
+from flows.commands.options import AskedByOption, PlantOption, ProductOption, password_of, the_plant
 
 
 def request(
     product: ProductOption,
     batch: Annotated[str, typer.Option("--batch", "-b", metavar="NAME", help="The batch, such as 2026-11-21-a.")],
     images: Annotated[Path, typer.Option("--images", "-i", metavar="FOLDER", help="Folder of good images.")],
+    user: AskedByOption = None,
     plant: PlantOption = None,
 ) -> None:
     """Ask a running 'changeover serve' for a changeover, by an event, and return at once."""
+    from flows.asked import Asked, ask_as_person, requested_by
     from flows.serve import request as ask
+    from flows.services import connect_as_person
 
-    ask(the_plant(plant), product, batch, images)
+    place = the_plant(plant)
+    asked = Asked(requested_by())
+    if user:
+        asked = ask_as_person(connect_as_person(place, user, password_of(user)), product, batch)
+    ask(place, product, batch, images, asked)
     print(f"asked for a changeover of {product} {batch}; see 'changeover status'")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import JsonOption, PlantOption, ProductOption, the_plant
+from flows.commands.options import AskedByOption, JsonOption, PlantOption, ProductOption, password_of, the_plant
 
 if TYPE_CHECKING:
     from flows.outcome import Outcome
@@ -23,11 +23,12 @@ def run(
         str | None,
         typer.Option("--warm-start", metavar="same|PRODUCT", help="Start from the champion of this or another product."),
     ] = None,
+    user: AskedByOption = None,
     plant: PlantOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a candidate from a folder of good images. Run again after any interruption, it goes on where it was."""
-    outcome = run_changeover(plant, product, batch, images, preset, budget, seed, warm_start)
+    outcome = run_changeover(plant, product, batch, images, preset, budget, seed, warm_start, user)
     if as_json:
         print(json.dumps(outcome.as_dict(), indent=2))
     else:
@@ -43,22 +44,29 @@ def run_changeover(
     budget: str | None = None,
     seed: int = 1,
     warm_start: str | None = None,
+    user: str | None = None,
 ) -> "Outcome":
     """Check the order, then run the flow in this process and show its progress."""
+    from flows.asked import Asked, ask_as_person, requested_by
     from flows.job import make_job
     from flows.orchestration import connect
     from flows.progress_view import shown
     from flows.servers import address
+    from flows.services import connect_as_person
 
     place = the_plant(plant)
     folder = str(images.expanduser().absolute()) if images else None
     job = make_job(place, product, batch, folder, preset, budget, seed, warm_start)
     address(place, "mlflow")
+    asked = Asked(requested_by())
+    if user:
+        asked = ask_as_person(connect_as_person(place, user, password_of(user)), product, batch)
     connect(place)
     with shown(place, job.folder):
         from flows.changeover import changeover
 
-        return changeover(str(place.path), product, batch, str(job.images), preset, budget, seed, warm_start)
+        order = (str(job.images), preset, budget, seed, warm_start)
+        return changeover(str(place.path), product, batch, *order, asked.by, asked.event)
 
 
 def print_outcome(outcome: "Outcome") -> None:

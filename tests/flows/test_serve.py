@@ -1,5 +1,6 @@
 """The schedule: a cron line really has scheduled runs, and an event really starts one."""
 
+import getpass
 import os
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from flows.asked import Asked, requested_by
 from flows.errors import PlantError
 from flows.plant import Plant
+from flows.prefect_password import log_in
 from flows.serve import request, scheduled_batch
 from flows.servers import address
 from flows.services import connect_as, connect_as_person
@@ -27,7 +30,8 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 def ask(plant: Plant, path: str, body: dict[str, Any]) -> Any:
     """What the Prefect server answers."""
-    return httpx.post(f"{address(plant, 'prefect')}/api/{path}", json=body, trust_env=False).raise_for_status().json()
+    url = f"{address(plant, 'prefect')}/api/{path}"
+    return httpx.post(url, json=body, auth=log_in(plant), trust_env=False).raise_for_status().json()
 
 
 def eventually(question: Callable[[], Any], seconds: float = 60.0) -> Any:
@@ -95,10 +99,11 @@ def test_promotion_is_scheduled_every_minute_and_runs(serving: Plant) -> None:
 
 def test_an_event_starts_a_changeover(serving: Plant, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    request(serving, "bolt", "b1", tmp_path / "images")
+    request(serving, "bolt", "b1", tmp_path / "images", Asked(requested_by()))
     run = eventually(lambda: runs_of(serving, "on-event", ["FAILED", "COMPLETED", "CRASHED"]), 90)[0]
     assert run["name"] == "bolt b1"
     assert run["parameters"]["images"] == str(tmp_path / "images")
+    assert run["parameters"]["requested_by"] == requested_by() == f"os:{getpass.getuser()}"
     # It ran as far as it can without images, and says why.
     assert "0 usable images" in run["state"]["message"]
 
@@ -154,7 +159,7 @@ room.changeover(str(plant.path), "victim", "b1", str(plant.path / "empty"))
 
 def test_a_request_without_a_folder_is_refused(running: Plant, tmp_path: Path) -> None:
     with pytest.raises(PlantError, match="is not a folder"):
-        request(running, "bolt", "b1", tmp_path / "nowhere")
+        request(running, "bolt", "b1", tmp_path / "nowhere", Asked(requested_by()))
 
 
 def test_a_cron_line_that_does_not_parse_is_named(running: Plant) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from registry.connection import Connection
@@ -18,18 +19,24 @@ def download(connection: Connection, model: str, version: str, inside: str, dige
     fresh = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            found = connection.fetch(
-                "/model-versions/get-artifact", {"name": model, "version": version, "path": inside}, file.write
-            )
+            fetch(connection, model, version, inside, digest, file.write)
             file.flush()
+            os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
-        if found != digest:
-            raise Broken(
-                f"{Path(inside).name} of {model} version {version} has digest {found[:12]}, registered was"
-                f" {digest[:12] or 'none'}: it was exchanged after registration; do not use it, make a new version"
-            )
-        fresh.chmod(0o644)
         fresh.replace(target)
     finally:
         fresh.unlink(missing_ok=True)
     return target
+
+
+def fetch(connection: Connection, model: str, version: str, inside: str, digest: str, write: Callable[[bytes], object]) -> None:
+    """Hands the bytes of such a file to ``write``, piece by piece.
+
+    Raises ``Broken`` at the end where their sha256 is not ``digest``: then nothing that was written is used.
+    """
+    found = connection.fetch("/model-versions/get-artifact", {"name": model, "version": version, "path": inside}, write)
+    if found != digest:
+        raise Broken(
+            f"{Path(inside).name} of {model} version {version} has digest {found[:12]}, registered was"
+            f" {digest[:12] or 'none'}: it was exchanged after registration; do not use it, make a new version"
+        )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from registry.errors import Broken, NotFound
+from registry.folder import Folder, opened
 from registry.users import kept_secret
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 PUBLIC_FILE: Final = "publisher.pub"
 LARGEST: Final = 1 << 20
-"""Bytes; a signed object is far smaller."""
+"""Bytes; a key, a signed object and a card are far smaller."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,17 @@ class PublicKey:
 
     @classmethod
     def read(cls, file: Path) -> "PublicKey":
-        """The key in a PEM file (``publisher.pub``). Raises ``NotFound``, ``Broken`` where it is none, or none of Ed25519."""
+        """The key in a PEM file (``publisher.pub``). Raises ``NotFound``, ``Broken`` where it is none, or none of Ed25519.
+
+        The file may be a link: the line's administrator pins it, often by way of one (as mounted configurations are), and whoever
+        could exchange the link could exchange the key. What it leads to has to be a plain file.
+        """
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
         try:
-            key = load_pem_public_key(_bytes_of(file))
+            key = load_pem_public_key(_pinned(file))
         except (ValueError, UnsupportedAlgorithm) as problem:
             raise Broken(
                 f"{file} is no public key in PEM; take the {PUBLIC_FILE} that the plant's administrator gave you"
@@ -105,13 +110,14 @@ class Publisher:
         return signed | {"signature": base64.b64encode(self.key.sign(_canonical(signed))).decode()}
 
 
-def read_signed(file: Path, kind: str, names: frozenset[str], publisher: PublicKey) -> dict[str, str]:
-    """The content of a signed object in ``file``: ``names`` and nothing else, signed by ``publisher``.
+def read_signed(folder: Folder, name: str, kind: str, names: frozenset[str], publisher: PublicKey) -> dict[str, str]:
+    """The content of a signed object in the file ``name``: ``names`` and nothing else, signed by ``publisher``.
 
     Raises ``NotFound``, and ``Broken`` where anything about it does not hold.
     """
+    file = folder.path / name
     try:
-        found: Any = json.loads(_bytes_of(file))
+        found: Any = json.loads(folder.read(name, LARGEST))
     except (ValueError, RecursionError) as problem:
         raise Broken(f"{file} is not readable JSON: it was damaged or changed; publish again") from problem
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
@@ -147,15 +153,17 @@ def _canonical(content: Mapping[str, str]) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def _bytes_of(file: Path) -> bytes:
+def _pinned(file: Path) -> bytes:
     try:
-        with file.open("rb") as stream:
-            found = stream.read(LARGEST + 1)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as problem:
+        place = file.resolve(strict=True)
+    except (FileNotFoundError, NotADirectoryError) as problem:
         raise NotFound(f"{file} is missing; publish the champion, or name the file that is meant") from problem
-    if len(found) > LARGEST:
-        raise Broken(f"{file} has over {LARGEST} bytes, which is no key or signature of ours; publish again")
-    return found
+    except (OSError, RuntimeError) as problem:  # links in a circle are the latter
+        raise Broken(f"{file} cannot be read; name the {PUBLIC_FILE} that the plant's administrator gave you") from problem
+    if place.is_dir():
+        raise NotFound(f"{file} is a folder; name the {PUBLIC_FILE} in it that the plant's administrator gave you")
+    with opened(place.parent) as folder:
+        return folder.read(place.name, LARGEST)
 
 
 def _public(key: "Ed25519PublicKey") -> PublicKey:

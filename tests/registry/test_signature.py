@@ -1,9 +1,11 @@
 """What a line accepts: the publisher's own files, whole and in their places, and nothing else."""
 
 import base64
+import contextlib
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 
 from registry.connection import Connection, sha256_of
 from registry.errors import Broken, NotFound, Refused
-from registry.line import MODEL_KIND, POINTER_KIND, Published, read_published
+from registry.line import MODEL_KIND, POINTER_KIND, Published, read_pointer, read_published
 from registry.promote import promote
 from registry.publish import publish
 from registry.sign_off import sign_off
@@ -157,6 +159,115 @@ def test_every_alteration_is_refused(alter: Callable[[Path], None], line: Path, 
     assert "\n" not in str(caught.value)
 
 
+PLACES = ("current.json", "signature.json", "card.json", "model.onnx")
+
+
+def file_of(line: Path, name: str) -> Path:
+    return (line / PRODUCT if name == "current.json" else the_folder(line)) / name
+
+
+def _link(file: Path) -> None:
+    """A link to the very file that belongs there."""
+    file.rename(file.with_name("kept"))
+    file.symlink_to("kept")
+
+
+def _pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def _device(file: Path) -> None:
+    """An endless one. Making a device takes root; a link to one is what others can make."""
+    file.unlink()
+    if os.geteuid() == 0:
+        os.mknod(file, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    else:
+        file.symlink_to("/dev/zero")
+
+
+def _folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def _socket(file: Path) -> None:
+    file.unlink()
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(file.parent):  # the whole path may be too long for one
+        listener.bind(file.name)
+
+
+def _huge(file: Path) -> None:
+    with file.open("r+b") as stream:
+        stream.truncate((5 << 30) if file.name == "model.onnx" else (1 << 20) + 1)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("plant", [_link, _pipe, _device, _folder, _socket, _huge], ids=lambda plant: plant.__name__.strip("_"))
+@pytest.mark.parametrize("name", PLACES)
+def test_only_plain_files_are_read(plant: Callable[[Path], None], name: str, line: Path, pinned: PublicKey) -> None:
+    file = file_of(line, name)
+    plant(file)
+    with pytest.raises(Broken, match=rf"{name} (is .* not a plain file|has [0-9]+ bytes, of which at most)") as caught:
+        read_published(line, PRODUCT, pinned)
+    assert "publish again" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("which", ["product", "version"])
+def test_folders_that_are_links_are_refused(which: str, line: Path, tmp_path: Path, pinned: PublicKey) -> None:
+    folder = line / PRODUCT if which == "product" else the_folder(line)
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Broken, match="is a link or no folder"):
+        read_published(line, PRODUCT, pinned)
+
+
+@pytest.mark.timeout(20)
+def test_what_the_administrator_names_may_be_a_link_to_a_plain_file(line: Path, tmp_path: Path, pinned: PublicKey) -> None:
+    (tmp_path / "mounted").symlink_to(line)
+    (tmp_path / "pinned.pub").symlink_to(tmp_path / PUBLIC_FILE)
+    assert read_published(tmp_path / "mounted", PRODUCT, PublicKey.read(tmp_path / "pinned.pub")).version == "1"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to-a-pipe").symlink_to(tmp_path / "pipe")
+    (tmp_path / "to-zero").symlink_to("/dev/zero")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for name in ("pipe", "to-a-pipe", "to-zero", "circle"):
+        with pytest.raises(Broken, match=r"not a plain file|cannot be read"):
+            PublicKey.read(tmp_path / name)
+    with pytest.raises(NotFound, match="is a folder"):
+        PublicKey.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("version", "digest", "folder"),
+    [
+        ("../bolt/1", "ab" * 32, None),
+        ("1", "../../" + "a" * 58, None),
+        ("1", "ab" * 32, ".."),
+        ("1", "ab" * 32, "/etc"),
+        ("", "ab" * 32, None),
+        ("1\n", "ab" * 32, None),
+    ],
+)
+def test_even_a_signed_pointer_leads_nowhere_else(
+    line: Path, publisher: Publisher, version: str, digest: str, folder: str | None
+) -> None:
+    pointer = {"product": PRODUCT, "version": version, "folder": folder or f"{version}-{digest[:8]}", "digest": digest, "at": "x"}
+    (line / PRODUCT / "current.json").write_text(json.dumps(publisher.sign(POINTER_KIND, pointer)))
+    with pytest.raises(Broken, match="does not belong to version"):
+        read_published(line, PRODUCT, publisher.public)
+
+
+def test_the_pointer_alone_is_read_without_the_model(line: Path, pinned: PublicKey, tmp_path: Path) -> None:
+    (the_folder(line) / "model.onnx").unlink()
+    assert read_pointer(line, PRODUCT, pinned)["version"] == "1"
+    with pytest.raises(Broken, match="another publisher"):
+        read_pointer(line, PRODUCT, Publisher.of(tmp_path / "other").public)
+    _pipe(line / PRODUCT / "current.json")
+    with pytest.raises(Broken, match="is a pipe"):
+        read_pointer(line, PRODUCT, pinned)
+
+
 def test_garbage_is_refused_in_one_line(line: Path, pinned: PublicKey) -> None:
     pointer = line / PRODUCT / "current.json"
     for garbage in (
@@ -274,7 +385,16 @@ def test_publishing_signs_and_signs_again(registry: Registry, make_request: Make
     publish(promoter, product, version, line)
     assert read().digest == first.digest
 
-    # Somebody changed the card: that is not healed in silence.
-    (folder / "card.json").write_text("{}")
-    with pytest.raises(Broken, match=r"card.json has digest .* changed after it was signed"):
+    # Somebody changed the card, or put something else there: it is made anew, and what lay there is not signed.
+    card, signature = ((folder / name).read_bytes() for name in ("card.json", "signature.json"))
+    for put in (
+        lambda file: file.write_text("{}"),
+        lambda file: (file.unlink(), file.symlink_to("/etc/passwd")),
+        lambda file: (file.unlink(), os.mkfifo(file)),
+    ):
+        for name in ("card.json", "signature.json"):
+            put(folder / name)
         publish(promoter, product, version, line)
+        assert [(folder / name).read_bytes() for name in ("card.json", "signature.json")] == [card, signature]
+        assert read().digest == first.digest
+    assert Path("/etc/passwd").read_bytes() != card

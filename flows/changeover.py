@@ -27,6 +27,7 @@ from flows.serve import scheduled_batch
 from flows.servers import address
 from flows.stages import push, repro, when_free
 from registry.errors import Unreachable
+from registry.printable import printable
 
 Result = TypeVar("Result")
 Words = str
@@ -42,8 +43,8 @@ def changeover(
     budget: str | None = None,
     seed: int = 1,
     warm_start: str | None = None,
-    requested_by: str | None = None,
-    request_event: int | None = None,
+    requested_by: str = "",
+    request_event: str = "",
 ) -> Outcome:
     """One changeover. ``batch`` is the scheduled date where it is left away; the rest falls back on ``changeover.yaml``.
 
@@ -97,7 +98,7 @@ def _step(record: RunRecord, name: str, work: Callable[[], tuple[Result, Words]]
 
     def skin() -> tuple[Result, Words]:
         result, words = work()
-        get_run_logger().info("%s: %s", name, words)
+        get_run_logger().info("%s: %s", name, printable(words))
         return result, words
 
     record.begin(name)

@@ -30,6 +30,7 @@ from flows.commands import (
     teachers,
     users,
 )
+from flows.terminal import say
 from registry.errors import RegistryError
 
 USER_ERROR, INTERRUPTED, BUG = 2, 130, 1
@@ -68,8 +69,9 @@ class OneLineErrors(TyperGroup):
 
 def _end(text: str, code: int) -> NoReturn:
     if os.environ.get("CHANGEOVER_DEBUG"):
-        traceback.print_exc()
-    print("error: " + " ".join(text.split()), file=sys.stderr)
+        for line in traceback.format_exc().splitlines():
+            say(line)
+    say("error: " + " ".join(text.split()))
     sys.exit(code)
 
 

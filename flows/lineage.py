@@ -13,6 +13,7 @@ from flows.plant import Plant
 from models.training_log import steps_told
 from registry.connection import Connection
 from registry.events import Event
+from registry.printable import printable
 from registry.record import recorded
 from registry.sign_off import SignOff, status_of
 from registry.teachers import teachers
@@ -58,7 +59,7 @@ class Lineage:
             lines.append(f"{'└' if last else '├'}── {box.title}")
             for place, (name, value) in enumerate(box.facts):
                 twig = "└" if place == len(box.facts) - 1 else "├"
-                lines.append(f"{' ' if last else '│'}   {twig}── {name}: {' '.join(value.split())}")
+                lines.append(f"{' ' if last else '│'}   {twig}── {printable(name)}: {printable(' '.join(value.split()))}")
         return "\n".join(lines)
 
 

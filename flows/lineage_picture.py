@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from flows.lineage import Box, Lineage
+from registry.printable import printable
 
 COLUMNS = (
     ("Data", ("images", "validation", "defects", "teacher")),
@@ -120,4 +121,4 @@ def _arrows(arrows: Sequence[tuple[str, str]], placed: dict[str, _Placed]) -> li
 
 def _text(value: str) -> str:
     """Text that neither is markup nor holds a character that XML does not have."""
-    return escape("".join(sign if sign.isprintable() else "�" for sign in value))
+    return escape(printable(value))

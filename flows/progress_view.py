@@ -11,6 +11,7 @@ from data.batch import BatchFolder
 from data.progress import ProgressState, read_progress
 from flows.run_record import STEPS, RunState, our_run
 from flows.terminal import PLAIN_EVERY, say
+from registry.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -99,6 +100,7 @@ def _show_lines(plant: "Plant", folder: BatchFolder, stop: threading.Event) -> N
 def _show_bars(plant: "Plant", folder: BatchFolder, stop: threading.Event) -> None:
     from rich.console import Console
     from rich.live import Live
+    from rich.markup import escape
 
     console = Console(stderr=True)
     with Live(console=console, refresh_per_second=5, transient=True) as live:
@@ -108,7 +110,8 @@ def _show_bars(plant: "Plant", folder: BatchFolder, stop: threading.Event) -> No
             state = _ours(plant, folder)
             if state:
                 for name, seconds, words in state.done[told:]:
-                    console.print(f"[green]✓[/] {name:<11}[dim]{time_text(seconds):>9}[/]  {words}", highlight=False)
+                    shown_words = escape(printable(words))
+                    console.print(f"[green]✓[/] {name:<11}[dim]{time_text(seconds):>9}[/]  {shown_words}", highlight=False)
                 told = len(state.done)
                 live.update(_bar(state, current_progress(folder, state)))
             if ended:
@@ -131,9 +134,9 @@ def _bar(state: RunState, progress: ProgressState | None) -> "RenderableType":
         cells.append(ProgressBar(total=progress.total, completed=min(progress.done, progress.total), width=28))
         if progress.seconds_left is not None:
             cells.append(Text(f"{time_text(progress.seconds_left)} left", style="cyan"))
-        cells.append(Text(progress.message, style="dim"))
+        cells.append(Text(printable(progress.message), style="dim"))
     else:
         cells.append(Text(spent, style="dim"))
-    cells.append(Text(state.note or place, style="dim"))
+    cells.append(Text(printable(state.note or place), style="dim"))
     row.add_row(*cells)
     return row

@@ -1,6 +1,5 @@
 """Promotion: what QA approved becomes the champion, and the folder that the line reads gets it."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,16 @@ from filelock import FileLock
 from flows.plant import Plant
 from flows.services import connect_as
 from registry.connection import Connection
-from registry.errors import RegistryError
+from registry.errors import Broken, NotFound, RegistryError
 from registry.flags import put_back_aliases
 from registry.flags import roll_back as go_back
+from registry.line import read_pointer
 from registry.names import CHAMPION
 from registry.promote import promote as move_aliases
 from registry.promote import waiting
 from registry.publish import publish, retract
 from registry.record import record, recorded
+from registry.signature import Publisher
 from registry.versions import Version, version_of, versions
 
 
@@ -69,7 +70,7 @@ def _see_to(plant: Plant, connection: Connection, product: str) -> list[Promoted
     if next_one and next_one.qa == "approved":
         return [promote(plant, product)]
     with _lock(plant):
-        if now and not _is_published(plant, now):  # a promotion or a roll-back that was cut short
+        if now and not _is_published(plant, connection, now):  # a promotion or a roll-back that was cut short
             return [Promoted(product, now.version, False, _publish(plant, connection, now))]
         if now is None and retract(product, plant.publish):
             record(connection, "retract", product, subject=str(plant.publish / product), reason="the product has no champion")
@@ -95,12 +96,15 @@ def _publish(plant: Plant, connection: Connection, version: Version) -> Path:
     return folder
 
 
-def _is_published(plant: Plant, version: Version) -> bool:
-    try:
-        pointer = json.loads((plant.publish / version.product / "current.json").read_text(encoding="utf-8"))
-        return (pointer["version"], pointer["digest"]) == (version.version, version.digest)
-    except (OSError, ValueError, KeyError, TypeError):
+def _is_published(plant: Plant, connection: Connection, version: Version) -> bool:
+    """Whether the pointer, signed with our own key, names ``version``."""
+    if connection.publisher_key is None:
         return False
+    try:
+        pointer = read_pointer(plant.publish, version.product, Publisher.of(connection.publisher_key).public)
+    except (NotFound, Broken):
+        return False
+    return (pointer["version"], pointer["digest"]) == (version.version, version.digest)
 
 
 def _lock(plant: Plant) -> FileLock:

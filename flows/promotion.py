@@ -7,6 +7,7 @@ from flows.orchestration import own_plant
 from flows.promote import promote_approved
 from flows.serve_state import serving_since
 from flows.trail import check_head, keep_head
+from registry.printable import printable
 
 
 @flow(name="promotion", persist_result=False)
@@ -17,7 +18,7 @@ def promotion(plant: str) -> int:
     for state in clean_up(place):
         log.warning("cleaned up after a killed run of %s %s", state.product, state.batch)
     check_head(place)
-    done = promote_approved(place, log.error, since=serving_since())
+    done = promote_approved(place, lambda trouble: log.error("%s", printable(trouble)), since=serving_since())
     for one in done:
         log.info("version %s of %s is the champion, published to %s", one.version, one.product, one.folder)
     if keep_head(place):

@@ -8,6 +8,7 @@ from flows.presets import parse_budget
 from flows.services import connect_as
 from flows.train_teacher import TeacherOrder
 from flows.train_teacher import train_teacher as train
+from registry.printable import printable
 
 
 @flow(name="train-teacher", persist_result=False)
@@ -23,15 +24,15 @@ def train_teacher(plant: str) -> str:
         nonlocal told
         if part.partition(":")[0] != told:
             told = part.partition(":")[0]
-            log.info("%s", part)
+            log.info("%s", printable(part))
 
     try:
         done = train(place, connect_as(place, "trainer"), order, place.products(), tell)
     except NoImages as nothing:  # a new plant: no fault
-        log.info("%s", nothing)
+        log.info("%s", printable(nothing))
         return str(nothing)
     for note in done.images.notes:
-        log.warning("%s", note)
+        log.warning("%s", printable(note))
     words = f"teacher {done.teacher.name} version {done.teacher.version}, from {done.images.words}"
-    log.info("%s", words if done.anew else f"nothing has changed: {words}")
+    log.info("%s", printable(words if done.anew else f"nothing has changed: {words}"))
     return words

@@ -1,9 +1,14 @@
-"""What a person sees: Rich where there is a terminal, plain lines that a program can read where there is none."""
+"""What a person sees: Rich where there is a terminal, plain lines that a program can read where there is none.
+
+Everything that is printed goes through here, because names, reasons, addresses and errors hold what somebody else chose.
+"""
 
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from registry.printable import printable
 
 PLAIN_EVERY = 10.0
 """Seconds between two plain lines about the same piece of work."""
@@ -11,25 +16,42 @@ PLAIN_EVERY = 10.0
 
 def say(line: str) -> None:
     """A line about what is going on, on stderr: stdout carries results only."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def answer(line: str = "") -> None:
+    """A line of a result, on stdout."""
+    print(printable(line))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout: drawn for a terminal, tab-separated with a header line elsewhere."""
     if not sys.stdout.isatty():
         for row in (columns, *rows):
-            print("\t".join(" ".join(cell.split()) for cell in row))
+            print("\t".join(_one_line(cell) for cell in row))
         return
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(printable(title)), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_coloured(cell) for cell in row))
+        table.add_row(*(_coloured(_one_line(cell)) for cell in row))
     Console().print(table)
+
+
+def _one_line(cell: str) -> str:
+    return printable(" ".join(cell.split()))
+
+
+def _plain(text: str) -> str:
+    """``text`` where Rich looks for its markup in square brackets."""
+    from rich.markup import escape
+
+    return escape(printable(text))
 
 
 def _coloured(cell: str):  # type: ignore[no-untyped-def]  # rich is imported where it is used
@@ -56,8 +78,8 @@ def waiting(text: str) -> Iterator[Callable[[str], None]]:
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(text) as status:
-        yield status.update
+    with Console(stderr=True).status(_plain(text)) as status:
+        yield lambda news: status.update(_plain(news))
 
 
 @contextmanager
@@ -72,15 +94,16 @@ def telling(what: str) -> Iterator[Callable[[str, float | None], None]]:
 
         columns = (SpinnerColumn(), TextColumn("[bold]{task.fields[what]}"), BarColumn(bar_width=28), TimeElapsedColumn())
         with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
-            task, before = bar.add_task("", total=None, what=what), ""
+            title = _plain(what)
+            task, before = bar.add_task("", total=None, what=title), ""
 
             def show(part: str, share: float | None) -> None:
                 nonlocal before
                 stage = part.partition(":")[0]
                 if stage != before:
                     before = stage
-                    bar.reset(task, total=None if share is None else 1.0, what=what)
-                bar.update(task, description=part[:60], total=None if share is None else 1.0, completed=share or 0.0)
+                    bar.reset(task, total=None if share is None else 1.0, what=title)
+                bar.update(task, description=_plain(part[:60]), total=None if share is None else 1.0, completed=share or 0.0)
 
             yield show
         return

@@ -41,6 +41,7 @@ def list_events(
 ) -> None:
     """List the events of the audit trail, also while the server is down."""
     from data.errors import BadSettings
+    from flows.spreadsheet import cell
     from flows.terminal import print_table
     from flows.trail import database
     from registry.audit import read_events
@@ -63,7 +64,7 @@ def list_events(
         lines.writerow(COLUMNS)
         for one in events:
             found = one.model_dump(mode="json")
-            lines.writerow([_cell(found[name]) for name in COLUMNS])
+            lines.writerow([cell(found[name]) for name in COLUMNS])
     else:
         columns = ("event", "time", "who", "action", "product", "version", "what", "", "reason")
         print_table("Audit trail", columns, [_row(one) for one in events])
@@ -75,6 +76,7 @@ def verify(
     plant: PlantOption = None,
 ) -> None:
     """Prove that no event was edited, removed, inserted, reordered or cut off. Exit code 1 and one line a problem otherwise."""
+    from flows.terminal import answer
     from flows.trail import database, kept_heads, key_file
     from registry import audit
 
@@ -83,22 +85,23 @@ def verify(
     source = database(place)
     problems = [*audit.verify(source, *kept.heads, *([head] if head else []), key=key_file(place)), *kept.problems]
     for problem in problems:
-        print(_printable(problem))
+        answer(problem)
     if problems:
         raise typer.Exit(1)
     now = audit.head(source)
     checked = len(kept.heads) + (head is not None)
-    print(f"the trail holds: {now.partition(':')[0]} events, each in its place and as it was written; head {now}")
-    print(f"{checked} heads that were kept agree" if checked else "no head was kept yet, so a cut-off end would not show")
+    answer(f"the trail holds: {now.partition(':')[0]} events, each in its place and as it was written; head {now}")
+    answer(f"{checked} heads that were kept agree" if checked else "no head was kept yet, so a cut-off end would not show")
 
 
 @app.command("head")
 def show_head(plant: PlantOption = None) -> None:
     """Print the head of the trail, to be kept elsewhere and given to 'audit verify --head'."""
+    from flows.terminal import answer
     from flows.trail import database
     from registry.audit import head
 
-    print(head(database(the_plant(plant))))
+    answer(head(database(the_plant(plant))))
 
 
 @app.command("certificate")
@@ -111,16 +114,16 @@ def certificate(
     """Write a certificate of one version for print: what it was made of, who signed it, every event, and the proof."""
     from flows.certificate import write_certificate
     from flows.commands.options import known_product
-    from flows.terminal import waiting
+    from flows.terminal import answer, waiting
 
     place = the_plant(plant)
     known_product(place, product)
     target = out or Path(f"{product}-{version}.html")
     with waiting("writing the certificate"):
         holds = write_certificate(place, product, version, target)
-    print(f"certificate of {product} version {version} written to {target}")
+    answer(f"certificate of {product} version {version} written to {target}")
     if not holds:
-        print("the trail or the sign-off does not hold, and the certificate says so; run 'changeover audit verify'")
+        answer("the trail or the sign-off does not hold, and the certificate says so; run 'changeover audit verify'")
         raise typer.Exit(1)
 
 
@@ -140,15 +143,4 @@ def _row(event: "Event") -> tuple[str, ...]:
     what = f"{event.subject}: {change}" if event.subject and change else event.subject or change
     verdict = "" if event.allowed else "refused"
     when = event.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    row = (str(event.seq), when, event.actor, event.action, event.product, event.version, what, verdict, event.reason)
-    return tuple(_printable(cell) for cell in row)
-
-
-def _printable(text: str) -> str:
-    """Text from outside without what a terminal takes for commands."""
-    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in " ".join(text.split()))
-
-
-def _cell(value: object) -> object:
-    """A spreadsheet runs what begins like a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return (str(event.seq), when, event.actor, event.action, event.product, event.version, what, verdict, event.reason)

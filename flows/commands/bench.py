@@ -32,7 +32,7 @@ def bench(
     from data.errors import BadBatch
     from flows import bench as benchmark
     from flows.presets import Order, check_preset, parse_budget
-    from flows.terminal import say, telling
+    from flows.terminal import answer, say, telling
 
     _check(companion, teacher)
     overrides = {} if companion is None else {"train": {"companion": companion}}
@@ -51,7 +51,11 @@ def bench(
             with telling(f"{product.name} ({number} of {len(wanted)})") as tell:
                 results.append(benchmark.bench(product, order, work, tell, overrides, teacher))
             say(f"{product.name}: image AUROC {results[-1]['image_auroc']:.3f}, pixel AP {results[-1]['pixel_ap']:.3f}")
-    print(json.dumps({"products": results}, indent=2) if as_json else benchmark.markdown(results))
+    if as_json:
+        print(json.dumps({"products": results}, indent=2))
+        return
+    for line in benchmark.markdown(results).splitlines():
+        answer(line)
 
 
 def _check(companion: str | None, teacher: Path | None) -> None:

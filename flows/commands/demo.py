@@ -22,15 +22,18 @@ def demo(folder: Annotated[Path, typer.Option("--folder", help="Where the demo's
 def _print(made: "Demo") -> None:
     from flows.commands.run import print_outcome
     from flows.progress_view import time_text
+    from flows.terminal import answer
 
-    print()
+    answer()
     print_outcome(made.outcome)
-    print(f"user     {made.user}")
-    print(f"password {made.password}")
-    print(f"\nThe demo took {time_text(made.seconds)}. The servers stay up until 'changeover down'.")
-    print(_next(made.outcome) + "\n")
+    answer(f"user     {made.user}")
+    answer(f"password {made.password}")
+    answer()
+    answer(f"The demo took {time_text(made.seconds)}. The servers stay up until 'changeover down'.")
+    answer(_next(made.outcome))
+    answer()
     for line in _commands(made):
-        print(f"  {line}")
+        answer(f"  {line}")
 
 
 def _next(outcome: "Outcome") -> str:

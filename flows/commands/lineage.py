@@ -22,7 +22,7 @@ def lineage(
     from flows.lineage import lineage as trace
     from flows.lineage_picture import picture as draw
     from flows.services import connect_as
-    from flows.terminal import say, waiting
+    from flows.terminal import answer, say, waiting
 
     if picture is not None and (picture.suffix.lower() != ".svg" or picture.is_dir()):
         raise BadSettings(f"--picture {str(picture)!r} is no SVG file; name one, such as lineage.svg")
@@ -33,4 +33,8 @@ def lineage(
     if picture is not None:
         write_text(picture, draw(found))
         say(f"drawn into {picture}")
-    print(json.dumps(found.as_dict(), indent=2) if as_json else found.as_text())
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2))
+        return
+    for line in found.as_text().splitlines():
+        answer(line)

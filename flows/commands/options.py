@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.printable import printable
+
 if TYPE_CHECKING:
     from flows.plant import Plant
 
@@ -36,7 +38,7 @@ def password_of(user: str) -> str:
     import os
 
     given = os.environ.get("CHANGEOVER_PASSWORD")
-    return given or str(typer.prompt(f"password of {user}", hide_input=True, err=True))
+    return given or str(typer.prompt(printable(f"password of {user}"), hide_input=True, err=True))
 
 
 def known_product(plant: "Plant", product: str) -> str:

@@ -6,7 +6,7 @@ from flows.commands.options import PlantOption, ProductOption, known_product, th
 def promote(product: ProductOption, plant: PlantOption = None) -> None:
     """Make the signed candidate the champion, and publish it to the folder that the line reads."""
     from flows.promote import promote as do
-    from flows.terminal import waiting
+    from flows.terminal import answer, waiting
     from flows.trail import check_head, keep_head
 
     place = the_plant(plant)
@@ -14,7 +14,7 @@ def promote(product: ProductOption, plant: PlantOption = None) -> None:
     with waiting(f"promoting {product}"):
         check_head(place)
         done = do(place, product)
-    print(
+    answer(
         f"version {done.version} of {product} is {'now' if done.changed else 'already'} the champion, published to {done.folder}"
     )
     keep_head(place)

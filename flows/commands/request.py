@@ -19,10 +19,11 @@ def request(
     from flows.asked import Asked, ask_as_person, requested_by
     from flows.serve import request as ask
     from flows.services import connect_as_person
+    from flows.terminal import answer
 
     place = the_plant(plant)
     asked = Asked(requested_by())
     if user:
         asked = ask_as_person(connect_as_person(place, user, password_of(user)), product, batch)
     ask(place, product, batch, images, asked)
-    print(f"asked for a changeover of {product} {batch}; see 'changeover status'")
+    answer(f"asked for a changeover of {product} {batch}; see 'changeover status'")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import PlantOption, ProductOption, known_product, the_plant
+from registry.printable import printable
 
 UserOption = Annotated[
     str | None,
@@ -29,7 +30,7 @@ def roll_back(
     from data.errors import BadSettings
     from flows.promote import roll_back as do
     from flows.services import connect_as_person
-    from flows.terminal import waiting
+    from flows.terminal import answer, waiting
     from flows.trail import keep_head
 
     place = the_plant(plant)
@@ -40,9 +41,9 @@ def roll_back(
     with waiting(f"rolling {product} back"):
         done = do(place, product, reason, person)
         keep_head(place)
-    print(f"version {done.version} of {product} is the champion again, published to {done.folder}")
+    answer(f"version {done.version} of {product} is the champion again, published to {done.folder}")
     if emergency:
-        print("flagged until quality assurance confirms: 'changeover status' shows the event, 'changeover confirm' confirms it")
+        answer("flagged until quality assurance confirms: 'changeover status' shows the event, 'changeover confirm' confirms it")
 
 
 def confirm(
@@ -53,11 +54,12 @@ def confirm(
 ) -> None:
     """Confirm as quality assurance that a flag (emergency roll-back, alias moved past the gate) has been looked at."""
     from flows.services import connect_as_person
+    from flows.terminal import answer
     from registry.flags import confirm as do
 
     do(connect_as_person(the_plant(plant), user, _password(user)), event, reason)
-    print(f"event {event} is confirmed by {user}")
+    answer(f"event {event} is confirmed by {user}")
 
 
 def _password(user: str) -> str:
-    return os.environ.get("CHANGEOVER_PASSWORD") or str(typer.prompt(f"password of {user}", hide_input=True, err=True))
+    return os.environ.get("CHANGEOVER_PASSWORD") or str(typer.prompt(printable(f"password of {user}"), hide_input=True, err=True))

@@ -66,21 +66,22 @@ def run_changeover(
         from flows.changeover import changeover
 
         order = (str(job.images), preset, budget, seed, warm_start)
-        return changeover(str(place.path), product, batch, *order, asked.by, asked.event)
+        return changeover(str(place.path), product, batch, *order, *asked.as_parameters())
 
 
 def print_outcome(outcome: "Outcome") -> None:
     """The outcome for people: what it is, where to look, what comes next."""
     from flows.progress_view import time_text
+    from flows.terminal import answer
 
     spent = time_text(outcome.seconds)
     if outcome.status == "kept":
-        print(f"{outcome.product} {outcome.batch}: champion {outcome.version} is kept after {spent}: {outcome.reason}")
+        answer(f"{outcome.product} {outcome.batch}: champion {outcome.version} is kept after {spent}: {outcome.reason}")
         return
-    print(
+    answer(
         f"{outcome.product} {outcome.batch}: version {outcome.version} is a {outcome.status} after {spent}: {outcome.reason}"
         if outcome.status == "candidate"
         else f"{outcome.product} {outcome.batch}: version {outcome.version} failed its gates after {spent}: {outcome.reason}"
     )
-    print(f"report   {outcome.report}")
-    print(f"sign at  {outcome.url}" if outcome.status == "candidate" else f"version  {outcome.url}")
+    answer(f"report   {outcome.report}")
+    answer(f"sign at  {outcome.url}" if outcome.status == "candidate" else f"version  {outcome.url}")

@@ -10,30 +10,30 @@ from flows.commands.options import JsonOption, PlantOption, the_plant
 def up(plant: PlantOption = None) -> None:
     """Start the MLflow and the Prefect server in the background, and wait until both answer."""
     from flows.servers import up as start
-    from flows.terminal import waiting
+    from flows.terminal import answer, waiting
 
     place = the_plant(plant)
     with waiting("starting the servers") as say:
         servers = start(place, say)
     for server in servers.values():
-        print(f"{server.name} is up at {server.url}")
+        answer(f"{server.name} is up at {server.url}")
 
 
 def down(plant: PlantOption = None) -> None:
     """Stop the servers that 'changeover up' started; everything on record stays."""
     from flows.servers import down as stop
-    from flows.terminal import waiting
+    from flows.terminal import answer, waiting
 
     place = the_plant(plant)
     with waiting("stopping the servers") as say:
         ended = stop(place, say)
-    print(f"stopped {' and '.join(ended)}" if ended else "no server was running")
+    answer(f"stopped {' and '.join(ended)}" if ended else "no server was running")
 
 
 def status(plant: PlantOption = None, as_json: JsonOption = False) -> None:
     """Show the servers, what runs now, and every product with what waits for a signature."""
     from flows.status import read_status
-    from flows.terminal import print_table
+    from flows.terminal import answer, print_table
 
     found = read_status(the_plant(plant))
     if as_json:
@@ -43,8 +43,10 @@ def status(plant: PlantOption = None, as_json: JsonOption = False) -> None:
     if found.runs:
         print_table("At work", ("product", "batch", "step"), found.run_rows())
     if found.products:
-        print_table("Products", ("product", "champion", "candidate", "sign-off", "sign at"), found.product_rows())
+        columns = ("product", "champion", "on the line", "candidate", "sign-off", "sign at")
+        print_table("Products", columns, found.product_rows())
+    answer(found.serve_line())
     if found.teacher:
-        print(found.teacher)
+        answer(found.teacher)
     for line in found.hints():
-        print(line)
+        answer(line)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.options import PlantOption, ProductOption, known_product, the_plant
+from registry.printable import printable
 
 
 def sign_off(
@@ -21,6 +22,7 @@ def sign_off(
     """Approve or reject a version, as can be done on its page in MLflow; the server judges who may."""
     from data.errors import BadSettings
     from flows.services import connect_as_person
+    from flows.terminal import answer
     from registry.sign_off import sign_off as sign
 
     place = the_plant(plant)
@@ -29,8 +31,8 @@ def sign_off(
         raise BadSettings("sign-off without a decision; give --approve or --reject")
     if not reason.strip():
         raise BadSettings("sign-off without a reason; say why with --reason TEXT")
-    password = os.environ.get("CHANGEOVER_PASSWORD") or typer.prompt(f"password of {user}", hide_input=True, err=True)
+    password = os.environ.get("CHANGEOVER_PASSWORD") or typer.prompt(printable(f"password of {user}"), hide_input=True, err=True)
     signed = sign(connect_as_person(place, user, password), product, version, "approved" if approve else "rejected", reason)
-    print(f"version {signed.version} of {product} is {signed.decision} by {signed.by} at {signed.at}: {signed.reason}")
+    answer(f"version {signed.version} of {product} is {signed.decision} by {signed.by} at {signed.at}: {signed.reason}")
     if signed.valid:
-        print(f"next: changeover promote --product {product}")
+        answer(f"next: changeover promote --product {product}")

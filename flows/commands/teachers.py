@@ -167,11 +167,15 @@ def _train(place: "Plant", order: "TeacherOrder", products: list[str]) -> None:
 
 
 def _print(place: "Plant", made: "TeacherVersion") -> None:
-    print(f"teacher {made.name} version {made.version}: {made.network}, {made.source}, {made.licence}; digest {made.digest[:12]}")
+    from flows.terminal import answer
+
+    answer(
+        f"teacher {made.name} version {made.version}: {made.network}, {made.source}, {made.licence}; digest {made.digest[:12]}"
+    )
     named = place.config.named_teacher
     if named is None or named.name != made.name or named.version not in (None, made.version):
         what = "no teacher" if named is None else f"teacher {place.config.teacher}"
-        print(f"changeovers use {what}; for this one set 'teacher: {made.name}' in changeover.yaml")
+        answer(f"changeovers use {what}; for this one set 'teacher: {made.name}' in changeover.yaml")
 
 
 def _facts(one: "TeacherVersion") -> dict[str, str]:
@@ -188,8 +192,5 @@ def _facts(one: "TeacherVersion") -> dict[str, str]:
 
 
 def _row(one: "TeacherVersion", used: bool) -> tuple[str, ...]:
-    from flows.teachers import printable
-
     made = one.created.astimezone().strftime("%Y-%m-%d %H:%M")
-    row = (one.name, one.version, one.network, one.source, one.licence, made, one.digest[:12], "used" if used else "")
-    return tuple(printable(cell) for cell in row)
+    return (one.name, one.version, one.network, one.source, one.licence, made, one.digest[:12], "used" if used else "")

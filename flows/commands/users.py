@@ -24,11 +24,12 @@ def add(
     import os
 
     from flows.services import connect_as
+    from flows.terminal import answer
     from registry.users import add_user
 
     connection = connect_as(the_plant(plant), "admin")
     given = os.environ.get("CHANGEOVER_PASSWORD")
     user = add_user(connection, name, given, role)
-    print(f"added {user.name} with role {user.role}; they log in at {connection.url}")
+    answer(f"added {user.name} with role {user.role}; they log in at {connection.url}")
     if given is None:
-        print(f"password {user.password}")
+        answer(f"password {user.password}")

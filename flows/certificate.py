@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from data.errors import BadSettings, ChangeoverError
 from data.files import replacing, write_text
 from data.page import templates
@@ -22,11 +24,18 @@ from registry import audit
 from registry.connection import Connection
 from registry.errors import NotFound
 from registry.events import Event
-from registry.names import CHAMPION, TAG_QA, TAG_WAIVER
+from registry.names import CHAMPION, TAG_QA, TAG_REQUESTED_BY, TAG_WAIVED_BY, TAG_WAIVER
+from registry.printable import printable
 from registry.sign_off import SignOff, status_of
 from registry.versions import Version, version_of
 
 PDF_SECONDS = 60
+WAYS = {
+    "page": "on the review page, with the report opened there",
+    "terminal": "with a command in a terminal",
+    "tag": "by setting tags, without the review page",
+}
+"""``names.WAYS`` in words."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -45,7 +54,8 @@ def write_certificate(plant: Plant, product: str, version: int, target: Path) ->
     problems = [*audit.verify(source, *kept.heads, key=key_file(plant)), *kept.problems]
     events = [one for one in audit.read_events(source, product) if one.version == record.version] if not problems else []
     training = _training(connection, record)
-    page = certificate(record, signed, events, problems, audit.head(source), len(kept.heads), training=training)
+    names = {} if problems else audit.full_names(source, _people(record))
+    page = certificate(record, signed, events, problems, audit.head(source), len(kept.heads), training=training, names=names)
     if target.suffix.lower() == ".html":
         write_text(target, page)
     else:
@@ -55,18 +65,22 @@ def write_certificate(plant: Plant, product: str, version: int, target: Path) ->
 
 def certificate(
     record: Version, signed: SignOff, events: list[Event], problems: list[str], head: str, heads: int,
-    now: datetime | None = None, training: Mapping[str, Any] | None = None,
+    now: datetime | None = None, training: Mapping[str, Any] | None = None, names: Mapping[str, str] | None = None,
 ) -> str:  # fmt: skip
     """The page as HTML; the same facts at the same time (``now``, by default the present) give the same text.
 
-    ``training``: what ``metrics.json`` says of it, None where that cannot be had.
+    ``training``: what ``metrics.json`` says of it, None where that cannot be had. ``names``: full names by user.
     """
     environment = templates(Path(__file__).parent)
+    environment.finalize = _visible
     environment.filters["moment"] = lambda time: time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     return environment.get_template("certificate.html.j2").render(
         record=record,
         tags=record.tags,
         signed=signed,
+        signed_in=WAYS.get(signed.way, signed.way),
+        requested=record.tags.get(TAG_REQUESTED_BY, "").partition(":"),
+        names=names or {},
         deeds=[one for one in events if _decides(one)],
         events=events,
         problems=problems,
@@ -76,6 +90,19 @@ def certificate(
         teacher=None if training is None else teacher_told(training),
         start=None if training is None else start_told(training),
     )
+
+
+def _visible(value: Any) -> Any:
+    """What is put into the page, by whatever place of the template: nothing in it is hidden or turns other letters round."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(map(printable, value.replace("\r\n", "\n").split("\n")))
+
+
+def _people(record: Version) -> set[str]:
+    """Users on the page whose full names are not in the version's tags."""
+    kind, _, asked = record.tags.get(TAG_REQUESTED_BY, "").partition(":")
+    return {user for user in (record.tags.get(TAG_WAIVED_BY), asked if kind == "user" else None) if user}
 
 
 def _training(connection: Connection, record: Version) -> Mapping[str, Any] | None:

@@ -1,6 +1,6 @@
 """Reads the audit trail and proves that nobody has touched it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,14 @@ def head(db: Path | str) -> str:
     """The trail's head as ``"<number of events>:<hash of the last>"``: keep it elsewhere, and give it to ``verify``."""
     with _trail(db) as trail:
         return "{}:{}".format(*trail.head())
+
+
+def full_names(db: Path | str, users: Iterable[str]) -> dict[str, str]:
+    """The full name of each of ``users`` as an administrator entered it; the user's name where none is on the trail."""
+    from registry.people import People
+
+    with _trail(db) as trail:
+        return {user: People(trail).full_name(user) for user in users}
 
 
 def verify(db: Path | str, *heads: str, key: Path | None = None) -> list[str]:

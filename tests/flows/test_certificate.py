@@ -1,5 +1,6 @@
 """The certificate: what is on it, that it says so when nothing is proven, and that it prints."""
 
+import html
 import re
 import shutil
 from dataclasses import replace
@@ -29,7 +30,12 @@ TAGS = {"qa.waiver": "the gate counts <dust>", "qa.waiver.by": "bo", "qa.waiver.
 VERSION = Version(
     "bolt", "3", "2026-11-21-a", DIGEST, IMAGES, COMMIT, "failed", "approved", ("champion",), 0.4375, NOW, "1" * 32, "m-1", TAGS
 )
-SIGNED = SignOff("bolt", "3", "approved", "looks <b>right</b>", "ana", "2026-11-21T06:10:00+00:00", True, "")
+TAGS |= {"changeover.requested_by": "user:otto"}
+SIGNED = SignOff(
+    product="bolt", version="3", decision="approved", reason="looks <b>right</b>", by="ana", at="2026-11-21T06:10:00+00:00",
+    name="Ana Huber", meaning="responsible", way="page", valid=True, problem="",
+)  # fmt: skip
+NAMES = {"bo": "Bo Lindqvist", "otto": "Otto Kern"}
 HEAD = f"2:{'e' * 64}"
 
 
@@ -51,11 +57,46 @@ def test_it_names_everything_and_runs_nothing() -> None:
     for fact in (DIGEST, IMAGES, COMMIT, "2026-11-21-a", "0.4375", HEAD, "the gate counts &lt;dust&gt;", "waived by bo"):
         assert fact in page, fact
     assert "looks &lt;b&gt;right&lt;/b&gt;" in page and "&lt;script&gt;alert(1)" in page
-    assert "Approved by ana, and in use as champion" in page
+    assert "Approved by Ana Huber (ana), and in use as champion" in page
     assert "7, all of them agree" in page
     assert page.count("only role qa") == 1 and "refused" in page
     assert not re.search(r"<script|<link|<img|src=|href=|url\(|@import", page)
     assert certificate(VERSION, SIGNED, EVENTS, [], HEAD, 7, NOW) == page
+
+
+def facts_of(page: str) -> dict[str, str]:
+    """The page's definitions, without markup."""
+    return {
+        what: html.unescape(re.sub("<[^>]*>", "", told)) for what, told in re.findall(r"<dt>(.*?)</dt><dd.*?>(.*?)</dd>", page)
+    }
+
+
+def test_it_says_who_signed_how_and_who_asked() -> None:
+    facts = facts_of(certificate(VERSION, SIGNED, EVENTS, [], HEAD, 7, NOW, names=NAMES))
+    assert (facts["By"], facts["User"], facts["At"]) == ("Ana Huber", "ana", "2026-11-21T06:10:00+00:00")
+    assert (facts["Meaning"], facts["Given"]) == ("responsible", "on the review page, with the report opened there")
+    assert facts["Asked for by"] == "Otto Kern (otto), user of the registry"
+    assert "waived by Bo Lindqvist (bo), 2026-11-21T06:00:00+00:00: the gate counts <dust>" in facts["Gates"]
+    by_account = replace(VERSION, tags={"changeover.requested_by": "os:shift2"})
+    for way, words in (("terminal", "with a command in a terminal"), ("tag", "by setting tags, without the review page")):
+        facts = facts_of(certificate(by_account, replace(SIGNED, way=way, name="ana"), EVENTS, [], HEAD, 7, NOW))
+        assert facts["Given"] == words and facts["Asked for by"] == "shift2, account of the operating system"
+        assert facts["By"] == facts["User"] == "ana"
+    older = certificate(replace(VERSION, tags={}), replace(SIGNED, way="", meaning="", name=""), EVENTS, [], HEAD, 7, NOW)
+    facts = facts_of(older)
+    assert facts["Given"] == facts["Meaning"] == facts["Asked for by"] == "not recorded" and facts["By"] == "ana"
+
+
+def test_nothing_on_it_is_hidden_or_turned_round() -> None:
+    evil = "\x1b[2J\u202egnp.exe\u200b\u2066\u2028\x85<i>\r\nnext"
+    tags = dict.fromkeys(TAGS, evil)
+    record = replace(VERSION, batch=evil, images=evil, commit=evil, gates=evil, run_id=evil, aliases=(evil,), tags=tags)
+    signed = replace(SIGNED, reason=evil, by=evil, at=evil, name=evil, meaning=evil, way=evil)
+    events = [event(1, reason=evil, actor=evil, subject=evil, before=evil, after=evil), event(2, actor=evil, subject="qa")]
+    for problems, state in (([], signed), ([evil], signed), ([], replace(signed, valid=False, problem=evil))):
+        page = certificate(record, state, events, problems, HEAD, 7, NOW, {"teacher": {"name": evil}}, {evil: evil})
+        assert all(line.isprintable() for line in page.split("\n"))
+        assert "\\x1b[2J\\u202egnp.exe\\u200b\\u2066\\u2028\\x85&lt;i&gt;\nnext" in page and "<i>" not in page
 
 
 def test_it_says_what_does_not_hold() -> None:
@@ -65,7 +106,7 @@ def test_it_says_what_does_not_hold() -> None:
         VERSION, exchanged, EVENTS, [], HEAD, 7, NOW
     )
     rejected = replace(SIGNED, decision="rejected", valid=False, problem="not approved")
-    assert "Rejected by ana: not for use on a line" in certificate(VERSION, rejected, EVENTS, [], HEAD, 0, NOW)
+    assert "Rejected by Ana Huber (ana): not for use on a line" in certificate(VERSION, rejected, EVENTS, [], HEAD, 0, NOW)
     pending = replace(SIGNED, decision="pending", by="", at="", reason="", valid=False, problem="pending")
     page = certificate(replace(VERSION, threshold=None, aliases=(), tags={}), pending, [], [], HEAD, 0, NOW)
     assert "Pending: not for use on a line" in page and "a cut-off end would not show" in page and "waived" not in page

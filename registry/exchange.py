@@ -44,10 +44,11 @@ class Stopped(Exception):
 class Exchange:
     """``receive`` and ``send`` of one request, in place of the server's own.
 
-    ``longest`` is the most bytes that its body may have; ``seconds`` the time for all of it, None for any.
+    ``bodied`` says whether a body follows, ``longest`` how many bytes it may have at most; ``seconds`` is the time for all of
+    it, None for any.
     """
 
-    def __init__(self, receive: Receive, send: Send, limits: Limits, longest: int, seconds: float | None) -> None:
+    def __init__(self, receive: Receive, send: Send, limits: Limits, bodied: bool, longest: int, seconds: float | None) -> None:
         self._receive = receive
         self._send = send
         self._limits = limits
@@ -55,6 +56,7 @@ class Exchange:
         self._end = None if seconds is None else asyncio.get_running_loop().time() + seconds
         self._taken = 0
         self._whole = False
+        self._bodied = bodied
         self._held: Message | None = None
         self._error = bytearray()
         self.answered = False
@@ -93,6 +95,9 @@ class Exchange:
         if self.refusal is not None and not self.answered:
             return  # whatever MLflow makes of a body that was cut off: ours is the answer
         if message["type"] == "http.response.start":
+            if self._bodied and not self._whole:
+                # What is left of the body would be taken in, unread, for as long as it lasts.
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             if message["status"] >= 400:
                 self._held = message
             else:

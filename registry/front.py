@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.events import Entry, Trail
-from registry.exchange import Exchange, Refusal, Stopped, too_long
+from registry.exchange import Exchange, Refusal, Stopped, has_body, too_long
 from registry.inner_text import without_hashes
 from registry.limits import OPEN_BYTES, Limits
 from registry.log_ins import HASHES_AT_ONCE, LogIns, credentials, too_many
@@ -59,19 +59,24 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                await anyio.to_thread.run_sync(self._strangers.close)
+            await self._app(scope, receive, self._closing(send))
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
 
+    def _closing(self, send: Send) -> Send:
+        async def closing(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown"):  # after this one the process ends
+                await anyio.to_thread.run_sync(self._strangers.close)
+            await send(message)
+
+        return closing
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         _with_believable_address(scope)
         longest, seconds = self._limits_of(scope)
-        exchange = Exchange(receive, send, self._limits, longest, seconds)
+        exchange = Exchange(receive, send, self._limits, has_body(scope), longest, seconds)
         try:
             refusal = await self._judge(scope, longest)
             if refusal is None:

@@ -4,13 +4,12 @@ It goes into the signed record, because who asked for a model may not sign it. P
 password says nothing about who somebody is. So a name in them counts only as far as the registry's trail bears it out.
 """
 
-import os
-import pwd
 from dataclasses import dataclass
 from typing import Final
 
 from registry.connection import Connection
 from registry.events import Event
+from registry.versions import account
 
 ACTION: Final = "request"
 """Of the event that the registry writes when a person asks for a changeover."""
@@ -26,17 +25,20 @@ class Asked:
 
     @classmethod
     def of_parameters(cls, by: object, event: object) -> "Asked":
-        """What a run's parameters claim; they may be anything, and empty text where an event said nothing."""
-        number = int(event) if isinstance(event, int | str) and str(event).isdecimal() and len(str(event)) <= 12 else None
-        return cls(by, number) if isinstance(by, str) and by else cls(requested_by())
+        """What a run's parameters claim. They may be anything; an event that said nothing leaves empty texts."""
+        if not isinstance(by, str) or not by:
+            return cls(requested_by())
+        number = isinstance(event, str) and event.isascii() and event.isdecimal() and len(event) <= 12
+        return cls(by, int(str(event)) if number else None)
+
+    def as_parameters(self) -> tuple[str, str]:
+        """For ``of_parameters``. Both are texts, since all that an event carries becomes text."""
+        return self.by, "" if self.event is None else str(self.event)
 
 
 def requested_by() -> str:
-    """``os:NAME``, the account that this process runs as, whatever the environment says; ``os:1234`` where it has no name."""
-    try:
-        return f"os:{pwd.getpwuid(os.getuid()).pw_name}"
-    except KeyError:
-        return f"os:{os.getuid()}"
+    """``os:NAME``, the account that this process runs as, whatever the environment says."""
+    return f"os:{account()}"
 
 
 def ask_as_person(connection: Connection, product: str, batch: str) -> Asked:

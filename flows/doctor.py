@@ -12,7 +12,14 @@ from typing import Literal
 
 from data.errors import ChangeoverError
 from flows.plant import REMOTE, Plant
-from flows.servers import server_status
+from flows.pointer import disagreement, pointed_at, products_on_the_line
+from flows.prefect_password import password_file, prefect_password
+from flows.serve_state import FIX, serve_state
+from flows.servers import Server, server_status
+from flows.services import connect_as
+from registry.connection import Connection
+from registry.errors import RegistryError
+from registry.versions import champion
 
 TESTED = {"torch": "2.11", "mlflow": "3.17.2", "prefect": "3.8.8", "dvc": "3.67", "great-expectations": "1.24", "optuna": "5.0"}
 """Oldest versions that a changeover was made with; pyproject.toml says the same to the installer."""
@@ -42,6 +49,8 @@ def examine(place: Path | None = None) -> list[Finding]:
         *_disk(plant.path),
         Finding("ok", "plant", str(plant.path)),
         *_servers(plant),
+        *_prefect_password(plant),
+        *_serve(plant),
         *_remote(plant),
         *_inboxes(plant),
     ]
@@ -113,6 +122,56 @@ def _servers(plant: Plant) -> Iterator[Finding]:
             yield Finding("ok", f"{server.name} server", f"up at {server.url}")
         else:
             yield Finding("warning", f"{server.name} server", "down", "start it with 'changeover up'")
+
+
+def _prefect_password(plant: Plant) -> Iterator[Finding]:
+    file = password_file(plant)
+    try:
+        if file.exists():
+            prefect_password(plant)
+    except RegistryError as problem:
+        yield Finding("error", "prefect password", str(problem), f"delete {file}, then 'changeover down' and 'changeover up'")
+        return
+    server = server_status(plant)["prefect"]
+    if server.running and _lets_in(server):
+        fix = "restart it with 'changeover down' and 'changeover up'"
+        yield Finding("error", "prefect password", f"{server.url} answers without its password", fix)
+    elif server.running:
+        yield Finding("ok", "prefect password", str(file))
+
+
+def _lets_in(server: Server) -> bool:
+    """Whether Prefect answers somebody without a password, as one does that an earlier version started."""
+    import httpx
+
+    try:
+        return httpx.get(f"{server.url}/api/admin/version", timeout=5.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _serve(plant: Plant) -> Iterator[Finding]:
+    """Whether ``serve`` lives, and for each product whether the line reads the champion. Only the registry knows both."""
+    if not server_status(plant)["mlflow"].running:
+        return
+    try:
+        connection = connect_as(plant, "trainer")
+        state = serve_state(connection.check())
+        yield Finding("ok" if state.lives else "warning", "serve", state.as_text(), "" if state.lives else FIX)
+        for name in products_on_the_line(plant, plant.products()):
+            yield _line_of(plant, connection, name)
+    except ChangeoverError as problem:
+        yield Finding("error", "serve", str(problem), "see 'changeover status'")
+    except RegistryError as problem:
+        yield Finding("error", "registry", str(problem), "look into .changeover/logs/mlflow.log, then 'changeover down' and 'up'")
+
+
+def _line_of(plant: Plant, connection: Connection, name: str) -> Finding:
+    now = champion(connection, name)
+    parted = disagreement(plant, name, now.version if now else None)
+    if parted:
+        return Finding("error" if pointed_at(plant, name) is not None else "warning", f"line of {name}", *parted)
+    return Finding("ok", f"line of {name}", f"reads version {now.version}" if now else "reads nothing: there is no champion")
 
 
 def _remote(plant: Plant) -> Iterator[Finding]:

@@ -37,6 +37,7 @@ def register(job: Job, commit: str, asked: Asked) -> Registered:
         folder=job.folder.file("report"),
         commit=commit,
         images_digest=job.folder.read_record().digest,
+        requested_by=proved(connection, asked, job.product, job.batch),
     )
     version = register_version(connection, request)
     passed = version.gates == "passed"

@@ -4,9 +4,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.plant import Plant
+from flows.pointer import disagreement, pointed_at, products_on_the_line
 from flows.progress_view import current_progress, now_text
 from flows.register import page_of
 from flows.run_record import RunState, read_runs
+from flows.serve_state import ServeState, serve_state
 from flows.servers import Server, server_status
 from flows.services import connect_as
 from flows.set_up import teacher_at_hand
@@ -19,13 +21,20 @@ from registry.versions import Version, candidate, champion
 
 @dataclass(frozen=True)
 class ProductStatus:
-    """Champion and candidate by version number; ``sign_at`` is set while the candidate waits for QA."""
+    """Champion and candidate by version number; ``sign_at`` is set while the candidate waits for QA.
+
+    ``published`` is the version that the line reads, None for none, "" for a pointer that cannot be read; ``parted`` says where
+    it is not the champion, and ``mend`` what to do about it.
+    """
 
     product: str
     champion: str | None
     candidate: str | None
     sign_off: str
     sign_at: str | None
+    published: str | None = None
+    parted: str = ""
+    mend: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class Status:
     flags: tuple[Event, ...] = ()
     teacher: str = ""
     """What the next changeover starts from, in words; "" while the registry is down."""
+    serve: ServeState | None = None
+    """Whether ``changeover serve`` lives; None while the registry is down, which alone knows."""
 
     def as_json(self) -> dict[str, Any]:
         """For a program."""
@@ -48,8 +59,13 @@ class Status:
             "runs": [{"product": r.product, "batch": r.batch, "step": r.step, "alive": r.process.alive()} for r in self.runs],
             "products": [asdict(product) for product in self.products],
             "teacher": self.teacher,
+            "serve": asdict(self.serve) if self.serve else None,
             "flags": [flag.model_dump(mode="json") for flag in self.flags],
         }
+
+    def serve_line(self) -> str:
+        """Whether ``changeover serve`` lives, and since when."""
+        return f"serve: {self.serve.as_text() if self.serve else 'unknown while the mlflow server is down'}"
 
     def server_rows(self) -> list[tuple[str, str, str]]:
         """Name, state and address of each server."""
@@ -63,9 +79,12 @@ class Status:
             rows.append((run.product, run.batch, words if run.process.alive() else f"killed during {run.step}; run it again"))
         return rows
 
-    def product_rows(self) -> list[tuple[str, str, str, str, str]]:
-        """Product, champion, candidate, sign-off and where to sign."""
-        return [(p.product, p.champion or "none", p.candidate or "none", p.sign_off, p.sign_at or "") for p in self.products]
+    def product_rows(self) -> list[tuple[str, str, str, str, str, str]]:
+        """Product, champion, what the line reads, candidate, sign-off and where to sign."""
+        return [
+            (p.product, p.champion or "none", _on_the_line(p), p.candidate or "none", p.sign_off, p.sign_at or "")
+            for p in self.products
+        ]
 
     def hints(self) -> list[str]:
         """What to do next, if anything."""
@@ -76,26 +95,31 @@ class Status:
             f"'changeover confirm {flag.seq} --user NAME --reason TEXT'"
             for flag in self.flags
         ]
-        return flagged + [
-            f"promote {p.product} with 'changeover promote --product {p.product}'"
-            for p in self.products
-            if p.sign_off == "approved"
-        ]
+        parted = [f"{p.product}: {p.parted}; {p.mend}" for p in self.products if p.parted]
+        return (
+            parted
+            + flagged
+            + [
+                f"promote {p.product} with 'changeover promote --product {p.product}'"
+                for p in self.products
+                if p.sign_off == "approved"
+            ]
+        )
 
 
 def read_status(plant: Plant) -> Status:
     """Read the plant's records and, where it is up, the registry. ``registry.errors.Unreachable`` if that does not answer."""
     servers = server_status(plant)
-    names = plant.products()
+    names = products_on_the_line(plant, plant.products())
     if servers["mlflow"].running:
         connection = connect_as(plant, "trainer")
         products = [_product(plant, name, champion(connection, name), candidate(connection, name)) for name in names]
         flags = open_flags(connection)
-        teacher = _teacher(plant, connection)
+        teacher, serve = _teacher(plant, connection), serve_state(connection.check())
     else:
-        flags, teacher = [], ""
-        products = [ProductStatus(name, None, None, "unknown", None) for name in names]
-    return Status(plant, tuple(servers.values()), tuple(read_runs(plant)), tuple(products), tuple(flags), teacher)
+        flags, teacher, serve = [], "", None
+        products = [ProductStatus(name, None, None, "unknown", None, pointed_at(plant, name)) for name in names]
+    return Status(plant, tuple(servers.values()), tuple(read_runs(plant)), tuple(products), tuple(flags), teacher, serve)
 
 
 def _teacher(plant: Plant, connection: Connection) -> str:
@@ -108,4 +132,13 @@ def _teacher(plant: Plant, connection: Connection) -> str:
 def _product(plant: Plant, name: str, now: Version | None, waiting: Version | None) -> ProductStatus:
     sign_at = page_of(plant, name, waiting.version) if waiting and waiting.qa == "pending" else None
     sign_off = waiting.qa if waiting else "nothing to sign"
-    return ProductStatus(name, now.version if now else None, waiting.version if waiting else None, sign_off, sign_at)
+    version = now.version if now else None
+    parted, mend = disagreement(plant, name, version) or ("", "")
+    published = pointed_at(plant, name)
+    return ProductStatus(name, version, waiting.version if waiting else None, sign_off, sign_at, published, parted, mend)
+
+
+def _on_the_line(product: ProductStatus) -> str:
+    if product.published is None:
+        return "nothing"
+    return product.published or "unreadable"

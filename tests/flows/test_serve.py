@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from flows.asked import Asked, requested_by
 from flows.errors import PlantError
 from flows.plant import Plant
 from flows.prefect_password import log_in
-from flows.serve import request, scheduled_batch
+from flows.serve import _post, request, scheduled_batch
 from flows.servers import address
 from flows.services import connect_as, connect_as_person
 from registry.record import recorded
@@ -30,8 +29,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 def ask(plant: Plant, path: str, body: dict[str, Any]) -> Any:
     """What the Prefect server answers."""
-    url = f"{address(plant, 'prefect')}/api/{path}"
-    return httpx.post(url, json=body, auth=log_in(plant), trust_env=False).raise_for_status().json()
+    return _post(f"{address(plant, 'prefect')}/api/{path}", body, log_in(plant)).raise_for_status().json()
 
 
 def eventually(question: Callable[[], Any], seconds: float = 60.0) -> Any:

@@ -118,6 +118,8 @@ class Receiver:
 class _BoundedServer(ThreadingHTTPServer):
     """At most ``AT_ONCE`` threads, each for at most ``DELIVERY_SECONDS``."""
 
+    request_queue_size = 64  # who waits to be accepted
+
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(address, handler)
         self._free = threading.BoundedSemaphore(AT_ONCE)

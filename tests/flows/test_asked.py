@@ -1,0 +1,102 @@
+"""Who asked is what the registry's trail bears out; whatever a run's parameters claim, nobody can put a name on somebody else."""
+
+import getpass
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.asked import Asked, ask_as_person, proved, requested_by
+from flows.plant import Plant
+from flows.services import connect_as, connect_as_person
+from registry.errors import Refused
+from registry.users import add_user
+
+HERE = requested_by()
+
+
+def test_the_account_is_the_systems_word_not_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody.else")
+    assert getpass.getuser() == "somebody.else"
+    assert requested_by() == HERE and "somebody" not in HERE
+
+
+@pytest.mark.parametrize("by", [None, "", 5, ["user:eva"], {"a": 1}])
+def test_parameters_that_name_nobody(by: Any) -> None:
+    assert Asked.of_parameters(by, "1").by == HERE
+
+
+@pytest.mark.parametrize("event", [None, "", "-1", "1.0", "x", 7, ["7"], "9" * 5000, "\u00b2", " 7"])
+def test_parameters_that_number_nothing(event: Any) -> None:
+    assert Asked.of_parameters("user:eva", event) == Asked("user:eva", None)
+
+
+def test_what_is_sent_comes_back() -> None:
+    for asked in (Asked("user:eva", 7), Asked(HERE)):
+        assert Asked.of_parameters(*asked.as_parameters()) == asked
+
+
+def test_the_flow_takes_texts_because_an_event_carries_nothing_else() -> None:
+    from flows.changeover import changeover
+
+    parameters = inspect.signature(changeover.fn).parameters
+    assert (parameters["requested_by"].annotation, parameters["request_event"].annotation) == (str, str)
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+def test_a_claim_counts_as_far_as_the_trail_bears_it_out(running: Plant) -> None:
+    for name in ("asker.one", "asker.two"):
+        add_user(connect_as(running, "admin"), name, "correct horse battery", "qa")
+    trainer = connect_as(running, "trainer")
+    one = connect_as_person(running, "asker.one", "correct horse battery")
+    asked = ask_as_person(one, "bolt", "b7")
+    assert asked.by == "user:asker.one" and asked.event
+    assert proved(trainer, asked, "bolt", "b7") == "user:asker.one"
+
+    later = ask_as_person(one, "nut", "b7").event
+    for claim, product, batch in (
+        (Asked("user:asker.two", asked.event), "bolt", "b7"),  # another person
+        (Asked("user:asker.one", asked.event), "bolt", "b8"),  # another batch
+        (Asked("user:asker.one", asked.event), "nut", "b7"),  # another product
+        (Asked("user:asker.one", asked.event - 1), "bolt", "b7"),  # another event
+        (Asked("user:asker.one", asked.event + 1), "bolt", "b7"),
+        (Asked("user:asker.one", later), "bolt", "b7"),
+        (Asked("user:asker.one", 10**11), "bolt", "b7"),
+        (Asked("user:asker.one", 0), "bolt", "b7"),
+        (Asked("user:asker.one"), "bolt", "b7"),
+        (Asked("user:(server)", asked.event), "bolt", "b7"),
+        (Asked("asker.one", asked.event), "bolt", "b7"),
+        (Asked("os:somebody.else"), "bolt", "b7"),
+        (Asked("os:somebody.else", asked.event), "bolt", "b7"),
+    ):
+        assert proved(trainer, claim, product, batch) == HERE, claim
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+def test_asking_as_a_person_wants_their_password_and_a_role(running: Plant) -> None:
+    add_user(connect_as(running, "admin"), "only.looks", "correct horse battery", "viewer")
+    with pytest.raises(Refused):
+        ask_as_person(connect_as_person(running, "only.looks", "wrong horse battery"), "bolt", "b7")
+    with pytest.raises(Refused, match="may not ask for a changeover"):
+        ask_as_person(connect_as_person(running, "only.looks", "correct horse battery"), "bolt", "b7")
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+def test_another_plant_and_odd_parameters_are_refused(running: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.errors import PlantError
+    from flows.orchestration import own_plant
+
+    monkeypatch.setenv("CHANGEOVER_PLANT", str(running.path))
+    assert own_plant(f"{running.path}/.").path == running.path
+    for named in (str(tmp_path), "", None, 5, [str(running.path)], "\0", json.dumps(str(running.path)), "~nobody-here/x"):
+        with pytest.raises(PlantError, match="this process works for"):
+            own_plant(named)
+    monkeypatch.delenv("CHANGEOVER_PLANT")
+    with pytest.raises(PlantError, match="works for no plant"):
+        own_plant(str(running.path))

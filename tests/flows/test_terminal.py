@@ -19,7 +19,9 @@ from data.errors import BadSettings
 from flows.plant import Plant
 from flows.spreadsheet import cell
 from flows.terminal import answer, print_table, say, telling, waiting
+from registry.versions import register
 
+from ..registry.conftest import PASSWORD, request_for, running
 from .test_cli import changeover
 from .test_trail import append
 
@@ -182,3 +184,35 @@ def _texts(value: object) -> set[str]:
     if isinstance(value, list):
         return set().union(*map(_texts, value))
     return {value} if isinstance(value, str) else set()
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+def test_a_reason_on_its_way_through_the_real_commands(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signed with a reason that would clear the screen and run in a spreadsheet, against a real registry."""
+    (plant.path / "changeover.yaml").write_text("products: {bolt: {preset: quick}}\n")
+    reason = "=HYPERLINK(1) \x1b[2J\x1b]0;title\x07 \u202egnp.exe"
+    shown = "=HYPERLINK(1) \\x1b[2J\\x1b]0;title\\x07 \\u202egnp.exe"
+    page = tmp_path / "bolt.html"
+    with running(plant.state / "mlflow") as registry:
+        monkeypatch.setattr("flows.services.address", lambda *_: registry.url)
+        monkeypatch.setenv("CHANGEOVER_PASSWORD", PASSWORD)
+        register(registry.trainer, request_for(tmp_path, "bolt", "a"))
+        order = ("sign-off", "--product", "bolt", "--version", 1, "--approve", "--reason", reason)
+        printed = [changeover(*order, "--user", f"ana{EVIL}"), changeover(*order, "--user", "ana")]
+        assert [result.exit_code for result in printed] == [2, 0], printed[1].output
+        assert shown in printed[1].stdout
+        printed.append(changeover("promote", "--product", "bolt"))
+        for verb in (("history", "--product", "bolt"), ("audit", "list", "--csv"), ("audit", "list"), ("lineage", "bolt", "1")):
+            printed.append(changeover(*verb))
+            assert shown in printed[-1].stdout, verb
+        as_csv = list(csv.DictReader(io.StringIO(printed[4].stdout)))
+        assert all(not row["reason"].startswith("=") for row in as_csv)
+        (line,) = json.loads(changeover("history", "--product", "bolt", "--json").stdout)
+        assert line["reason"] == reason
+        printed.append(changeover("audit", "certificate", "--product", "bolt", "--version", 1, "--out", page))
+        assert shown in page.read_text() and harmless(page.read_text())
+    assert all(harmless(result.output) for result in printed)
+    assert all(result.exit_code == 0 for result in printed[1:]), [result.output for result in printed]
+    (card,) = plant.publish.glob("bolt/1-*/card.json")
+    assert card.read_text().isascii() and json.loads(card.read_text())["signed"]["reason"] == reason

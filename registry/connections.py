@@ -23,14 +23,18 @@ class Bounded(H11Protocol):
         self._limits = of_environment()
         self._head: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self._since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        most = self._limits.connections
-        if len(self.connections) > most:
-            self._end(503, "TEMPORARILY_UNAVAILABLE", f"{most} connections are open, which is the most; try again in a minute")
-            return
         self._await_head()
+        most = self._limits.connections
+        held = [one for one in self.connections if not one.transport.is_closing()]
+        if len(held) > most:
+            # Who opens connections and says nothing must not keep out who speaks at once.
+            silent = (one for one in held if isinstance(one, Bounded) and one._head is not None)
+            last = min(silent, key=lambda one: one._since)
+            last._end(503, "TEMPORARILY_UNAVAILABLE", f"{most} connections are open, which is the most; try again in a minute")
 
     def data_received(self, data: bytes) -> None:
         if self.conn.their_state is h11.IDLE and self._head is None:
@@ -65,6 +69,7 @@ class Bounded(H11Protocol):
         self._abort_later()
 
     def _await_head(self) -> None:
+        self._since = self.loop.time()
         self._head = self.loop.call_later(self._limits.head_seconds, self._no_head)
 
     def _no_head(self) -> None:

@@ -11,16 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
 import pytest
-from starlette.types import Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.connection import Connection
 from registry.events import Event
 from registry.exchange import Refusal
-from registry.front import inner_failure
+from registry.front import Front, inner_failure
 from registry.inner_text import plain_answer, without_hashes, without_inner_text
 from registry.limits import Limits
 from registry.plain_path import why_crooked
@@ -299,6 +300,57 @@ def test_what_fails_inside_is_a_reference_and_the_log_has_it(caplog: pytest.LogC
     assert reference in caplog.text and "row holds (hash)" in caplog.text and "salt" not in caplog.text
 
 
+def through(inner: ASGIApp, *, path: str = "/x", body: bytes = b"") -> tuple[int, str]:
+    """What the front answers for an application that is ``inner``, on a path that needs no log-in."""
+
+    class Nothing:
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(f"{name} was asked for")
+
+    nothing: Any = Nothing()
+    front = Front(inner, nothing, nothing, nothing, Limits(), is_open=lambda _path: True)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": [(b"host", b"127.0.0.1:5000")]}
+    anyio.run(front, scope | {"client": ("127.0.0.1", 1)}, receive, send)
+    return sent[0]["status"], b"".join(one.get("body", b"") for one in sent).decode()
+
+
+def test_what_escapes_from_the_application_ends_at_the_front(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise ValueError("(sqlite3.OperationalError) [SQL: SELECT secret]")
+
+    async def too_deep(_scope: Scope, receive: Receive, _send: Send) -> None:
+        json.loads((await receive())["body"])
+
+    async def half(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"9999")]})
+        raise ValueError("after an answer began that never went out")
+
+    async def speaks_sql(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 500, "headers": [(b"content-length", b"29")]})
+        await send({"type": "http.response.body", "body": b"it failed: (sqli", "more_body": True})
+        await send({"type": "http.response.body", "body": b"te3.Error) no", "more_body": False})
+
+    async def fails_late(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ValueError("the server has to cut the connection")
+
+    status, body = through(fails)
+    assert status == 500 and "SELECT" not in body and sentence(body)[-9:-1] in caplog.text
+    assert through(too_deep, body=b"[" * 60_000)[0] == 400
+    assert through(half)[0] == 500
+    assert through(speaks_sql) == (500, "it failed")
+    with pytest.raises(ValueError, match="cut the connection"):
+        through(fails_late)
+
+
 def test_files_are_their_owners_alone(registry: Registry) -> None:
     assert stat.S_IMODE(registry.state.stat().st_mode) == 0o700
     found = [file for file in registry.state.iterdir() if file.name != "server.log"] + list(
@@ -441,12 +493,23 @@ def test_half_a_body_does_nothing(tight: Registry) -> None:
 def test_connections_have_a_bound_and_it_is_said(tight: Registry) -> None:
     held = [connect(tight) for _ in range(30)]
     try:
-        time.sleep(0.3)
-        with closing(connect(tight)) as end:
-            status, _, body = read(end)
-        assert status == 503 and "12 connections are open" in sentence(body)
+        assert httpx.get(f"{tight.url}/health").status_code == 200, "who speaks goes before who is silent"
+        for one in held[:15]:
+            status, _, body = read(one)
+            assert status == 503 and "12 connections are open" in sentence(body)
     finally:
         for one in held:
+            one.close()
+    time.sleep(0.5)
+    busy = [connect(tight) for _ in range(TIGHT.connections)]
+    try:
+        for one in busy:
+            one.sendall(start_of(f"POST {SET_TAG}", "Content-Length: 9", who=tight.ana))
+        time.sleep(0.3)
+        with closing(connect(tight)) as end:
+            assert read(end)[0] == 503
+    finally:
+        for one in busy:
             one.close()
     time.sleep(0.5)
     assert httpx.get(f"{tight.url}/health").status_code == 200

@@ -37,7 +37,7 @@ def own_plant(named: object) -> Plant:
     Parameters come from Prefect, where an event or a run asked for by hand can carry any text. PlantError for another plant.
     """
     own = os.environ.get("CHANGEOVER_PLANT", "")
-    if not own or not isinstance(named, str) or Path(named).expanduser().resolve() != Path(own).resolve():
+    if not own or named != own:
         at_work = f"this process works for {own or 'no plant'}"
         raise PlantError(f"parameter plant is {ascii(named)[:200]}, but {at_work}; ask the 'serve' of that plant")
     return Plant.open(Path(own))

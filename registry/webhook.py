@@ -50,3 +50,17 @@ def subscribe(connection: Connection, url: str, secret: str) -> None:
             if old.name == NAME:
                 client.delete_webhook(old.webhook_id)
         client.create_webhook(NAME, url, ["model_version_tag.set", "model_version_tag.deleted"], secret=secret)
+
+
+def announce(product: str, version: str, key: str, value: str) -> None:
+    """Inside the server: tells subscribers that a tag was set. MLflow does so for its own routes; ours write without them."""
+    from mlflow.entities.webhook import WebhookAction, WebhookEntity, WebhookEvent
+    from mlflow.server.handlers import _get_model_registry_store
+    from mlflow.webhooks.delivery import deliver_webhook
+    from mlflow.webhooks.types import ModelVersionTagSetPayload
+
+    deliver_webhook(
+        event=WebhookEvent(WebhookEntity.MODEL_VERSION_TAG, WebhookAction.SET),
+        payload=ModelVersionTagSetPayload(name=product, version=version, key=key, value=value),
+        store=_get_model_registry_store(),
+    )

@@ -93,8 +93,9 @@ def test_another_plant_and_odd_parameters_are_refused(running: Plant, tmp_path: 
     from flows.orchestration import own_plant
 
     monkeypatch.setenv("CHANGEOVER_PLANT", str(running.path))
-    assert own_plant(f"{running.path}/.").path == running.path
-    for named in (str(tmp_path), "", None, 5, [str(running.path)], "\0", json.dumps(str(running.path)), "~nobody-here/x"):
+    assert own_plant(str(running.path)).path == running.path
+    own = str(running.path)
+    for named in (str(tmp_path), "", None, 5, [own], "\0", json.dumps(own), "~nobody-here/x", f"{own}/."):
         with pytest.raises(PlantError, match="this process works for"):
             own_plant(named)
     monkeypatch.delenv("CHANGEOVER_PLANT")

@@ -1,13 +1,19 @@
 """The doctor says what is wrong and what to do, and never fails itself."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from flows import doctor
+from flows import doctor, servers
 from flows.plant import Plant
+from flows.prefect_password import password_file, prefect_password
+from flows.serve_state import serve_state
+from flows.services import connect_as
+from flows.status import read_status
+from registry.flags import put_back_aliases
 
 
 def found(plant: Path | None) -> dict[str, doctor.Finding]:
@@ -43,3 +49,51 @@ def test_the_command_ends_with_one_when_something_is_wrong(plant: Plant) -> None
     command = [sys.executable, "-m", "flows.cli", "doctor", "--plant", str(plant.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "images of bolt" in done.stdout and done.stderr.strip() == ""
+
+
+def test_a_password_that_others_read_is_an_error(plant: Plant) -> None:
+    prefect_password(plant)
+    password_file(plant).chmod(0o644)
+    finding = found(plant.path)["prefect password"]
+    assert finding.state == "error" and "can be read by others" in finding.found and "delete" in finding.fix
+    assert password_file(plant).read_text() not in finding.found + finding.fix
+
+
+def test_serve_in_words() -> None:
+    lives = serve_state({"serve": {"since": "2026-11-21T06:00:00+00:00", "seen": "2026-11-21T07:00:00+00:00", "lives": True}})
+    assert lives.as_text() == "running since 2026-11-21T06:00:00+00:00"
+    died = serve_state({"serve": {"since": "2026-11-21T06:00:00+00:00", "seen": "2026-11-21T07:00:00+00:00", "lives": False}})
+    assert died.as_text().startswith("not running (last seen 2026-11-21T07:00:00+00:00): what is approved or withdrawn")
+    for never in ({}, {"serve": None}, {"serve": {"since": None, "seen": None, "lives": False}}):
+        assert serve_state(never).as_text().startswith("not running: ") and "changeover promote" in serve_state(never).as_text()
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+def test_what_stays_on_the_line_without_serve_is_an_error(plant: Plant) -> None:
+    port = servers.free_port(24100 + os.getpid() % 1000)
+    (plant.path / "changeover.yaml").write_text(f"servers: {{mlflow_port: {port}}}\nproducts: {{bolt: {{preset: quick}}}}\n")
+    here = Plant.open(plant.path)
+    (here.publish / "bolt").mkdir(parents=True)
+    (here.publish / "bolt" / "current.json").write_text('{"version": "1"}')
+    try:
+        servers._start(here, "mlflow")
+        servers._wait(here, "mlflow", lambda line: None, True)
+        seen = found(here.path)
+        assert seen["serve"].state == "warning" and "start 'changeover serve'" in seen["serve"].fix
+        assert (seen["line of bolt"].state, seen["line of bolt"].found) == (
+            "error",
+            "the line reads version 1, but the product has no champion",
+        )
+        status = read_status(here)
+        assert status.products[0].published == "1" and "no champion" in status.products[0].parted
+        assert status.serve_line().startswith("serve: not running: ")
+        assert status.as_json()["serve"] == {"since": None, "seen": None, "lives": False}
+        assert status.product_rows()[0][:3] == ("bolt", "none", "1")
+        put_back_aliases(connect_as(here, "promoter"), since="2026-11-21T06:00:00+00:00")
+        assert read_status(here).serve_line() == "serve: running since 2026-11-21T06:00:00+00:00"
+        put_back_aliases(connect_as(here, "promoter"))
+        (here.publish / "bolt" / "current.json").unlink()
+        assert found(here.path)["line of bolt"].state == "ok"
+    finally:
+        servers.down(here)

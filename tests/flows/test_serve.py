@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from flows import doctor
 from flows.asked import Asked, requested_by
 from flows.errors import PlantError
 from flows.plant import Plant
@@ -18,9 +19,10 @@ from flows.prefect_password import log_in
 from flows.serve import _post, request, scheduled_batch
 from flows.servers import address
 from flows.services import connect_as, connect_as_person
+from flows.status import read_status
 from registry.record import recorded
 from registry.sign_off import sign_off
-from registry.users import add_user
+from registry.users import add_user, change_password
 from registry.versions import champion, register
 from tests.registry.conftest import request_for
 
@@ -95,6 +97,29 @@ def test_promotion_is_scheduled_every_minute_and_runs(serving: Plant) -> None:
     assert eventually(lambda: runs_of(serving, "every-minute", ["COMPLETED", "FAILED"]))[0]["state_type"] == "COMPLETED"
 
 
+def test_status_and_doctor_say_that_it_lives_and_since_when(serving: Plant) -> None:
+    state = read_status(serving).serve
+    assert state and state.lives and state.since
+    assert 0 <= time.time() - _seconds(state.since) < 600
+    shown = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "status", "--plant", str(serving.path)], capture_output=True, text=True, check=True
+    ).stdout
+    assert f"serve: running since {state.since}" in shown
+    assert log_in(serving)[1] not in shown
+    found = {finding.what: finding for finding in doctor.examine(serving.path)}
+    assert (found["serve"].state, found["serve"].found) == ("ok", f"running since {state.since}")
+    assert found["prefect password"].state == "ok"
+
+
+def test_a_run_for_another_plant_does_nothing(serving: Plant, tmp_path: Path) -> None:
+    look = eventually(lambda: runs_of(serving, "every-minute", ["SCHEDULED"]))[0]
+    body = {"state": {"type": "SCHEDULED"}, "parameters": {"plant": str(tmp_path)}}
+    run = ask(serving, f"deployments/{look['deployment_id']}/create_flow_run", body)["id"]
+    failed = eventually(lambda: [one for one in runs_of(serving, "every-minute", ["FAILED"]) if one["id"] == run])[0]
+    assert "but this process works for" in failed["state"]["message"]
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_event_starts_a_changeover(serving: Plant, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     request(serving, "bolt", "b1", tmp_path / "images", Asked(requested_by()))
@@ -107,7 +132,8 @@ def test_an_event_starts_a_changeover(serving: Plant, tmp_path: Path) -> None:
 
 
 def test_a_signature_takes_effect_without_waiting_for_the_next_look(serving: Plant, tmp_path: Path) -> None:
-    add_user(connect_as(serving, "admin"), "nora", "correct horse battery", "qa")
+    add_user(connect_as(serving, "admin"), "nora", "first horse battery", "qa")
+    change_password(connect_as_person(serving, "nora", "first horse battery"), "correct horse battery")
     trainer = connect_as(serving, "trainer")
     version = register(trainer, request_for(tmp_path, "nightly", "b1"))
     # A look just now: the next one is a minute away.

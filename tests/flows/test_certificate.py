@@ -157,7 +157,12 @@ def test_a_certificate_of_a_signed_version(plant: Plant, tmp_path: Path, monkeyp
         result = changeover("audit", "certificate", "--product", "bolt", "--version", 1, "--out", target)
         assert result.exit_code == 0, result.output
         page = target.read_text()
-        assert "Approved by ana, and in use as champion" in page and record.digest in page and "1, all of them agree" in page
+        assert "Approved by Ana Example (ana), and in use as champion" in page
+        assert record.digest in page and "1, all of them agree" in page
+        facts = facts_of(page)
+        assert (facts["By"], facts["User"], facts["Meaning"]) == ("Ana Example", "ana", "approved")
+        assert facts["Given"] == "with a command in a terminal"
+        assert facts["Asked for by"].endswith(", account of the operating system")
         cut(plant, 2)
         append(plant, 3, actor="mallory")
         result = changeover("audit", "certificate", "--product", "bolt", "--version", 1, "--out", target)

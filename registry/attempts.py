@@ -5,12 +5,12 @@ double encoding or duplicate key makes the gate see one thing and the handler do
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+from flask import current_app
 from mlflow.protos.model_registry_pb2 import (
-    CreateModelVersion,
     CreateRegisteredModel,
     DeleteModelVersion,
     DeleteModelVersionTag,
@@ -31,22 +31,19 @@ from mlflow.server.handlers import (
 )
 
 from registry import registration_rules, rules
-from registry.audit import broken_links
-from registry.events import Trail
+from registry.events import Event, Trail
+from registry.facts import Person, VersionFacts
+from registry.files import Files
 from registry.names import (
     CHAMPION,
     TAG_BY,
     TAG_DIGEST,
-    TAG_LICENCE,
-    TAG_ORIGIN,
     TAG_QA,
     TAG_REASON,
-    TAG_SOURCE,
     TAG_TEACHER,
     is_digest,
     is_teacher,
 )
-from registry.rules import Person, VersionFacts
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,35 @@ Reader = Callable[[Person, Trail], Attempt]
 def version_facts(product: str, version: str, trail: Trail) -> VersionFacts:
     """The version as the registry holds it now; raises MLflow's own error where there is none."""
     found = _get_model_registry_store().get_model_version(product, version)
-    return _facts(found, trail.who_registered(found.name, str(found.version)))
+    facts = facts_of(found)
+    registration = registration_of(facts, trail)
+    if registration is None:
+        return facts
+    return replace(facts, registered_by=registration.actor, registered=registration.seq)
 
 
-def _facts(found: Any, registered_by: str | None = None) -> VersionFacts:
-    return VersionFacts(found.name, str(found.version), dict(found.tags), frozenset(found.aliases or ()), registered_by)
+def registration_of(facts: VersionFacts, trail: Trail) -> Event | None:
+    """The event by which a version came to be: by the number of its life, never by its name, which may change hands."""
+    if facts.life:
+        found = trail.find(actions=("register",), subject=facts.life, digest=facts.digest, allowed=True, at_most=1)
+    else:  # registered before there were such numbers
+        found = trail.find(
+            actions=("register",), product=facts.product, version=facts.version, subject="", allowed=True, newest_first=True,
+            at_most=1,
+        )  # fmt: skip
+    return found[0] if found else None
+
+
+def facts_of(found: Any) -> VersionFacts:
+    """A version of MLflow's, without what the trail says of it."""
+    return VersionFacts(
+        found.name,
+        str(found.version),
+        dict(found.tags),
+        frozenset(found.aliases or ()),
+        run_id=found.run_id or "",
+        source=str(found.source),
+    )
 
 
 def _of_version(action: str, facts: VersionFacts, refusal: str | None, **more: Any) -> Attempt:
@@ -87,9 +108,41 @@ def _of_version(action: str, facts: VersionFacts, refusal: str | None, **more: A
 def set_version_tag(who: Person, trail: Trail) -> Attempt:
     message = _get_request_message(SetModelVersionTag())
     facts = version_facts(message.name, message.version, trail)
-    refusal = rules.set_version_tag(who, facts, message.key, message.value)
+    refusal = rules.set_version_tag(who, facts, message.key, message.value, signature_of_plant())
     before, reason = facts.tags.get(message.key, ""), facts.tags.get(TAG_REASON, "")
+    if refusal is None and message.key == TAG_QA and message.value != "pending":
+        refusal = decision_problem(facts, message.value, trail)
     return _of_version("tag.set", facts, refusal, subject=message.key, before=before, after=message.value, reason=reason)
+
+
+def decision_problem(facts: VersionFacts, decision: str, trail: Trail) -> str | None:
+    """Why nobody may approve the model of a version, whoever asks and whatever it is called: it was rejected before, or its files
+    are not those that were registered. A rejection is always possible."""
+    if decision != "approved":
+        return None
+    if rejection := rejected(facts.digest, trail):
+        return (
+            f"the model file of {facts} was rejected by '{rejection.actor}' as version {rejection.version} of"
+            f" {rejection.product}, and a rejection is final; train a new version"
+        )
+    return files_of_server().problem(facts)
+
+
+def rejected(digest: str, trail: Trail) -> Event | None:
+    """The event that turned the model file with ``digest`` down, under whatever name; None where nobody ever did."""
+    found = trail.find(actions=("tag.set",), subject=TAG_QA, after_value="rejected", digest=digest, allowed=True, at_most=1)
+    return found[0] if found and digest else None
+
+
+def files_of_server() -> Files:
+    """The files of the server that answers the current request."""
+    found: Files = current_app.extensions["changeover"].files
+    return found
+
+
+def signature_of_plant() -> str:
+    """``rules.TAGS`` or ``rules.STRICT``."""
+    return str(current_app.extensions["changeover"].signature)
 
 
 def delete_version_tag(who: Person, trail: Trail) -> Attempt:
@@ -104,23 +157,38 @@ def set_alias(who: Person, trail: Trail) -> Attempt:
     facts = version_facts(message.name, message.version, trail)
     refusal = rules.set_alias(who, facts, message.alias)
     if refusal is None and message.alias == CHAMPION:
-        refusal = trail_problem(facts, trail)
+        refusal = approval_problem(facts, trail)
     before = holder(message.name, message.alias)
     return _of_version("alias.set", facts, refusal, subject=message.alias, before=before, after=facts.version)
 
 
-def trail_problem(facts: VersionFacts, trail: Trail) -> str | None:
-    """Why the trail does not bear out the approval that the tags of a version claim; None where it does and its chain holds.
+def approval_problem(facts: VersionFacts, trail: Trail) -> str | None:
+    """Why a version may not be the champion, though its tags claim an approval; None where trail and files bear it out.
 
-    Tags lie in a database that an administrator of the machine can write to. The trail lies there too, but chained.
+    Tags lie in a database that an administrator of the machine can write to. The trail lies there too, but chained and sealed.
     """
-    if broken := broken_links(trail.rows()):
-        return f"the audit trail is broken ({broken[0]}), so nothing is promoted; run changeover audit verify"
-    signed = trail.last_decision(facts.product, facts.version)
-    told = (facts.tags.get(TAG_QA), facts.tags.get(TAG_BY), facts.tags.get(TAG_DIGEST))
+    if broken := trail.problem():
+        return f"the audit trail is broken ({broken}), so nothing is promoted; run changeover audit verify"
+    signed = last_decision(facts, trail)
+    told = (facts.tags.get(TAG_QA), facts.tags.get(TAG_BY), facts.digest)
     if signed is None or (signed.after, signed.actor, signed.digest) != told:
         return f"the audit trail holds no approval of {facts} by '{told[1]}': its tags were set past the gate; find out by whom"
-    return None
+    for back in trail.find(actions=("roll-back",), product=facts.product, allowed=True, after=signed.seq):
+        if back.before == facts.version:
+            return (
+                f"'{back.actor}' rolled back from {facts} after it was approved (event {back.seq}): withdraw the approval and"
+                " decide anew before it is promoted again"
+            )
+    return decision_problem(facts, "approved", trail)
+
+
+def last_decision(facts: VersionFacts, trail: Trail) -> Event | None:
+    """The last allowed change of a version's sign-off since this very model was registered; None where there is none."""
+    found = trail.find(
+        actions=("tag.set", "tag.delete"), product=facts.product, version=facts.version, subject=TAG_QA, allowed=True,
+        after=facts.registered, newest_first=True, at_most=1,
+    )  # fmt: skip
+    return found[0] if found else None
 
 
 def delete_alias(who: Person, _trail: Trail) -> Attempt:
@@ -135,21 +203,14 @@ def holder(product: str, alias: str) -> str:
     return str(_get_model_registry_store().get_registered_model(product).aliases.get(alias, ""))
 
 
-def register(who: Person, trail: Trail) -> Attempt:
-    message = _get_request_message(CreateModelVersion())
-    tags = {tag.key: tag.value for tag in message.tags}
-    refusal = registration_rules.register_version(
-        who, message.name, message.source, tags, versions_of(message.name), trail.rejected(message.name)
-    )
-    # Where a teacher comes from is an event as well: tags lie in a database that somebody could write to.
-    origin = f"{tags.get(TAG_SOURCE, '')}: {tags.get(TAG_ORIGIN, '')}; licence: {tags.get(TAG_LICENCE, '')}"
-    reason = origin if is_teacher(message.name) else ""
-    digest = tags.get(TAG_DIGEST, "")
-    return Attempt("register", refusal, product=message.name, digest=digest, after=message.source, reason=reason)
-
-
 def versions_of(product: str) -> Iterator[VersionFacts]:
     return _search(f"name = '{product}'")
+
+
+def versions_with_digest(digest: str) -> Iterator[VersionFacts]:
+    """Every version of whatever product or teacher that has this file."""
+    if is_digest(digest):
+        yield from _search(f"tags.`{TAG_DIGEST}` = '{digest}'")
 
 
 def trained_with(teacher: VersionFacts) -> Iterator[VersionFacts]:
@@ -163,7 +224,7 @@ def _search(query: str) -> Iterator[VersionFacts]:
     token, store = None, _get_model_registry_store()
     while True:
         page = store.search_model_versions(query, max_results=1000, page_token=token)
-        yield from map(_facts, page)
+        yield from map(facts_of, page)
         token = page.token
         if not token:
             return
@@ -223,6 +284,5 @@ def delete_model(who: Person, _trail: Trail) -> Attempt:
 
 def rename_model(who: Person, _trail: Trail) -> Attempt:
     message = _get_request_message(RenameRegisteredModel())
-    aliases = _get_model_registry_store().get_registered_model(message.name).aliases
-    refusal = registration_rules.rename_model(who, message.name, message.new_name, aliases)
+    refusal = registration_rules.rename_model(who, message.name, message.new_name, any(versions_of(message.name)))
     return Attempt("model.rename", refusal, product=message.name, before=message.name, after=message.new_name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from registry.errors import NotFound, Refused, RegistryError, Unreachable
+from registry.errors import Broken, NotFound, Refused, RegistryError, Unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -150,15 +150,18 @@ def _raise_for(answer: "httpx.Response", user: str) -> None:
     if not answer.is_error:
         return
     try:
-        sentence = str(answer.json()["message"])
-    except (ValueError, KeyError, TypeError):
-        sentence = f"{answer.request.method} {answer.request.url.path} gave status {answer.status_code}"
+        body = answer.json()
+        code, sentence = body.get("error_code"), str(body["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        code, sentence = "", f"{answer.request.method} {answer.request.url.path} gave status {answer.status_code}"
     if answer.status_code == 401:
         raise Refused(
             f"the registry does not know user '{user}' with this password; look into the plant's secrets, or log in anew"
         )
     if answer.status_code == 404:
         raise NotFound(sentence)
+    if answer.status_code == 409 and code == "FILES_EXCHANGED":
+        raise Broken(sentence)
     if answer.status_code in (400, 403, 409):
         raise Refused(sentence)
     if answer.status_code in (502, 503, 504):

@@ -1,15 +1,20 @@
 """Our own addresses on the registry's server: the trail, for reading and for what the flows decide, and health."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from flask import Flask, Response, jsonify, request
+from filelock import Timeout
+from flask import Flask, Response, current_app, jsonify, request
+from mlflow.exceptions import MlflowException
 from mlflow.server import auth
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from registry.errors import RegistryError
 from registry.events import Entry, Event, Trail
-from registry.gate import person
-from registry.names import PROMOTER, TRAINER, is_digest, is_model, is_product
+from registry.gate import answer, foreign_page, person, plainly
+from registry.names import PROMOTER, TRAINER, VIEWER, is_digest, is_model, is_product
+from registry.serving import Serving
 
 ACTIONS: Final[dict[str, frozenset[str]]] = {
     TRAINER: frozenset(("ingest", "keep", "retrain", "fail", "rebuild")),
@@ -19,6 +24,7 @@ ACTIONS: Final[dict[str, frozenset[str]]] = {
 OF_TEACHERS: Final = frozenset(("fail",))
 """What of it may be about a teacher."""
 PAGE: Final = 1000
+Answer = Response | tuple[Response, int]
 
 
 class Report(BaseModel):
@@ -34,13 +40,23 @@ class Report(BaseModel):
     reason: str = Field(default="", max_length=2000)
 
 
-def add_endpoints(app: Flask, trail: Trail) -> None:
-    """Adds ``/changeover/health`` and ``/changeover/events``; call it after MLflow's ``create_app``, which asks for users."""
+class Wish(BaseModel):
+    """A person asks for a changeover."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    product: str = Field(max_length=63)
+    batch: str = Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+def add_endpoints(app: Flask, trail: Trail, serving: Serving) -> None:
+    """Adds ``/changeover/health``, ``/changeover/events`` and ``/changeover/requests``; call it after MLflow's ``create_app``,
+    which asks for users."""
 
     def health() -> Response:
         number, head = trail.head()
         who = person()
-        return jsonify({"status": "ok", "user": who.name, "roles": sorted(who.roles), "events": number, "head": head})
+        found = {"status": "ok", "user": who.name, "roles": sorted(who.roles), "events": number, "head": head}
+        return jsonify(found | {"password_by": who.password_by, "serve": serving.state()})
 
     def read() -> Response | tuple[Response, int]:
         product = request.args.get("product")
@@ -58,23 +74,42 @@ def add_endpoints(app: Flask, trail: Trail) -> None:
         try:
             report = Report.model_validate(request.get_json(silent=True))
         except ValidationError as problem:
-            first = problem.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"])) or "body"
-            return refusal(400, f"{place}: {first['msg']}; send a JSON object with action and product")
+            return bad_body(problem, "send a JSON object with action and product")
         if not (is_model if report.action in OF_TEACHERS else is_product)(report.product):
             return refusal(400, f"'{report.product}' cannot name a product; send the product's name")
         if report.digest and not is_digest(report.digest):
             return refusal(400, f"'{report.digest[:80]}' is no sha256 in lower-case hexadecimal; send the model file's digest")
         fields: dict[str, Any] = report.model_dump() | {"actor": who.name, "address": request.remote_addr or ""}
-        if report.action not in allowed:
-            sentence = f"{who} may not record '{report.action}': {_whose(report.action)}; log in as that service"
+        foreign = foreign_page()
+        if foreign is not None or report.action not in allowed:
+            sentence = foreign or f"{who} may not record '{report.action}': {_whose(report.action)}; log in as that service"
             trail.append(Entry(**(fields | {"allowed": False, "reason": sentence})))
             return refusal(403, sentence)
         event: Event = trail.append(Entry(**fields, allowed=True))
         return jsonify({"event": event.model_dump(mode="json")})
 
+    def wish() -> Response | tuple[Response, int]:
+        who = person()
+        try:
+            wanted = Wish.model_validate(request.get_json(silent=True))
+        except ValidationError as problem:
+            return bad_body(problem, "send a JSON object with product and batch")
+        if not is_product(wanted.product):
+            return refusal(400, f"'{wanted.product}' cannot name a product; send the product's name")
+        no = None
+        if not who.roles - {VIEWER}:
+            no = f"{who} may not ask for a changeover: somebody with a role beyond {VIEWER} does; ask an administrator for one"
+        no = foreign_page() or no
+        entry = Entry(
+            actor=who.name, action="request", product=wanted.product, subject=wanted.batch,
+            address=request.remote_addr or "", allowed=no is None, reason=no or "",
+        )  # fmt: skip
+        event = trail.append(entry)
+        return refusal(403, no) if no else jsonify({"event": event.seq})
+
     for path, method, view in (
         ("/changeover/health", "GET", health),
+        ("/changeover/requests", "POST", wish),
         ("/changeover/events", "GET", read),
         ("/changeover/events", "POST", write),
     ):
@@ -83,8 +118,31 @@ def add_endpoints(app: Flask, trail: Trail) -> None:
 
 def add_route(app: Flask, path: str, method: str, view: Callable[..., Any]) -> None:
     """One more address of ours. MLflow, told to refuse what it does not know, is told that any user may ask; the views judge
-    roles themselves."""
-    app.add_url_rule(path, f"changeover_{view.__name__}", view, methods=[method])
+    roles themselves.
+
+    What a view asks for and is not there, a trail that does not hold, and a lock that others have are answered in words; where
+    the request was to change something, each leaves its event.
+    """
+
+    @functools.wraps(view)
+    def answered() -> Any:
+        try:
+            return view()
+        except MlflowException as problem:
+            status = problem.get_http_status_code()
+            found = refusal(status if 400 <= status < 500 else 500, f"{plainly(str(problem.message))}; look it up with history")
+        except Timeout:
+            found = refusal(503, "another change of the registry takes too long; try again in a minute")
+        except RegistryError as problem:
+            found = refusal(503, f"{problem}")
+        if method != "GET":
+            trail: Trail = current_app.extensions["changeover"].trail
+            why = str(found[0].get_json()["message"])
+            actor, address = person().name, request.remote_addr or ""
+            trail.append(Entry(actor=actor, action=f"{method} {path}", address=address, allowed=False, reason=why))
+        return found
+
+    app.add_url_rule(path, f"changeover_{view.__name__}", answered, methods=[method])
     auth.BEFORE_REQUEST_VALIDATORS[(path, method)] = _any_user
 
 
@@ -98,5 +156,19 @@ def _whose(action: str) -> str:
 
 def refusal(status: int, sentence: str) -> tuple[Response, int]:
     """An answer in MLflow's form, which its dialogs and our client can show."""
-    code = "PERMISSION_DENIED" if status == 403 else "INVALID_PARAMETER_VALUE"
-    return jsonify({"error_code": code, "message": sentence}), status
+    codes = {403: "PERMISSION_DENIED", 404: "RESOURCE_DOES_NOT_EXIST", 409: "RESOURCE_CONFLICT", 503: "TEMPORARILY_UNAVAILABLE"}
+    return answer(status, codes.get(status, "INVALID_PARAMETER_VALUE" if status < 500 else "INTERNAL_ERROR"), sentence), status
+
+
+def bad_body(error: ValidationError, fix: str = "send a JSON object as the documentation says") -> tuple[Response, int]:
+    """The answer to a body that is not as it has to be; an attempt to change something leaves its event."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"])) or "body"
+    sentence = f"{place}: {first['msg']}; {fix}"
+    trail: Trail = current_app.extensions["changeover"].trail
+    entry = Entry(
+        actor=person().name, action=f"{request.method} {request.path}", address=request.remote_addr or "", allowed=False,
+        reason=sentence,
+    )  # fmt: skip
+    trail.append(entry)
+    return refusal(400, sentence)

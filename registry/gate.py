@@ -8,54 +8,78 @@ before it is done: where the trail cannot be written, nothing happens.
 """
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from filelock import Timeout
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from mlflow.exceptions import MlflowException
 from mlflow.server.auth import store as users
+from mlflow.server.handlers import _get_model_registry_store
 
-from registry import stamps
-from registry.aliases import follow
-from registry.attempts import Attempt, Reader
+from registry import registration, stamps
+from registry.aliases import SERVER, Aliases
+from registry.attempts import Attempt, Reader, version_facts
+from registry.errors import RegistryError
 from registry.events import NOT_DONE, Entry, Trail
+from registry.facts import Person, VersionFacts
+from registry.files import Files
+from registry.inner_text import without_inner_text
 from registry.names import TAG_QA
+from registry.people import FLAGGED, People
 from registry.routes import reader_of_request
-from registry.rules import Person
-from registry.seals import NOBODY, roles_of
-from registry.turns import Turns
+from registry.rules import TAGS
+from registry.seals import roles_of
+from registry.shown import conflict, refuse_shown
+from registry.turns import LOCK_SECONDS, Turns
+from registry.users import publisher_key_file
 
-_LOCK_SECONDS = 30
-LONGEST_ANSWER = 600
+LONGEST_ANSWER: Final = 600
+EXTENSION: Final = "changeover"
+"""Under this name Flask's application keeps the gate."""
+_CREATE_VERSION: Final = re.compile(r"/(?:ajax-)?api/2\.0/mlflow/model-versions/create", re.ASCII)
 
 
 class Gate:
-    """Judges requests of one server. ``state`` is the folder that all its workers share."""
+    """Judges requests of one server. ``state`` is the folder that all its workers share, ``published`` the one that the line
+    reads, ``signature`` ``rules.TAGS`` or ``rules.STRICT``."""
 
-    def __init__(self, trail: Trail, state: Path) -> None:
-        self._trail = trail
-        self._lock = Turns(state / "gate.lock")
+    def __init__(self, trail: Trail, state: Path, published: Path | None = None, signature: str = TAGS) -> None:
+        self.trail = trail
+        self.turns = Turns(state / "gate.lock")
+        self.files = Files(state)
+        self.people = People(trail)
+        self.aliases = Aliases(trail, published, publisher_key_file(state))
+        self.signature = signature
 
     def install(self, app: Flask) -> None:
         """Adds the hooks; call it after MLflow's ``create_app``, so that users are known when ours run."""
+        app.extensions[EXTENSION] = self
+        for rule in app.url_map.iter_rules():
+            if _CREATE_VERSION.fullmatch(rule.rule):
+                app.view_functions[rule.endpoint] = registration.create_version
         app.before_request(self._before)
         # Flask runs these in reverse order of registration: ours before MLflow's.
         app.after_request(self._after)
         app.teardown_request(self._release)
 
     def _before(self) -> Response | None:
+        if request.method == "GET":
+            refusal = refuse_shown(self.files)
+            return None if refusal is None else conflict(refusal)
         reader = reader_of_request()
         if reader is None:
             return None
         try:
-            self._lock.acquire(timeout=_LOCK_SECONDS)
+            self.turns.acquire(timeout=LOCK_SECONDS)
         except Timeout:
-            return _answer(503, "TEMPORARILY_UNAVAILABLE", "another change of the registry takes too long; try again in a minute")
+            return answer(503, "TEMPORARILY_UNAVAILABLE", "another change of the registry takes too long; try again in a minute")
         g.changeover_locked = True
         g.changeover_judged = True
         attempt = self._judge(reader, person())
@@ -66,18 +90,20 @@ class Gate:
         if attempt.recorded and attempt.action != "register":  # a registration is recorded with its version's number
             self._record(attempt, allowed=True)
         if attempt.action in ("tag.set", "tag.delete"):
-            # Old stamps go first: cut off anywhere from here, a decision is unstamped rather than stamped for another.
-            stamps.clear(attempt)
+            cleared = stamps.cleared(attempt.subject, deleted=attempt.action == "tag.delete")
+            stamps.write(attempt.product, attempt.version, cleared)
         g.changeover_attempt = attempt
         return None
 
     def _judge(self, reader: Reader, who: Person) -> Attempt | Response:
         """The attempt in the current request, judged; MLflow's own answer where it speaks of what is not there."""
         try:
-            attempt = reader(who, self._trail)
+            attempt = reader(who, self.trail)
         except MlflowException as problem:  # no such version, no valid body
-            self._append(who.name, Attempt(_route(), None), allowed=False, reason=problem.message)
+            self._append(who.name, Attempt(_route(), None), allowed=False, reason=plainly(problem.message))
             return Response(problem.serialize_as_json(), problem.get_http_status_code(), mimetype="application/json")
+        except RegistryError as problem:  # the trail does not hold
+            return answer(503, "TEMPORARILY_UNAVAILABLE", f"{problem}")
         foreign = foreign_page()
         return attempt if foreign is None else _with_refusal(attempt, foreign)
 
@@ -89,25 +115,41 @@ class Gate:
             if attempt.recorded:
                 self._append(person().name, attempt, allowed=False, reason=f"{NOT_DONE}: {_sentence(response)}")
             return response
+        who = person()
         if attempt.action == "register":
             version = response.get_json()["model_version"]["version"]
-            self._append(person().name, attempt, allowed=True, reason=attempt.reason, version=str(version))
+            self._append(who.name, attempt, allowed=True, reason=attempt.reason, version=str(version))
         if attempt.action == "tag.set":
-            stamps.add(attempt, person().name)
+            tags = _get_model_registry_store().get_model_version(attempt.product, attempt.version).tags
+            meaning = "approved" if attempt.after == "approved" else "reviewed"
+            signer = stamps.Signer(who.name, self.people.full_name(who.name), meaning, "tag")
+            stamps.write(attempt.product, attempt.version, stamps.stamped(tags, attempt.subject, signer))
         if attempt.action in ("tag.set", "tag.delete") and attempt.subject == TAG_QA:
-            follow(attempt, self._trail, person().name, request.remote_addr or "")
+            self.after_decision(who, version_facts(attempt.product, attempt.version, self.trail), attempt.after)
         return response
+
+    def after_decision(self, who: Person, facts: VersionFacts, decision: str) -> None:
+        """What follows at once from what ``who`` decided on a version: aliases, the line, and a flag on a fresh account's."""
+        address = request.remote_addr or ""
+        fresh = self.people.fresh_since(who.name) if decision in ("approved", "rejected") else None
+        if fresh is not None:
+            why = (
+                f"the first signature of '{who.name}' since '{fresh.actor}' could log in as that person"
+                f" ({fresh.action}, event {fresh.seq}): a second person confirms who signed"
+            )
+            entry = Entry(
+                actor=SERVER, action=FLAGGED, product=facts.product, version=facts.version, digest=facts.digest,
+                subject=who.name, address=address, allowed=True, reason=why,
+            )  # fmt: skip
+            self.trail.append(entry)
+        self.aliases.follow(facts.product, facts.version, decision, who.name, address)
 
     def _explain(self, response: Response) -> Response:
         """Records what MLflow itself refused, and says it so that people can read it."""
-        if g.get("changeover_judged") or response.status_code not in (401, 403):
+        if g.get("changeover_judged") or response.status_code != 403 or not g.get("mlflow_authenticated_user"):
             return response
         reader = reader_of_request()
         if reader is None:
-            return response
-        if response.status_code == 401 or not g.get("mlflow_authenticated_user"):
-            reason = "no valid user name and password" if response.status_code == 401 else _sentence(response)
-            self._append(NOBODY, Attempt(_route(), None), allowed=False, reason=reason)
             return response
         attempt = self._judge(reader, person())
         if isinstance(attempt, Response):
@@ -117,13 +159,13 @@ class Gate:
 
     def _refuse(self, attempt: Attempt) -> Response:
         self._record(attempt, allowed=False)
-        return _answer(403, "PERMISSION_DENIED", attempt.refusal or "")
+        return answer(403, "PERMISSION_DENIED", attempt.refusal or "")
 
     def _record(self, attempt: Attempt, *, allowed: bool) -> None:
         self._append(person().name, attempt, allowed=allowed, reason=attempt.reason if allowed else attempt.refusal or "")
 
     def _append(self, actor: str, attempt: Attempt, *, allowed: bool, reason: str = "", version: str = "") -> None:
-        self._trail.append(
+        self.trail.append(
             Entry(
                 actor=actor,
                 action=attempt.action,
@@ -142,18 +184,22 @@ class Gate:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """The lock of gated changes, for our own endpoints that make some; ``filelock.Timeout`` after half a minute."""
-        with self._lock.acquire(timeout=_LOCK_SECONDS):
+        with self.turns.acquire(timeout=LOCK_SECONDS):
             yield
 
     def _release(self, _problem: BaseException | None) -> None:
         if g.pop("changeover_locked", False):
-            self._lock.release()
+            self.turns.release()
 
 
 def person() -> Person:
     """The authenticated user of the current request."""
-    user = users.get_user(g.mlflow_authenticated_user)
-    return Person(user.username, roles_of(user))
+    if "changeover_person" not in g:
+        user = users.get_user(g.mlflow_authenticated_user)
+        gate: Gate = current_app.extensions[EXTENSION]
+        g.changeover_person = Person(user.username, roles_of(user), gate.people.password_by(user.username))
+    found: Person = g.changeover_person
+    return found
 
 
 def foreign_page() -> str | None:
@@ -175,12 +221,19 @@ def _route() -> str:
     return f"{request.method} {request.path}"
 
 
-def _answer(status: int, code: str, sentence: str) -> Response:
-    # One line, and not the length of whatever a client sent.
+def _sentence(response: Response) -> str:
+    """What an answer says, for the trail."""
+    body = response.get_json(silent=True)
+    told = body.get("message") if isinstance(body, dict) else None
+    return plainly(str(told)) if told else f"status {response.status_code}"
+
+
+def plainly(text: str) -> str:
+    """A message of MLflow's, for the trail: one line, without what a database said inside it."""
+    return textwrap.shorten(without_inner_text(text), LONGEST_ANSWER, placeholder=" …")
+
+
+def answer(status: int, code: str, sentence: str) -> Response:
+    """An error in MLflow's form: one line, and not the length of whatever a client sent."""
     line = textwrap.shorten(sentence, LONGEST_ANSWER, placeholder=" …")
     return Response(json.dumps({"error_code": code, "message": line}), status, mimetype="application/json")
-
-
-def _sentence(response: Response) -> str:
-    body = response.get_json(silent=True)
-    return str(body.get("message", ""))[:500] if isinstance(body, dict) else f"status {response.status_code}"

@@ -27,6 +27,16 @@ TAG_REPORT: Final = "changeover.report"
 """sha256 of what QA reads beside the model: ``metrics.json`` and ``report.html``, one after the other."""
 TAG_TEACHER: Final = "changeover.teacher"
 """``changeover.digest`` of the teacher that the version was trained with; missing where there was none."""
+TAG_FILES: Final = "changeover.files"
+"""sha256 over every file of the version and of its run, as the server read them at registration (``registry.files``)."""
+TAG_LIFE: Final = "changeover.life"
+"""Number of ours that this registration alone has, whatever its model is called and whatever became of earlier ones."""
+TAG_REQUESTED_BY: Final = "changeover.requested_by"
+"""Who asked for the changeover: ``os:NAME`` (an account of the operating system) or ``user:NAME`` (one of the registry)."""
+WRITTEN_BY_SERVER: Final = (
+    TAG_DIGEST, TAG_GATES, TAG_THRESHOLD, TAG_REPORT, TAG_TEACHER, TAG_FILES, TAG_LIFE, TAG_REQUESTED_BY, TAG_IMAGES, TAG_BATCH,
+)  # fmt: skip
+"""What the server reads from the files of a version at its registration and writes itself."""
 REQUIRED_TAGS: Final = (TAG_BATCH, TAG_DIGEST, TAG_IMAGES, TAG_COMMIT, TAG_GATES)
 GATES: Final = ("passed", "failed")
 
@@ -48,7 +58,21 @@ TAG_AT: Final = "qa.at"
 TAG_SIGNED_DIGEST: Final = "qa.digest"
 TAG_SIGNED_RECORD: Final = "qa.record"
 """Digest of all that was signed: see ``rules.record_digest``."""
-STAMPS: Final = (TAG_BY, TAG_AT, TAG_SIGNED_DIGEST, TAG_SIGNED_RECORD)
+TAG_NAME: Final = "qa.name"
+"""Full name of who signed, as an administrator entered it; the user's name where none is on record."""
+TAG_MEANING: Final = "qa.meaning"
+"""What the signature means: one of ``MEANINGS``."""
+TAG_WAY: Final = "qa.way"
+"""How it was given: one of ``WAYS``."""
+STAMPS: Final = (TAG_BY, TAG_NAME, TAG_AT, TAG_MEANING, TAG_WAY, TAG_SIGNED_DIGEST, TAG_SIGNED_RECORD)
+TAG_REASON_BY: Final = "qa.reason.by"
+"""Who wrote ``qa.reason``: a signature never carries another person's reason."""
+TAG_NOTES_BY: Final = "qa.notes.by"
+"""Who drew ``qa.notes``."""
+WORDS_BY: Final = (TAG_REASON_BY, TAG_NOTES_BY)
+MEANINGS: Final = ("reviewed", "approved", "responsible")
+WAYS: Final = ("page", "terminal", "tag")
+"""On the review page after the report was opened there; with a command; by setting tags, as MLflow's own page does."""
 TAG_WAIVER: Final = "qa.waiver"
 """Why failed gates do not stand in the way of this version, as a second person of quality assurance says."""
 TAG_WAIVED_BY: Final = "qa.waiver.by"
@@ -57,10 +81,14 @@ WAIVER_STAMPS: Final = (TAG_WAIVED_BY, TAG_WAIVED_AT)
 TAG_NOTES: Final = "qa.notes"
 """Notes on pictures: a JSON list of {picture, left, top, right, bottom, text}, see ``registry.notes``."""
 DECISIONS: Final = ("approved", "rejected", "pending")
+WAIVED: Final = "waived"
+"""What is decided of a version's gates, beside ``DECISIONS`` of the version itself."""
 
 MODEL_FILE: Final = "artifacts/model.onnx"
 """Where the inspector lies inside a logged model."""
 
+USER: Final = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}"
+"""How a user may be called, at every door."""
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _TEACHER = re.compile(r"teacher-[a-z0-9][a-z0-9._-]{0,50}", re.ASCII)
 _BATCH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)

@@ -34,6 +34,11 @@ def read_notes(text: str) -> list[Note]:
     return _NOTES.validate_json(text or "[]")
 
 
+def written_notes(notes: tuple[Note, ...]) -> str:
+    """The tag's value for ``notes``."""
+    return _NOTES.dump_json(list(notes)).decode()
+
+
 def notes_problem(text: str) -> str | None:
     """Why ``text`` holds no notes; None where it does."""
     try:

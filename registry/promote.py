@@ -24,7 +24,7 @@ class Promotion:
 
 
 def promote(connection: Connection, product: str, version: str | int | None = None) -> Promotion:
-    """Makes ``version`` (by default the candidate) the champion, as the promoter; the former one becomes ``previous``.
+    """Makes ``version`` (by default the one that waits: see ``waiting``) the champion, as the promoter; the former one becomes ``previous``.
 
     Safe to repeat, and to go on with after dying anywhere in between. Without a candidate, the champion is confirmed.
     Raises ``Refused`` where the sign-off does not hold (its sentence says why), ``NotFound``.
@@ -55,6 +55,18 @@ def waiting(known: list[Version]) -> Version | None:
 
 def _wanted(product: str, known: list[Version]) -> Version:
     found = waiting(known) or next((one for one in known if CHAMPION in one.aliases), None)
-    if found is None:
-        raise NotFound(f"{product} has no candidate: a version becomes one when it is registered and its gates passed; train it")
-    return found
+    if found is not None:
+        return found
+    approved = next((one for one in known if one.qa == "approved"), None)
+    if approved is not None:
+        raise NotFound(
+            f"{product} has no candidate; version {approved.version} is approved: promote it with --version {approved.version},"
+            " which says what stands against it, if anything does"
+        )
+    unsigned = next((one for one in known if one.qa == "pending"), None)
+    if unsigned is not None:
+        raise NotFound(
+            f"{product} has no candidate; version {unsigned.version} is pending and is one once it is approved: 'changeover"
+            f" sign-off --product {product} --version {unsigned.version} --approve', or --waive where its gates failed"
+        )
+    raise NotFound(f"{product} has no version that could become the champion: train one with 'changeover run'")

@@ -1,8 +1,10 @@
 """Who may make, describe and delete registered models and their versions: pure rules like those of ``registry.rules``."""
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
+from registry.events import Event
+from registry.facts import Person, VersionFacts
 from registry.names import (
     ADMIN,
     CHAMPION,
@@ -25,7 +27,7 @@ from registry.names import (
     is_product,
     is_teacher,
 )
-from registry.rules import OURS, Person, VersionFacts, administer
+from registry.rules import OURS, administer
 
 LOGGED_MODEL = re.compile(r"models:/m-[0-9a-f]{32}", re.ASCII)
 LONGEST_TAG = 500
@@ -33,10 +35,19 @@ LONGEST_TAG = 500
 
 
 def register_version(  # noqa: PLR0911 - a rule is a list of refusals
-    who: Person, product: str, source: str, tags: Mapping[str, str], existing: Iterable[VersionFacts], rejected: Container[str]
+    who: Person,
+    product: str,
+    source: str,
+    tags: Mapping[str, str],
+    existing: Iterable[VersionFacts],
+    same: Iterable[VersionFacts],
+    rejection: Event | None,
 ) -> str | None:
-    """May ``who`` register a version of ``product`` from ``source`` with ``tags``? ``rejected``: digests that were turned down
-    before, whatever became of those versions."""
+    """May ``who`` register a version of ``product`` from ``source`` with ``tags``?
+
+    ``same``: versions of whatever product that have the same model file; ``rejection``: the event that turned that file down
+    before, under whatever name, whatever became of that version.
+    """
     if not who.holds(TRAINER):
         return f"{who} may not register versions of {product}: only role {TRAINER} does; start a changeover"
     if LOGGED_MODEL.fullmatch(source) is None:
@@ -47,7 +58,7 @@ def register_version(  # noqa: PLR0911 - a rule is a list of refusals
         return _no_name(product)
     missing = [key for key in REQUIRED_TAGS if not tags.get(key, "").strip()]
     if missing:
-        return f"a version of {product} needs tags {', '.join(missing)} from the start; register it with registry.register"
+        return f"a version of {product} needs tags {', '.join(missing)} from the start; let 'changeover run' register it"
     strangers = sorted(key for key in tags if not OURS.fullmatch(key) and key != TAG_QA)
     if strangers:
         return f"a new version of {product} may not carry tag '{strangers[0]}': only changeover.* and {TAG_QA}; leave it out"
@@ -55,13 +66,16 @@ def register_version(  # noqa: PLR0911 - a rule is a list of refusals
         return f"a new version of {product} is pending, not '{tags[TAG_QA]}'; quality assurance signs it afterwards"
     if not is_digest(tags[TAG_DIGEST]):
         return f"'{tags[TAG_DIGEST]}' is no sha256 in lower-case hexadecimal; give the digest of model.onnx"
-    if tags[TAG_DIGEST] in rejected:
-        return f"the model with digest {tags[TAG_DIGEST][:12]} was rejected for {product}, and a rejection is final; train again"
+    if rejection is not None:
+        return (
+            f"the model with digest {tags[TAG_DIGEST][:12]} was rejected as version {rejection.version} of {rejection.product},"
+            " and a rejection is final; train again"
+        )
     if tags[TAG_GATES] not in GATES:
         return f"'{tags[TAG_GATES]}' says nothing about the gates: '{TAG_GATES}' is one of {', '.join(GATES)}"
-    for one in existing:
-        if (one.tags.get(TAG_DIGEST), one.tags.get(TAG_BATCH)) == (tags[TAG_DIGEST], tags[TAG_BATCH]):
-            return f"{one} is this model of batch {tags[TAG_BATCH]} already: a model is registered once; use that version"
+    for one in same:
+        batch = one.tags.get(TAG_BATCH, "?")
+        return f"{one} is this model already, of batch {batch}: a model is registered once, under one name; use that version"
     return None
 
 
@@ -142,12 +156,13 @@ def _needed(teacher: str, trained_with: Iterable[VersionFacts]) -> str | None:
     return None
 
 
-def rename_model(who: Person, product: str, name: str, aliases: Iterable[str]) -> str | None:
+def rename_model(who: Person, product: str, name: str, has_versions: bool) -> str | None:
     """May ``who`` give the registered model ``product`` the name ``name``?"""
     if is_teacher(product) or name.startswith(TEACHER):
         return f"{product} may not become '{name}': a teacher's card carries its name; register the teacher under the other name"
-    problem = delete_model(who, product, aliases, "rename")
-    return problem or (None if is_product(name) else _no_name(name))
+    if has_versions:
+        return f"{product} has versions, whose trail, signatures and published files carry its name, so nobody may rename it"
+    return administer(who, f"rename {product}") or (None if is_product(name) else _no_name(name))
 
 
 def update_version(who: Person, version: VersionFacts) -> str | None:

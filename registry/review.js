@@ -1,22 +1,11 @@
 "use strict";
-// The buttons set the tags that MLflow's own page sets, at the same address: the server's gate judges both alike.
+// A decision is one request: what is decided, what it means, why, and the password again. The server judges it.
 const { product, version } = document.body.dataset;
 const answer = document.getElementById("answer");
 const notes = JSON.parse(document.getElementById("kept").textContent);
-const open = document.getElementById("reason") !== null;
-
-async function setTag(key, value) {
-  const response = await fetch("/ajax-api/2.0/mlflow/model-versions/set-tag", {
-    method: "POST",
-    credentials: "same-origin",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ name: product, version, key, value }),
-  });
-  if (!response.ok) {
-    const body = await response.json().catch(() => ({}));
-    throw new Error(body.message || `the server answered ${response.status}`);
-  }
-}
+const reason = document.getElementById("reason");
+const password = document.getElementById("password");
+const open = document.getElementById("approve") !== null;
 
 function problem(text) {
   answer.textContent = text;
@@ -25,11 +14,15 @@ function problem(text) {
 
 async function act(event) {
   const button = event.currentTarget;
-  const reason = document.getElementById("reason");
-  const text = reason ? reason.value.trim() : "";
-  if (reason && !text) {
+  const text = reason.value.trim();
+  if (!text) {
     problem("Say why first: the reason is kept with the decision.");
     reason.focus();
+    return;
+  }
+  if (!password.value) {
+    problem("Enter your password once more: a signature asks again who you are.");
+    password.focus();
     return;
   }
   if (notes.some((note) => !note.text.trim())) {
@@ -37,21 +30,54 @@ async function act(event) {
     return;
   }
   button.disabled = true;
+  const meaning = document.getElementById("meaning");
   try {
-    if (button.dataset.waive) {
-      await setTag("qa.waiver", text);
-    } else {
-      if (reason && (notes.length || document.getElementById("kept").textContent !== "[]")) await setTag("qa.notes", JSON.stringify(notes));
-      if (reason) await setTag("qa.reason", text);
-      await setTag("qa", button.dataset.decision);
+    const response = await fetch("/changeover/sign", {
+      method: "POST",
+      credentials: "same-origin",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({
+        product,
+        version,
+        decision: button.dataset.decision,
+        meaning: meaning ? meaning.value : "reviewed",
+        reason: text,
+        password: password.value,
+        way: "page",
+        notes: open ? notes : [],
+      }),
+    });
+    if (!response.ok) {
+      const body = await response.json().catch(() => ({}));
+      throw new Error(body.message || `the server answered ${response.status}`);
     }
     location.reload();
   } catch (error) {
     problem(error.message);
     button.disabled = false;
   }
+  password.value = "";
+}
+
+// Who signs has opened the report: until then the buttons wait.
+const refused = new Set([...document.querySelectorAll(".buttons button:disabled")]);
+function readable(opened) {
+  document.body.dataset.opened = opened ? "yes" : "no";
+  for (const button of document.querySelectorAll(".buttons button[data-read]")) button.disabled = !opened || refused.has(button);
+  document.getElementById("unread").hidden = opened || !open;
 }
 for (const button of document.querySelectorAll(".buttons button")) button.addEventListener("click", act);
+readable(document.body.dataset.opened === "yes");
+const opener = document.getElementById("open-report");
+if (opener) {
+  const frame = document.getElementById("report");
+  opener.addEventListener("click", () => {
+    frame.hidden = false;
+    frame.addEventListener("load", () => readable(true), { once: true });
+    frame.src = opener.dataset.source;
+  });
+  document.getElementById("alone").addEventListener("click", () => readable(true));
+}
 
 // Boxes, in fractions of the picture.
 function within(value) {

@@ -1,8 +1,9 @@
 """The review page: everything that a person of quality assurance needs to decide on a version, and the buttons.
 
-The page's buttons set the same tags on the same addresses as MLflow's own page, so that there is one way to sign, one judge and
-one trail. ``/changeover/review?product=P&version=V``; ``/changeover/review/of?run=RUN`` leads there. Product and version are no
-part of the path, because MLflow's log-in knows whole paths only.
+The buttons send the decision, its meaning, the reason and the password to ``/changeover/sign``. Nothing of the version is shown
+before its files were compared with what was registered. ``/changeover/review?product=P&version=V``;
+``/changeover/review/of?run=RUN`` leads there. Product and version are no part of the path, because MLflow's log-in knows whole
+paths only.
 """
 
 import json
@@ -23,23 +24,35 @@ from mlflow.server.handlers import (
 from werkzeug.wrappers import Response as AnyResponse
 
 from registry import rules
-from registry.attempts import holder, version_facts
-from registry.endpoints import add_route, refusal
+from registry.attempts import approval_problem, holder, version_facts
+from registry.endpoints import Answer, add_route, refusal
 from registry.errors import RegistryError
-from registry.events import Trail
-from registry.gate import person
+from registry.events import Entry, Trail
+from registry.facts import Person, VersionFacts
+from registry.figures import comparison, shown_gates, text_of
+from registry.gate import Gate, answer, person
 from registry.names import (
     CHAMPION,
+    MEANINGS,
+    QA,
     TAG_GATES,
     TAG_NOTES,
+    TAG_NOTES_BY,
     TAG_QA,
     TAG_REASON,
+    TAG_REASON_BY,
     TAG_WAIVER,
     check_product,
     check_version,
     is_teacher,
 )
 from registry.notes import read_notes
+from registry.printable import printable
+from registry.roll_back import flags
+from registry.seals import EXCHANGED
+from registry.serving import Serving
+from registry.signing import OPENED, Signing
+from registry.states import way_on
 
 HERE: Final = Path(__file__).parent
 SECURITY: Final = {
@@ -56,14 +69,15 @@ REPORT_SECURITY: Final = SECURITY | {
 PICTURE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.png", re.ASCII)
 RUN: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 LARGEST: Final = 64 << 20
-_PAGES = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+PAGES = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+PAGES.finalize = lambda value: printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 class ReviewPage:
     """The views."""
 
-    def __init__(self, trail: Trail) -> None:
-        self._trail = trail
+    def __init__(self, trail: Trail, gate: Gate, signing: Signing, serving: Serving) -> None:
+        self._trail, self._gate, self._signing, self._serving = trail, gate, signing, serving
 
     def install(self, app: Flask) -> None:
         """Adds the addresses to ``app``."""
@@ -73,39 +87,71 @@ class ReviewPage:
         add_route(app, "/changeover/review.js", "GET", self.script)
         add_route(app, "/changeover/review.css", "GET", self.style)
 
-    def review(self) -> Response | tuple[Response, int]:
+    def review(self) -> Answer:
         """The page of one version."""
         found = _asked_for()
         if isinstance(found, str):
             return refusal(404, found)
-        product = found.name
-        facts = version_facts(product, str(found.version), self._trail)
-        metrics = _json(self._artifact(found.run_id, "metrics.json"))
-        who = person()
-        signed = facts if facts.tags.get(TAG_REASON) else replace(facts, tags={**facts.tags, TAG_REASON: "as given"})
-        html = _PAGES.get_template("review.html.j2").render(
-            facts=facts, tags=facts.tags, metrics=metrics, champion=_part(metrics, "champion"), rows=comparison(metrics),
-            gates=[gate for gate in metrics.get("gates", []) if isinstance(gate, dict)] if metrics else [],
-            now=holder(product, CHAMPION), run=found.run_id, pictures=self._pictures(found.run_id),
+        facts, who = version_facts(found.name, str(found.version), self._trail), person()
+        exchanged = self._gate.files.problem(facts, remembered=True)
+        # What was exchanged after registration is not shown: nobody is to decide by it.
+        metrics = {} if exchanged else _json(self._artifact(facts.run_id, "metrics.json"))
+        broken = self._broken(facts)
+        now = holder(facts.product, CHAMPION)
+        html = PAGES.get_template("review.html.j2").render(
+            facts=facts, tags=facts.tags, who=who, exchanged=exchanged, broken=broken, run=facts.run_id, now=now,
+            guarantee=text_of(metrics.get("guarantee")), rows=comparison(metrics), gates=shown_gates(metrics),
+            champion_of_metrics=text_of(_part(metrics, "champion").get("version")) if _part(metrics, "champion") else "",
+            pictures=[] if exchanged else self._pictures(facts.run_id),
             notes=[note.model_dump() for note in _notes(facts.tags.get(TAG_NOTES, ""))],
-            failed=facts.tags.get(TAG_GATES) != "passed", who=who,
-            cannot_approve=rules.set_version_tag(who, signed, TAG_QA, "approved"),
-            cannot_reject=rules.set_version_tag(who, signed, TAG_QA, "rejected"),
-            cannot_withdraw=rules.set_version_tag(who, signed, TAG_QA, "pending"),
-            cannot_waive=rules.set_version_tag(who, facts, TAG_WAIVER, "as given"),
-            broken=rules.sign_off_problem(facts) if facts.decision == "approved" else None,
-            events=[event for event in self._trail.events(product) if event.version == facts.version][-200:],
+            own_reason=facts.tags.get(TAG_REASON, "") if facts.tags.get(TAG_REASON_BY) == who.name else "",
+            failed=facts.tags.get(TAG_GATES) != "passed", meanings=MEANINGS, opened=self._signing.opened(who.name, facts),
+            full_name=self._gate.people.full_name(who.name), strict=self._gate.signature == rules.STRICT,
+            waiver_name=self._gate.people.full_name(facts.tags.get("qa.waiver.by", "")),
+            way=way_on(facts, rolled_back=bool(broken and "rolled back from" in broken), void=bool(broken)),
+            serve=self._serving.state(),
+            flags=[flag for flag in flags(self._trail) if (flag.product, flag.version) == (facts.product, facts.version)],
+            **self._cannot(who, facts, exchanged),
+            events=self._trail.find(product=facts.product, version=facts.version, newest_first=True, at_most=200)[::-1],
         )  # fmt: skip
         return Response(html, mimetype="text/html", headers=SECURITY)
 
-    def report(self) -> Response | tuple[Response, int]:
-        """The report of one version, without scripts."""
+    def _broken(self, facts: VersionFacts) -> str | None:
+        """Why an approval does not hold; None where it does, or where there is none."""
+        if facts.decision != "approved":
+            return None
+        return rules.sign_off_problem(facts) or approval_problem(facts, self._trail)
+
+    @staticmethod
+    def _cannot(who: Person, facts: VersionFacts, exchanged: str | None) -> dict[str, str | None]:
+        """For each button why it is disabled."""
+        own = {TAG_REASON: "as given", TAG_REASON_BY: who.name, TAG_NOTES: "", TAG_NOTES_BY: who.name}
+        signed = replace(facts, tags={**facts.tags, **own})
+        return {
+            "cannot_approve": exchanged or rules.set_version_tag(who, signed, TAG_QA, "approved"),
+            "cannot_reject": rules.set_version_tag(who, signed, TAG_QA, "rejected"),
+            "cannot_withdraw": rules.set_version_tag(who, signed, TAG_QA, "pending"),
+            "cannot_waive": exchanged or rules.set_version_tag(who, facts, TAG_WAIVER, "as given"),
+        }
+
+    def report(self) -> Answer:
+        """The report of one version, without scripts. That a person of quality assurance opened it is an event."""
         found = _asked_for()
         if isinstance(found, str):
             return refusal(404, found)
-        content = self._artifact(found.run_id, "report.html")
+        facts, who = version_facts(found.name, str(found.version), self._trail), person()
+        if problem := self._gate.files.problem(facts, remembered=True):
+            return answer(409, EXCHANGED, problem)
+        content = self._artifact(facts.run_id, "report.html")
         if content is None:
-            return refusal(404, f"version {found.version} of {found.name} has no report; look at its run in MLflow")
+            return refusal(404, f"{facts} has no report; look at its run in MLflow")
+        if who.holds(QA) and not self._signing.opened(who.name, facts):
+            self._trail.append(
+                Entry(
+                    actor=who.name, action=OPENED, product=facts.product, version=facts.version, digest=facts.digest,
+                    address=request.remote_addr or "", allowed=True,
+                )
+            )  # fmt: skip
         return Response(content, mimetype="text/html", headers=REPORT_SECURITY)
 
     def of_run(self) -> AnyResponse | tuple[Response, int]:
@@ -163,14 +209,14 @@ def _place(run: str, name: str) -> str:
 def _notes(text: str) -> list[Any]:
     try:
         return read_notes(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
 
 
 def _json(content: bytes | None) -> dict[str, Any]:
     try:
         found = json.loads(content or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -178,29 +224,3 @@ def _json(content: bytes | None) -> dict[str, Any]:
 def _part(metrics: dict[str, Any], key: str) -> dict[str, Any]:
     part = metrics.get(key)
     return part if isinstance(part, dict) else {}
-
-
-def comparison(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Rows of the table: what, this version, the champion."""
-    champion = _part(metrics, "champion")
-    rows = [
-        (title, _rate(metrics.get(key)), _rate(champion.get(key)))
-        for title, key in (("Overkill: good parts rejected", "overkill"), ("Escape: defects passed", "escape"))
-    ]
-    rows += [
-        (title, _number(metrics.get(key)), _number(champion.get(key)))
-        for title, key in (("Image AUROC", "image_auroc"), ("Pixel AP", "pixel_ap"), ("Threshold", "threshold"))
-    ]
-    return rows
-
-
-def _rate(value: Any) -> str:
-    if not isinstance(value, dict) or not all(
-        isinstance(value.get(key), int | float) for key in ("rate", "count", "n", "low", "high")
-    ):
-        return "–"
-    return f"{value['rate']:.1%} ({value['count']} of {value['n']}; {value['low']:.1%} to {value['high']:.1%})"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) and not isinstance(value, bool) else "–"

@@ -8,22 +8,26 @@ GET  /changeover/flags                                     everybody
 
 from typing import Any, Final
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, jsonify, request
 from mlflow.server.handlers import _get_model_registry_store
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from registry.aliases import move
-from registry.attempts import holder, trail_problem, version_facts
-from registry.endpoints import add_route, refusal
+from registry.aliases import SERVER
+from registry.attempts import approval_problem, holder, version_facts
+from registry.endpoints import Answer, add_route, bad_body, refusal
 from registry.events import Entry, Event, Trail
+from registry.facts import Person
 from registry.gate import Gate, foreign_page, person
 from registry.names import ALIASES, CHAMPION, PREVIOUS, PROMOTER, QA, is_product
-from registry.rules import Person, sign_off_problem
+from registry.people import CONFIRM, FLAGGED
+from registry.rules import sign_off_problem
+from registry.serving import Serving
+from registry.signing_rules import may_decide
 
 EMERGENCY: Final = "emergency"
 TAMPERED: Final = "alias.tampered"
-SERVER: Final = "(server)"
-Answer = Response | tuple[Response, int]
+RECHECKED: Final = 5000
+"""Older events that are proven once more at every look."""
 
 
 class RollBack(BaseModel):
@@ -43,21 +47,25 @@ class Confirmation(BaseModel):
     reason: str = Field(min_length=1, max_length=2000, pattern=r"\S")
 
 
-def flags(events: list[Event]) -> list[Event]:
-    """Of all events those that quality assurance has to look at and has not yet: emergency roll-backs, tampered aliases."""
-    looked_at = {event.subject for event in events if event.action == "confirm" and event.allowed}
-    return [
-        event
-        for event in events
-        if str(event.seq) not in looked_at
-        and (event.action == TAMPERED or (event.action == "roll-back" and event.allowed and event.subject == EMERGENCY))
-    ]
+class Look(BaseModel):
+    """Body of a look for what was moved past the gate. ``since``: when 'changeover serve' was started, ISO 8601."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    since: str | None = Field(None, max_length=40, pattern=r"^[0-9T:.+Z-]+$")
+
+
+def flags(trail: Trail) -> list[Event]:
+    """What quality assurance has to look at and has not yet: emergency roll-backs, aliases that were moved past the gate, and
+    signatures of accounts that somebody else could have logged in with."""
+    looked_at = {event.subject for event in trail.find(actions=(CONFIRM,), allowed=True)}
+    found = [*trail.find(actions=("roll-back",), subject=EMERGENCY, allowed=True), *trail.find(actions=(TAMPERED, FLAGGED))]
+    return sorted((event for event in found if str(event.seq) not in looked_at), key=lambda event: event.seq)
 
 
 def refuse_roll_back(who: Person, emergency: bool) -> str | None:
     """Why ``who`` may not go back; None when they may. Who signs may; the promoter may in an emergency, until QA confirms."""
     if who.holds(QA):
-        return None
+        return may_decide(who)
     if not who.holds(PROMOTER):
         return f"{who} may not roll back: only roles {QA} and, in an emergency, {PROMOTER} do; ask quality assurance"
     if not emergency:
@@ -68,8 +76,8 @@ def refuse_roll_back(who: Person, emergency: bool) -> str | None:
 class RollBacks:
     """The views, on one trail, behind one gate."""
 
-    def __init__(self, trail: Trail, gate: Gate) -> None:
-        self._trail, self._gate = trail, gate
+    def __init__(self, trail: Trail, gate: Gate, serving: Serving) -> None:
+        self._trail, self._gate, self._serving = trail, gate, serving
 
     def install(self, app: Flask) -> None:
         """Adds the addresses to ``app``."""
@@ -84,11 +92,11 @@ class RollBacks:
         try:
             wanted = RollBack.model_validate(request.get_json(silent=True))
         except ValidationError as error:
-            return _bad(error)
+            return bad_body(error)
         if not is_product(wanted.product):
             return refusal(400, f"'{wanted.product}' cannot name a product; send the product's name")
         with self._gate.locked():
-            before, target = holder(wanted.product, CHAMPION), holder(wanted.product, PREVIOUS)
+            before, target = _holder(wanted.product, CHAMPION), _holder(wanted.product, PREVIOUS)
             problem = foreign_page() or refuse_roll_back(who, wanted.emergency) or self._cannot(wanted.product, before, target)
             entry = Entry(
                 actor=who.name, action="roll-back", product=wanted.product, version=target, before=before, after=target,
@@ -101,28 +109,42 @@ class RollBacks:
             step = Entry(
                 actor=who.name, action="alias.set", address=entry.address, allowed=True, reason=f"roll-back: {wanted.reason}"
             )
-            move(self._trail, wanted.product, CHAMPION, target, step)
-            move(self._trail, wanted.product, PREVIOUS, "", step.model_copy(update={"action": "alias.delete"}))
+            aliases = self._gate.aliases
+            aliases.move(wanted.product, CHAMPION, target, step)
+            aliases.move(wanted.product, PREVIOUS, "", step.model_copy(update={"action": "alias.delete"}))
+            aliases.tell_the_line(wanted.product, target, step.reason, entry.address)
         return jsonify({"product": wanted.product, "version": target, "before": before, "event": event.seq})
 
     def _cannot(self, product: str, before: str, target: str) -> str | None:
+        if not before and not target and not _is_known(product):
+            return f"{product} has no versions, so there is nothing to go back from; see the products with changeover status"
         if not before or not target:
             return f"{product} has no {'previous version' if before else 'champion'} to go {'back to' if before else 'back from'}"
         facts = version_facts(product, target, self._trail)
-        problem = sign_off_problem(facts) or trail_problem(facts, self._trail)
+        problem = sign_off_problem(facts) or approval_problem(facts, self._trail)
         return f"cannot go back to version {target} of {product}: {problem}" if problem else None
 
     def watch(self) -> Answer:
-        """Compares every alias with the trail, flags each that was moved past the gate, and puts it back."""
+        """Compares every alias with the trail, flags each that was moved past the gate, and puts it back; proves some older
+        events once more, and notes that 'changeover serve' lives."""
         who = person()
-        if problem := foreign_page():
+        try:
+            look = Look.model_validate(request.get_json(silent=True) or {})
+        except ValidationError as error:
+            return bad_body(error)
+        problem = foreign_page()
+        if problem is None and not who.holds(PROMOTER):
+            problem = f"{who} may not put aliases back: only role {PROMOTER} does; run changeover serve"
+        if problem is not None:
+            entry = Entry(actor=who.name, action="watch", address=request.remote_addr or "", allowed=False, reason=problem)
+            self._trail.append(entry)
             return refusal(403, problem)
-        if not who.holds(PROMOTER):
-            return refusal(403, f"{who} may not put aliases back: only role {PROMOTER} does; run changeover serve")
         undone = []
+        self._trail.recheck(RECHECKED)
         with self._gate.locked():
             for model in _models():
                 undone += [event.model_dump(mode="json") for event in self._put_back(model.name, dict(model.aliases))]
+        self._serving.seen(look.since)
         return jsonify({"undone": undone})
 
     def _put_back(self, product: str, found: dict[str, Any]) -> list[Event]:
@@ -139,7 +161,13 @@ class RollBacks:
                 allowed=False, reason=reason,
             )  # fmt: skip
             undone.append(self._trail.append(entry))
-            if was and alias in ALIASES:
+            if was and alias == CHAMPION and not self._gate.aliases.holds(product, was):
+                # Nothing is crowned without an approval that holds, not even by the trail of an earlier one.
+                why = f"version {was} was the champion, but its sign-off does not hold"
+                gone = Entry(actor=SERVER, action="alias.delete", allowed=True, reason=why)
+                self._gate.aliases.move(product, alias, "", gone)
+                self._gate.aliases.tell_the_line(product, "", why, "")
+            elif was and alias in ALIASES:
                 registry.set_registered_model_alias(product, alias, was)
             else:
                 registry.delete_registered_model_alias(product, alias)
@@ -151,28 +179,59 @@ class RollBacks:
         try:
             wanted = Confirmation.model_validate(request.get_json(silent=True))
         except ValidationError as error:
-            return _bad(error)
+            return bad_body(error)
         with self._gate.locked():
-            open_flags = {event.seq: event for event in flags(self._trail.events())}
-            flag = open_flags.get(wanted.event)
-            problem = foreign_page()
-            if problem is None and not who.holds(QA):
-                problem = f"{who} may not confirm a flag: only role {QA} does; ask quality assurance"
-            if problem is None and flag is None:
-                problem = f"event {wanted.event} is no open flag; changeover status shows those that are"
-            if problem is None and flag is not None and flag.actor == who.name:
-                problem = f"'{who.name}' did what event {wanted.event} flags: another person of role {QA} confirms it"
+            flag = next((event for event in flags(self._trail) if event.seq == wanted.event), None)
+            problem = foreign_page() or self._may_not_confirm(who, wanted.event, flag)
             entry = Entry(
-                actor=who.name, action="confirm", product=flag.product if flag else "",
+                actor=who.name, action=CONFIRM, product=flag.product if flag else "",
                 version=flag.version if flag else "", subject=str(wanted.event), address=request.remote_addr or "",
+                after=flag.subject if flag is not None and flag.action == FLAGGED else "",
                 allowed=problem is None, reason=problem or wanted.reason,
             )  # fmt: skip
             self._trail.append(entry)
         return refusal(403, problem) if problem else jsonify({"confirmed": wanted.event})
 
+    def _may_not_confirm(self, who: Person, number: int, flag: Event | None) -> str | None:
+        if not who.holds(QA):
+            return f"{who} may not confirm a flag: only role {QA} does; ask quality assurance"
+        if problem := may_decide(who):
+            return problem
+        if flag is None:
+            return f"event {number} is no open flag; changeover status shows those that are"
+        if who.name in (flag.actor, flag.subject):
+            return f"'{who.name}' did what event {number} flags: another person of role {QA} confirms it"
+        own = self._gate.people.fresh_since(who.name)
+        if flag.action == FLAGGED and own is not None and self._is_any_vouched_for():
+            return (
+                f"'{own.actor}' could log in as '{who.name}' ({own.action}, event {own.seq}), and nobody has confirmed since"
+                f" who '{who.name}' is: somebody whose own account was confirmed confirms this"
+            )
+        return None
+
+    def _is_any_vouched_for(self) -> bool:
+        """Whether any account was confirmed, or is older than such events: in a new plant the first two have to begin."""
+        return any(self._gate.people.fresh_since(name) is None for name in qa_people() if name not in ("", SERVER))
+
     def flags(self) -> Answer:
         """Open flags, oldest first."""
-        return jsonify({"flags": [event.model_dump(mode="json") for event in flags(self._trail.events())]})
+        return jsonify({"flags": [event.model_dump(mode="json") for event in flags(self._trail)]})
+
+
+def qa_people() -> list[str]:
+    """Names of all who hold role qa now."""
+    from mlflow.server.auth import store
+
+    return [user.username for user, roles in store.list_users_with_roles() if any(role.name == QA for role in roles)]
+
+
+def _is_known(product: str) -> bool:
+    return any(model.name == product for model in _models())
+
+
+def _holder(product: str, alias: str) -> str:
+    """Like ``attempts.holder``, and empty for a product that is not there."""
+    return holder(product, alias) if _is_known(product) else ""
 
 
 def _models() -> list[Any]:
@@ -183,9 +242,3 @@ def _models() -> list[Any]:
         token = page.token
         if not token:
             return found
-
-
-def _bad(error: ValidationError) -> Answer:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"])) or "body"
-    return refusal(400, f"{place}: {first['msg']}; send a JSON object as the documentation says")

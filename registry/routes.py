@@ -4,7 +4,7 @@ import re
 
 from flask import request
 
-from registry import attempts, run_attempts
+from registry import attempts, registration, run_attempts, user_attempts
 from registry.attempts import Reader
 
 # POST requests that only read.
@@ -28,7 +28,7 @@ _READS = frozenset(
 )
 
 _READERS: dict[tuple[str, str], Reader] = {
-    ("POST", "mlflow/model-versions/create"): attempts.register,
+    ("POST", "mlflow/model-versions/create"): registration.register,
     ("POST", "mlflow/model-versions/set-tag"): attempts.set_version_tag,
     ("DELETE", "mlflow/model-versions/delete-tag"): attempts.delete_version_tag,
     ("DELETE", "mlflow/model-versions/delete"): attempts.delete_version,
@@ -43,7 +43,21 @@ _READERS: dict[tuple[str, str], Reader] = {
     ("DELETE", "mlflow/registered-models/delete"): attempts.delete_model,
     ("POST", "mlflow/registered-models/rename"): attempts.rename_model,
     ("POST", "mlflow/experiments/create"): run_attempts.create_experiment,
-    ("POST", "mlflow/experiments/delete"): run_attempts.delete_experiment,
+    **{
+        ("POST", f"mlflow/experiments/{name}"): run_attempts.change_experiment
+        for name in ("update", "delete", "restore", "set-experiment-tag", "delete-experiment-tag")
+    },
+    ("DELETE", "mlflow/experiments/delete-experiment-tag"): run_attempts.change_experiment,
+    ("POST", "mlflow/users/create"): user_attempts.create_user,
+    ("POST", "mlflow/users/create-ui"): user_attempts.create_user,
+    ("PATCH", "mlflow/users/update-password"): user_attempts.set_password,
+    ("PATCH", "mlflow/users/update-admin"): user_attempts.set_administrator,
+    ("DELETE", "mlflow/users/delete"): user_attempts.delete_user,
+    ("POST", "mlflow/roles/assign"): user_attempts.assign_role,
+    ("DELETE", "mlflow/roles/unassign"): user_attempts.unassign_role,
+    ("POST", "mlflow/roles/create"): user_attempts.change_role,
+    ("PATCH", "mlflow/roles/update"): user_attempts.change_role,
+    ("DELETE", "mlflow/roles/delete"): user_attempts.change_role,
     ("POST", "mlflow/upload-artifact"): run_attempts.upload_around,
     ("POST", "mlflow/artifacts/presigned-upload-url"): run_attempts.upload_around,
     **{
@@ -57,6 +71,7 @@ _READERS: dict[tuple[str, str], Reader] = {
     ("PATCH", "mlflow/logged-models/<model_id>/tags"): run_attempts.write_run,
     # Deleting is for administrators, and for nobody where a version was registered from it.
     ("POST", "mlflow/runs/delete"): run_attempts.delete_run,
+    ("POST", "mlflow/runs/restore"): run_attempts.delete_run,
     ("DELETE", "mlflow/logged-models/<model_id>"): run_attempts.delete_run,
     ("DELETE", "mlflow/logged-models/<model_id>/tags/<tag_key>"): run_attempts.delete_run,
 }
@@ -78,5 +93,5 @@ def reader_of_request() -> Reader | None:
     if path in _READS and request.method == "POST":
         return None
     if path.startswith("mlflow-artifacts/"):
-        return None  # the artifact gate, in front of this application, has judged it
+        return run_attempts.write_artifact
     return _READERS.get((request.method, path), run_attempts.administration)

@@ -19,10 +19,13 @@ from registry.append_only import CONNECTIONS
 from registry.errors import RegistryError
 from registry.inner_text import hide_parameters
 from registry.limits import DEFAULT, HEAD_BYTES, VARIABLE, Limits, of_environment
+from registry.rules import TAGS
 from registry.trail_key import key_file
 from registry.users import ADMIN_USER, create_roles_and_services, prepare, private_file
 
 STATE: Final = "CHANGEOVER_STATE"
+PUBLISHED: Final = "CHANGEOVER_PUBLISHED"
+SIGNATURE: Final = "CHANGEOVER_SIGNATURE"
 LOOPBACK: Final = "127.0.0.1"
 DATABASE: Final = "mlflow.db"
 MOST_WORKERS: Final = 32
@@ -49,13 +52,17 @@ def server_command(
     workers: int = 1,
     limits: Limits = DEFAULT,
     trusted_proxy: str | None = None,
+    published: Path | None = None,
+    signature: str = TAGS,
 ) -> tuple[list[str], dict[str, str]]:
     """Arguments and whole environment of the registry's process, on the loopback address at ``port`` (1 to 65535).
 
     ``database`` is the SQLAlchemy address of a PostgreSQL database for everything but files; without it, SQLite files in
     ``state_dir`` are used. A password in it goes into the environment, which other users of the machine cannot read.
     ``trusted_proxy`` is the IP address of a proxy whose word on a client's address is taken; without it, nobody's is.
-    Prepares ``state_dir`` (secrets and settings) but starts nothing. End the process with SIGTERM: it passes it on.
+    ``published`` is the folder that the line reads, from which the server takes at once what is withdrawn; ``signature`` says
+    how signatures are given: ``rules.TAGS`` or ``rules.STRICT``. Prepares ``state_dir`` (secrets and settings) but starts
+    nothing. End the process with SIGTERM: it passes it on.
     """
     if not 1 <= port <= 65535:
         raise RegistryError(f"port {port} is none: choose one from 1 to 65535 that is free")
@@ -75,7 +82,9 @@ def server_command(
     command += ["--backend-store-uri", store]
     command += ["--serve-artifacts", "--artifacts-destination", (state / "artifacts").as_uri()]
     command += ["--uvicorn-opts", shlex.join(_uvicorn_options(trusted_proxy))]
-    environment = _environment(state) | {VARIABLE: limits.as_json()}
+    environment = _environment(state) | {VARIABLE: limits.as_json(), SIGNATURE: signature}
+    if published is not None:
+        environment[PUBLISHED] = str(published.resolve())
     if database is not None:
         # For each of MLflow's three stores, and for the trail.
         environment["MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"] = str(CONNECTIONS)
@@ -112,8 +121,9 @@ def _without_password(database: str) -> tuple[str, str | None]:
 
 
 def _environment(state: Path) -> dict[str, str]:
-    # A caller's own settings of MLflow (a tracking address, a user) and uvicorn (each option) must not leak into the server.
-    foreign = ("MLFLOW_", "_MLFLOW_", "UVICORN_", "FORWARDED_ALLOW_IPS", "WEB_CONCURRENCY")
+    # A caller's own settings of MLflow (a tracking address, a user), uvicorn (each option) and ours (a password) must not leak
+    # into the server.
+    foreign = ("CHANGEOVER_", "MLFLOW_", "_MLFLOW_", "UVICORN_", "FORWARDED_ALLOW_IPS", "WEB_CONCURRENCY")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)  # without cached bytecode the start takes 32 s instead of 8 s
     return kept | {
@@ -156,9 +166,12 @@ def create_app() -> Any:
     from registry.front import Front
     from registry.gate import Gate
     from registry.log_ins import LogIns
+    from registry.people_pages import PeoplePages
     from registry.review import ReviewPage
     from registry.roll_back import RollBacks
     from registry.seals import ArtifactGate
+    from registry.serving import Serving
+    from registry.signing import Signing
     from registry.strangers import Strangers
 
     # The workers of a first start would create the same tables, users and roles at once.
@@ -173,14 +186,18 @@ def create_app() -> Any:
         trail.prepare()
     limits = of_environment()
     log_ins = LogIns(auth.store, lambda user, password: auth._authenticate_cached(user, password) is not None)
-    gate = Gate(trail, state)
+    published = Path(os.environ[PUBLISHED]) if os.environ.get(PUBLISHED) else None
+    gate, serving = Gate(trail, state, published, os.environ.get(SIGNATURE, TAGS)), Serving(state)
     gate.install(flask_app)
-    add_endpoints(flask_app, trail)
-    RollBacks(trail, gate).install(flask_app)
-    ReviewPage(trail).install(flask_app)
+    add_endpoints(flask_app, trail, serving)
+    RollBacks(trail, gate, serving).install(flask_app)
+    signing = Signing(trail, gate, log_ins)
+    signing.install(flask_app)
+    ReviewPage(trail, gate, signing, serving).install(flask_app)
+    PeoplePages(trail, gate).install(flask_app)
     # Last, so that its hook runs first of all that see an answer, and the front is outside of all.
     install_errors(flask_app)
-    app.add_middleware(ArtifactGate, trail=trail)
+    app.add_middleware(ArtifactGate, trail=trail, turns=gate.turns, files=gate.files)
     app.add_middleware(
         Front,
         trail=trail,

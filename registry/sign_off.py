@@ -4,20 +4,26 @@ import hashlib
 from dataclasses import dataclass
 
 from registry.connection import Connection
-from registry.errors import Refused
+from registry.errors import Broken, NotFound, Refused
+from registry.facts import VersionFacts
+from registry.files import REPORT_FILES
 from registry.names import (
     DECISIONS,
+    MEANINGS,
     MODEL_FILE,
     TAG_AT,
     TAG_BY,
-    TAG_QA,
+    TAG_MEANING,
+    TAG_NAME,
     TAG_REASON,
     TAG_REPORT,
+    TAG_WAY,
+    WAIVED,
     check_product,
     check_version,
 )
-from registry.rules import VersionFacts, sign_off_problem
-from registry.versions import REPORT_FILES, Version, version_of
+from registry.rules import sign_off_problem
+from registry.versions import Version, version_of
 
 
 @dataclass(frozen=True)
@@ -32,29 +38,37 @@ class SignOff:
     by: str
     at: str
     """UTC, ISO 8601; empty while pending."""
+    name: str
+    """Full name of who signed."""
+    meaning: str
+    """One of ``names.MEANINGS``."""
+    way: str
+    """One of ``names.WAYS``."""
     valid: bool
     """Approved, stamped, and the stamped digest is that of the version and of its model file."""
     problem: str
     """Why it is not valid; empty where it is."""
 
 
-def sign_off(connection: Connection, product: str, version: str | int, decision: str, reason: str) -> SignOff:
-    """Signs as the connection's user, in the way MLflow's page does: tag ``qa.reason``, then tag ``qa``.
+def sign_off(
+    connection: Connection, product: str, version: str | int, decision: str, reason: str, meaning: str = "approved"
+) -> SignOff:
+    """Signs as the connection's user, whose password is checked again, in one step; ``decision`` is one of ``DECISIONS`` or
+    ``waived``, ``meaning`` one of ``MEANINGS``.
 
-    Raises ``Refused`` with the server's sentence where the user may not, and where decision or reason are none.
+    The same decision in the same words changes nothing. Raises ``Refused`` with the server's sentence where the user may not,
+    and where decision, meaning or reason are none.
     """
     check_product(product)
     number = check_version(version)
-    if decision not in DECISIONS:
-        raise Refused(f"decision {decision!r} is none: choose one of {', '.join(DECISIONS)}")
+    if decision not in (*DECISIONS, WAIVED):
+        raise Refused(f"decision {decision!r} is none: choose one of {', '.join((*DECISIONS, WAIVED))}")
+    if meaning not in MEANINGS:
+        raise Refused(f"meaning {meaning!r} is none: choose one of {', '.join(MEANINGS)}")
     if not reason.strip():
         raise Refused(f"{product} version {number} cannot be {decision} without a reason; say why")
-    # What was signed is closed: it is withdrawn before another reason is given.
-    signed = version_of(connection, product, number).qa == "approved"
-    withdrawn = ((TAG_QA, "pending"),) if signed else ()
-    for key, value in (*withdrawn, (TAG_REASON, reason), *(() if signed and decision == "pending" else ((TAG_QA, decision),))):
-        body = {"name": product, "version": number, "key": key, "value": value}
-        connection.call("POST", "/api/2.0/mlflow/model-versions/set-tag", json=body)
+    body = {"product": product, "version": number, "decision": decision, "meaning": meaning, "reason": reason}
+    connection.call("POST", "/changeover/sign", json=body | {"password": connection.password, "way": "terminal"})
     return status(connection, product, number)
 
 
@@ -74,27 +88,35 @@ def status_of(connection: Connection, record: Version) -> SignOff:
         reason=record.tags.get(TAG_REASON, ""),
         by=record.tags.get(TAG_BY, ""),
         at=record.tags.get(TAG_AT, ""),
+        name=record.tags.get(TAG_NAME, ""),
+        meaning=record.tags.get(TAG_MEANING, ""),
+        way=record.tags.get(TAG_WAY, ""),
         valid=not problem,
         problem=problem,
     )
 
 
 def _exchanged(connection: Connection, record: Version) -> str | None:
+    """Why the files are not those that were signed, as far as this reader can see; the server, which knows every file, shows none
+    of a version of which one was exchanged."""
     where = {"name": record.product, "version": record.version, "path": MODEL_FILE}
-    digest = connection.fetch("/model-versions/get-artifact", where)
-    if digest == record.digest:
+    try:
+        digest = connection.fetch("/model-versions/get-artifact", where)
+        if digest != record.digest:
+            return (
+                f"the model file of {record.product} version {record.version} has digest {digest[:12]}, signed was"
+                f" {record.digest[:12]}: it was exchanged; train again and find out who had access to the artifacts"
+            )
         return _report_exchanged(connection, record)
-    return (
-        f"the model file of {record.product} version {record.version} has digest {digest[:12]}, signed was"
-        f" {record.digest[:12]}: it was exchanged; train again and find out who had access to the artifacts"
-    )
+    except (Broken, NotFound) as problem:
+        return str(problem)
 
 
 def _report_exchanged(connection: Connection, record: Version) -> str | None:
     """QA decided on what the report says: it is part of what was signed."""
     wanted = record.tags.get(TAG_REPORT)
     if wanted is None:
-        return None
+        return f"{record.product} version {record.version} has no digest of its report on record; register the model again"
     digest = hashlib.sha256()
     for name in REPORT_FILES:
         connection.fetch("/get-artifact", {"path": name, "run_uuid": record.run_id}, digest.update)

@@ -8,10 +8,12 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 _POLL_SECONDS = 0.005
+LOCK_SECONDS = 30.0
+"""How long a change of the registry waits for the one before it."""
 
 
 class Turns:
-    """A lock that many may wait for. Use what ``acquire`` gives as a context manager, or call ``release`` in the same thread.
+    """A lock that many may wait for. Use what ``acquire`` gives as a context manager, or call ``release``.
 
     A file lock alone is polled by every waiting thread, and whoever is unlucky waits for ever. So the threads of one worker
     queue up in front of it first, and only one of each worker polls.
@@ -20,7 +22,7 @@ class Turns:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._queue = threading.Lock()
-        self._file = FileLock(path)
+        self._file = FileLock(path, thread_local=False)  # an upload takes and gives it back in different threads
 
     def acquire(self, timeout: float) -> "Turns":
         """Waits for our turn, at most ``timeout`` seconds; ``filelock.Timeout`` after that."""

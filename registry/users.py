@@ -9,7 +9,7 @@ import re
 import secrets
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -128,8 +128,12 @@ def private_file(path: Path) -> None:
                 one.chmod(0o600)
 
 
-def add_user(connection: "Connection", name: str, password: str | None, role: str) -> NewUser:
-    """Creates a user with one of ``names.ROLES``; ``connection`` is an administrator's. Without ``password`` makes one up."""
+def add_user(connection: "Connection", name: str, password: str | None, role: str, full_name: str = "") -> NewUser:
+    """Creates a user with one of ``names.ROLES``; ``connection`` is an administrator's. Without ``password`` makes one up.
+
+    The user has to change the password before signing anything, because the administrator knows it. ``full_name`` is what
+    signatures show.
+    """
     if re.fullmatch(USER, name, re.ASCII) is None:
         raise Refused(f"user {name!r}: 1 to 63 letters, digits, '.', '_', '@' and '-', starting with a letter or digit")
     if role not in ROLES:
@@ -143,7 +147,23 @@ def add_user(connection: "Connection", name: str, password: str | None, role: st
         connection.call("PATCH", "/api/2.0/mlflow/users/update-admin", json={"username": name, "is_admin": True})
     else:
         connection.call("POST", "/api/3.0/mlflow/roles/assign", json={"username": name, "role_id": role_id})
+    if full_name:
+        give_name(connection, name, full_name)
     return user
+
+
+def give_name(connection: "Connection", user: str, full_name: str) -> None:
+    """Enters the full name of ``user``, as an administrator; every later signature shows it."""
+    connection.call("POST", "/changeover/people", json={"user": user, "name": full_name})
+
+
+def change_password(connection: "Connection", new: str) -> "Connection":
+    """Changes the password of the connection's own user; a connection with the new one."""
+    if len(new) < SHORTEST_PASSWORD:
+        raise Refused(f"the new password has {len(new)} characters, at least {SHORTEST_PASSWORD} are needed")
+    body = {"username": connection.user, "password": new, "current_password": connection.password}
+    connection.call("PATCH", "/api/2.0/mlflow/users/update-password", json=body)
+    return replace(connection, password=new)
 
 
 def _role_id(connection: "Connection", role: str) -> int:

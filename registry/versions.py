@@ -1,15 +1,14 @@
 """Versions of a product's model: registering one, listing them, fetching its file."""
 
-import hashlib
-import math
+import os
+import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.connection import Connection, sha256_of
-from registry.description import describe
 from registry.download import download
 from registry.errors import Broken, NotFound, Refused
 from registry.names import (
@@ -23,8 +22,7 @@ from registry.names import (
     TAG_GATES,
     TAG_IMAGES,
     TAG_QA,
-    TAG_REPORT,
-    TAG_TEACHER,
+    TAG_REQUESTED_BY,
     TAG_THRESHOLD,
     check_batch,
     check_product,
@@ -37,8 +35,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MODEL = "model.onnx"
-REPORT_FILES = ("metrics.json", "report.html")
-"""What quality assurance reads, and so signs, beside the model."""
+
+
+def account() -> str:
+    """The operating system's name for the account of this process; its number where it has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Registration:
     """Commit of the plant that made the model."""
     images_digest: str
     """``BatchRecord.digest`` of the batch's good images."""
+    requested_by: str = field(default_factory=lambda: f"os:{account()}")
+    """Who asked for it: ``os:NAME``, an account of the operating system (by default this process's), or ``user:NAME``."""
 
     def __post_init__(self) -> None:
         check_product(self.product)
@@ -138,7 +144,7 @@ def _store(client: "MlflowClient", request: Registration, digest: str) -> None:
 
     key, name = f"{digest}/{request.batch}", f"{request.product}/{request.batch}"
     run = run_of(client, request.product, key, name, {TAG_BATCH: request.batch})
-    files = log_run(client, run, request.metrics, request.folder)
+    log_run(client, run, request.metrics, request.folder)
     model_id = model_of_run(client, run) or log_model(client, run, request.folder / MODEL)
     client.set_terminated(run.info.run_id)
     tags = {
@@ -148,14 +154,8 @@ def _store(client: "MlflowClient", request: Registration, digest: str) -> None:
         TAG_COMMIT: request.commit,
         TAG_GATES: "passed" if request.metrics["passed"] else "failed",
         TAG_QA: "pending",
+        TAG_REQUESTED_BY: request.requested_by,
     }
-    if (report := _report_digest(request.folder)) is not None:
-        tags[TAG_REPORT] = report
-    if (teacher := _teacher_digest(request.metrics)) is not None:
-        tags[TAG_TEACHER] = teacher
-    threshold = request.metrics.get("threshold")
-    if isinstance(threshold, int | float) and math.isfinite(threshold):
-        tags[TAG_THRESHOLD] = repr(float(threshold))
     try:
         client.create_registered_model(request.product)
     except MlflowException as problem:
@@ -166,28 +166,9 @@ def _store(client: "MlflowClient", request: Registration, digest: str) -> None:
         source=f"models:/{model_id}",
         run_id=run.info.run_id,
         tags=tags,
-        description=describe(request.metrics, files, run.info.experiment_id, run.info.run_id),
         model_id=model_id,
         await_creation_for=0,
     )
-
-
-def _report_digest(folder: Path) -> str | None:
-    """sha256 of ``REPORT_FILES``, one after the other; None where one is missing."""
-    digest = hashlib.sha256()
-    for name in REPORT_FILES:
-        if not (folder / name).is_file():
-            return None
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()
-
-
-def _teacher_digest(metrics: Mapping[str, Any]) -> str | None:
-    """That of the teacher's weights; None where the model was trained without one."""
-    training = metrics.get("training")
-    card = training.get("teacher") if isinstance(training, Mapping) else None
-    digest = card.get("digest") if isinstance(card, Mapping) else None
-    return digest if is_digest(digest) else None
 
 
 def _registered(client: "MlflowClient", request: Registration, digest: str) -> Version | None:

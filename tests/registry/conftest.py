@@ -20,9 +20,11 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from registry.connection import Connection, sha256_of
+from registry.flags import confirm, open_flags
 from registry.server import DATABASE, server_command
-from registry.users import add_user, prepare, publisher_key_file
-from registry.versions import Registration
+from registry.sign_off import sign_off
+from registry.users import add_user, change_password, prepare, publisher_key_file
+from registry.versions import Registration, register
 
 from .postgresql import postgresql
 
@@ -79,17 +81,35 @@ class Registry:
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A server with an admin, both services, two people of quality assurance, a viewer, and a user without a role."""
-    with running(tmp_path_factory.mktemp("registry")) as found:
+    folder = tmp_path_factory.mktemp("registry")
+    with running(folder) as found:
+        vouch(found, folder)
         yield found
 
 
+def vouch(registry: "Registry", folder: Path) -> None:
+    """Lets ana and bo confirm each other's first signature: from then on nothing of theirs is flagged."""
+    product = register(registry.trainer, request_for(folder, "vouching", "a")).product
+    for one, other in ((registry.ana, registry.bo), (registry.bo, registry.ana)):
+        sign_off(one, product, "1", "approved", "the first signature")
+        (flag,) = open_flags(other)
+        confirm(other, flag.seq, "I saw it signed")
+        sign_off(one, product, "1", "pending", "only to show who I am")
+
+
+def add_person(admin: Connection, name: str, role: str) -> Connection:
+    """A user whose password is ``PASSWORD``, chosen by that user: who got one from an administrator may not sign."""
+    made = add_user(admin, name, None, role, full_name=f"{name.capitalize()} Example")
+    return change_password(Connection(admin.url, name, made.password), PASSWORD)
+
+
 @contextmanager
-def running(state: Path, database: str | None = None, workers: int = 1) -> Iterator[Registry]:
-    """The server whose state is ``state``, while the block runs."""
+def running(state: Path, database: str | None = None, workers: int = 1, **more: Any) -> Iterator[Registry]:
+    """The server whose state is ``state``, while the block runs. ``more`` goes to ``server_command``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command, environment = server_command(state, port, database, workers)
+    command, environment = server_command(state, port, database, workers, **more)
     url = f"http://127.0.0.1:{port}"
     with (
         ExitStack() as resources,
@@ -101,7 +121,7 @@ def running(state: Path, database: str | None = None, workers: int = 1) -> Itera
             secrets = prepare(state)
             admin = Connection(url, "admin", secrets.admin)
             for name, role in PEOPLE.items():
-                add_user(admin, name, PASSWORD, role)
+                add_person(admin, name, role)
             admin.call("POST", "/api/2.0/mlflow/users/create", json={"username": "nobody", "password": PASSWORD})
             yield Registry(
                 http=resources.enter_context(httpx.Client(timeout=30, verify=False)),  # noqa: S501 - loopback, without TLS
@@ -228,4 +248,6 @@ def make_request(tmp_path: Path, product: str) -> Callable[..., Registration]:
 def other_model(request: Registration, threshold: float) -> Registration:
     """The same batch with another model file."""
     model = tiny_inspector(request.folder / "model.onnx", threshold, request.product, request.batch)
-    return replace(request, metrics={**request.metrics, "model_digest": sha256_of(model), "threshold": threshold})
+    metrics = {**request.metrics, "model_digest": sha256_of(model), "threshold": threshold}
+    (request.folder / "metrics.json").write_text(json.dumps(metrics))
+    return replace(request, metrics=metrics)

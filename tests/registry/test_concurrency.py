@@ -11,10 +11,9 @@ import pytest
 from registry.audit import read_events, verify
 from registry.connection import Connection
 from registry.events import Event
-from registry.users import add_user
 from registry.versions import Version, register, version_of
 
-from .conftest import PASSWORD, Registry, request_for, running
+from .conftest import PASSWORD, Registry, add_person, request_for, running
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -28,7 +27,7 @@ def test_200_sign_offs_at_once(kind: str, tmp_path: Path, request: pytest.Fixtur
         server = psutil.Process(registry.pid)
         assert not any("only of this test" in " ".join(one.cmdline()) for one in (server, *server.children(recursive=True)))
         for name in ("cleo", "dan"):
-            add_user(registry.admin, name, PASSWORD, "qa")
+            add_person(registry.admin, name, "qa")
         people = [registry.ana, registry.bo, *(Connection(registry.url, name, PASSWORD) for name in ("cleo", "dan"))]
         versions = [
             register(registry.trainer, request_for(tmp_path, "bolt", f"batch-{n}", threshold=0.1 + n / 10))

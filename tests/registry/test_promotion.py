@@ -61,7 +61,7 @@ def test_registering_twice_gives_one_version(registry: Registry, make_request: M
     assert [one.aliases for one in versions(registry.vic, product)] == [("candidate",), ()]
 
 
-@pytest.mark.parametrize("overtaken_in", ["log_run", "log_model", "describe"])
+@pytest.mark.parametrize("overtaken_in", ["log_run", "log_model", "model_of_run"])
 def test_registering_at_once_gives_one_version(
     registry: Registry, make_request: Make, product: str, monkeypatch: pytest.MonkeyPatch, overtaken_in: str
 ) -> None:
@@ -86,7 +86,7 @@ def test_uploads_of_others_are_refused_in_words(registry: Registry, make_request
             client.log_text(version.run_id, "forged", "report.html")
 
 
-@pytest.mark.parametrize("dies_in", ["log_run", "log_model", "describe"])
+@pytest.mark.parametrize("dies_in", ["log_run", "log_model", "model_of_run"])
 def test_registering_goes_on_where_it_died(
     registry: Registry, make_request: Make, product: str, monkeypatch: pytest.MonkeyPatch, dies_in: str
 ) -> None:

@@ -1,0 +1,39 @@
+"""Whether ``changeover serve`` lives: it looks once a minute, and each look is written down here for all workers."""
+
+import json
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+LATE_SECONDS: Final = 150
+"""Two looks and a half: whoever was not seen for that long does not live."""
+
+
+class Serving:
+    """``state``: the folder that all workers of the server share."""
+
+    def __init__(self, state: Path) -> None:
+        self._file = state / "serve.json"
+
+    def seen(self, since: str | None) -> None:
+        """``changeover serve``, which runs ``since`` then (ISO 8601, None where it did not say), has just looked."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        handle, name = tempfile.mkstemp(prefix=".serve-", dir=self._file.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump({"since": since, "seen": now}, file)
+            Path(name).replace(self._file)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def state(self) -> dict[str, Any]:
+        """``since`` and ``seen`` (ISO 8601 or None), and whether it ``lives``."""
+        try:
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+            since, seen = found["since"], found["seen"]
+            age = (datetime.now(UTC) - datetime.fromisoformat(seen)).total_seconds()
+        except (OSError, ValueError, KeyError, TypeError):
+            return {"since": None, "seen": None, "lives": False}
+        return {"since": since, "seen": seen, "lives": since is not None and age < LATE_SECONDS}

@@ -6,7 +6,6 @@ import logging
 import re
 import socket
 import stat
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,13 +15,14 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+import sqlalchemy as sa
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.connection import Connection
 from registry.events import Event
 from registry.exchange import Refusal
 from registry.front import Front, inner_failure
-from registry.inner_text import plain_answer, without_hashes, without_inner_text
+from registry.inner_text import hide_parameters, plain_answer, without_hashes, without_inner_text
 from registry.limits import Limits
 from registry.plain_path import why_crooked
 
@@ -271,9 +271,22 @@ def test_deep_json_is_the_clients_fault(registry: Registry, path: str, body: str
 def test_a_password_hash_is_nowhere(registry: Registry) -> None:
     for path in ("/api/2.0/mlflow/users/create", "/ajax-api/2.0/mlflow/users/create"):
         answer = registry.post(registry.admin, path, {"username": "ana", "password": "another long password"})
-        assert answer.status_code == 400 and answer.json()["message"] == "User (username=ana) already exists."
+        assert answer.status_code in (400, 403) and "UNIQUE" not in answer.text
     everything = registry.database.read_bytes() + (registry.state / "server.log").read_bytes()
     assert b"scrypt" not in everything and b"pbkdf2" not in everything and b"[SQL:" not in everything
+
+
+def test_errors_of_every_engine_go_without_values() -> None:
+    older = sa.create_engine("sqlite://")
+    hide_parameters()
+    hide_parameters()
+    for engine in (older, sa.create_engine("sqlite://")):
+        with closing(engine.connect()) as connection, pytest.raises(sa.exc.IntegrityError) as told:
+            connection.exec_driver_sql("CREATE TABLE t (a TEXT PRIMARY KEY)")
+            for _ in range(2):
+                connection.exec_driver_sql("INSERT INTO t VALUES (?)", ("scrypt:32768:8:1$salt$hash",))
+        engine.dispose()
+        assert "INSERT INTO t" in str(told.value) and "scrypt" not in str(told.value)
 
 
 def test_inner_text_is_cut_off_where_a_database_speaks() -> None:
@@ -353,7 +366,7 @@ def test_what_escapes_from_the_application_ends_at_the_front(caplog: pytest.LogC
 
 def test_files_are_their_owners_alone(registry: Registry) -> None:
     assert stat.S_IMODE(registry.state.stat().st_mode) == 0o700
-    found = [file for file in registry.state.iterdir() if file.name != "server.log"] + list(
+    found = [file for file in registry.state.iterdir() if file.is_file() and file.name != "server.log"] + list(
         (registry.state / "secrets").iterdir()
     )
     assert {"mlflow.db", "users.db", "users.ini", "admin-password"} <= {file.name for file in found}
@@ -361,17 +374,15 @@ def test_files_are_their_owners_alone(registry: Registry) -> None:
 
 
 def test_a_known_name_takes_the_time_of_an_unknown_one(tight: Registry) -> None:
-    def median(name: str, address: int) -> float:
-        times = []
-        for number in range(9):
-            begin = time.perf_counter()
-            header = {"X-Forwarded-For": f"10.1.{address}.{number}"}
-            assert httpx.get(tight.url + HEALTH, auth=(name, "wrong"), headers=header).status_code == 401
-            times.append(time.perf_counter() - begin)
-        return statistics.median(times)
+    def seconds(name: str, address: str) -> float:
+        begin = time.perf_counter()
+        assert httpx.get(tight.url + HEALTH, auth=(name, "wrong"), headers={"X-Forwarded-For": address}).status_code == 401
+        return time.perf_counter() - begin
 
-    known, unknown = median("ana", 1), median("nobody-of-that-name", 2)
-    assert 0.5 < known / unknown < 2.0, (known, unknown)
+    # Turn about, and the quickest of each: what else this machine does at the same time is no difference between them.
+    pairs = [(seconds("ana", f"10.1.1.{n}"), seconds("nobody-of-that-name", f"10.1.2.{n}")) for n in range(12)]
+    known, unknown = (min(times) for times in zip(*pairs, strict=True))
+    assert 0.6 < known / unknown < 1.7, (known, unknown)
 
 
 def test_guessing_is_slowed_down_and_who_works_is_let_in(tight: Registry) -> None:

@@ -90,9 +90,9 @@ def test_known_and_unknown_names_take_the_same_time() -> None:
     def median(name: str) -> float:
         times = []
         for number in range(7):
-            begin = time.perf_counter()
+            begin = time.thread_time()
             log_ins.verify(name, "wrong", f"10.0.{name == 'ana'}.{number}")
-            times.append(time.perf_counter() - begin)
+            times.append(time.thread_time() - begin)
         return sorted(times)[3]
 
     known, unknown = median("ana"), median("nobody")

@@ -3,7 +3,11 @@
 import getpass
 import inspect
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +16,10 @@ from flows.asked import Asked, ask_as_person, proved, requested_by
 from flows.plant import Plant
 from flows.services import connect_as, connect_as_person
 from registry.errors import Refused
+from registry.record import recorded
 from registry.users import add_user
+from registry.versions import Version, version_of
+from tests.registry.conftest import request_for
 
 HERE = requested_by()
 
@@ -101,3 +108,38 @@ def test_another_plant_and_odd_parameters_are_refused(running: Plant, tmp_path: 
     monkeypatch.delenv("CHANGEOVER_PLANT")
     with pytest.raises(PlantError, match="works for no plant"):
         own_plant(str(running.path))
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+def test_the_command_asks_as_a_person_and_the_record_names_them(running: Plant, tmp_path: Path) -> None:
+    add_user(connect_as(running, "admin"), "asker.three", "correct horse battery", "qa")
+    (tmp_path / "images").mkdir()
+    words = ["request", "--product", "washer", "--batch", "b1", "--images", str(tmp_path / "images"), "--user", "asker.three"]
+    command = [sys.executable, "-m", "flows.cli", *words, "--plant", str(running.path)]
+    environment = os.environ | {"CHANGEOVER_PASSWORD": "wrong horse battery"}
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and "does not know user 'asker.three' with this password" in refused.stderr
+    assert "wrong horse" not in refused.stderr
+    environment["CHANGEOVER_PASSWORD"] = "correct horse battery"
+    subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    trainer = connect_as(running, "trainer")
+    event = [one for one in recorded(trainer, "washer") if one.action == "request" and one.allowed][-1]
+    assert (event.actor, event.subject) == ("asker.three", "b1")
+    asked = Asked("user:asker.three", event.seq)
+    version = registered(running, tmp_path, "b1", asked)
+    assert version.tags["changeover.requested_by"] == "user:asker.three"
+    # The same claim for another batch is worth nothing.
+    other = registered(running, tmp_path, "b2", asked)
+    assert other.tags["changeover.requested_by"] == HERE
+
+
+def registered(plant: Plant, folder: Path, batch: str, asked: Asked) -> Version:
+    """What the step register makes of a batch with a report and nothing else."""
+    from flows.register import register
+
+    made = request_for(folder, "washer", batch)
+    files = SimpleNamespace(file=lambda name: made.folder, read_record=lambda: SimpleNamespace(digest=made.images_digest))
+    job: Any = SimpleNamespace(plant=plant, product="washer", batch=batch, folder=files)
+    return version_of(connect_as(plant, "trainer"), "washer", register(job, made.commit, asked).version)

@@ -23,7 +23,7 @@ from registry.entries import GENESIS, NOT_DONE, Entry, Event, digest_of, event_o
 from registry.errors import Broken, RegistryError
 from registry.names import TAG_QA
 from registry.trail_key import TrailKey, default_key_file, made_key, read_key
-from registry.trail_table import TABLE, equals
+from registry.trail_table import TABLE
 
 __all__ = ["GENESIS", "NOT_DONE", "TABLE", "Entry", "Event", "Trail", "digest_of", "event_of_row"]
 
@@ -120,10 +120,7 @@ class Trail:
 
         In order of ``seq``, or the newest first. Each is proven by itself, content and MAC: ``Broken`` where one does not hold.
         """
-        query = sa.select(*trail_table.raw_columns(self._has_mac())).where(TABLE.c.seq > after)
-        if actions:
-            query = query.where(equals("action", *actions))
-        wanted = {
+        asked = {
             "product": product,
             "version": version,
             "subject": subject,
@@ -131,12 +128,10 @@ class Trail:
             "actor": actor,
             "after": after_value,
         }
-        for column, value in wanted.items():
-            if value is not None:
-                query = query.where(equals(column, value))
+        wanted = {"action": tuple(actions)} | {column: (value,) for column, value in asked.items() if value is not None}
+        query = trail_table.query(trail_table.raw_columns(self._has_mac()), wanted, after, newest_first).limit(at_most)
         if allowed is not None:
             query = query.where(TABLE.c.allowed.is_(allowed))
-        query = query.order_by(TABLE.c.seq.desc() if newest_first else TABLE.c.seq).limit(at_most)
         with self._reading() as connection:
             rows = [tuple(row) for row in connection.execute(query)]
         return [self._proven(row) for row in rows]

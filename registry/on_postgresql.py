@@ -5,11 +5,9 @@ from typing import Any, ClassVar, Final
 import sqlalchemy as sa
 
 from registry.errors import RegistryError
-from registry.guard_names import IN_ORDER, NAME, NO_DELETE, NO_TRUNCATE, NO_UPDATE
+from registry.guard_names import BUSY_SECONDS, IN_ORDER, NAME, NO_DELETE, NO_TRUNCATE, NO_UPDATE
 from registry.not_ours_in_postgresql import not_ours
 
-BUSY_SECONDS: Final = 30
-"""How long a writer waits for the one before it."""
 CONNECTIONS: Final = 5
 """Connections that one process keeps at most; PostgreSQL allows 100 in all by default."""
 
@@ -19,7 +17,7 @@ _GUARDING: Final = """
     JOIN pg_class AS trail ON trail.oid = tgrelid JOIN pg_proc ON pg_proc.oid = tgfoid
     JOIN pg_language ON pg_language.oid = prolang
     WHERE tgrelid = 'changeover_events'::regclass AND tgenabled = 'A' AND tgqual IS NULL
-    AND array_length(tgattr::int2[], 1) IS NULL AND tgconstraint = 0 AND tgnargs = 0
+    AND tgattr::text = '' AND tgconstraint = 0 AND tgnargs = 0
     AND lanname = 'plpgsql' AND proconfig IS NULL AND NOT prosecdef AND proowner = relowner
     AND pronamespace = relnamespace AND proname = tgname AND prorettype = 'trigger'::regtype"""
 

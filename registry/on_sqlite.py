@@ -5,11 +5,8 @@ from typing import Any, ClassVar, Final
 
 import sqlalchemy as sa
 
-from registry.guard_names import IN_ORDER, NAME, NO_DELETE, NO_UPDATE, OF_MLFLOW
+from registry.guard_names import BUSY_SECONDS, IN_ORDER, NAME, NO_DELETE, NO_UPDATE, OF_MLFLOW
 from registry.trail_table import INDICES, TABLE
-
-BUSY_SECONDS: Final = 30
-"""How long a writer waits for the one before it."""
 
 _TRIGGER_OF_MLFLOW: Final = f"""CREATE TRIGGER {OF_MLFLOW} BEFORE UPDATE ON secrets FOR EACH ROW
     WHEN OLD.secret_id != NEW.secret_id OR OLD.secret_name != NEW.secret_name BEGIN

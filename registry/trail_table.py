@@ -4,6 +4,7 @@ Indices hold the first hundred characters of a text: PostgreSQL refuses a row wh
 and what a client sends must never keep an event from being written.
 """
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -31,17 +32,17 @@ TABLE: Final = sa.Table(
     sa.Column("mac", sa.String(64), nullable=False, server_default=""),
 )
 COLUMNS: Final = tuple(column.name for column in TABLE.columns)
+_INDEXED_COLUMNS: Final = {
+    f"{NAME}_of_file": ("digest",),
+    f"{NAME}_of_version": ("product", "version"),
+    f"{NAME}_of_product": ("product", "action"),
+    f"{NAME}_about": ("action", "subject"),
+}
+"""What each index is over; a question goes to the first of them that it names the columns of."""
 INDICES: Final = {
-    f"{NAME}_{name}": f"({', '.join(f'substr({column}, 1, {INDEXED})' for column in columns)})"
-    for name, columns in (
-        ("of_version", ("product", "version")),
-        ("of_product", ("product", "action")),
-        ("about", ("action", "subject")),
-        ("of_file", ("digest",)),
-    )
+    name: f"({', '.join(f'substr({column}, 1, {INDEXED})' for column in columns)})" for name, columns in _INDEXED_COLUMNS.items()
 }
 """Name and columns of each index, as both databases spell them."""
-_INDEXED_COLUMNS: Final = frozenset(("product", "version", "action", "subject", "digest"))
 _FORMER_INDEX: Final = f"{NAME}_by_version"
 
 
@@ -74,10 +75,26 @@ def plain_sql(mac: bool, after: int, at_most: int) -> str:
     return f"SELECT {names}, {end} FROM {NAME} WHERE seq > {after:d} ORDER BY seq LIMIT {at_most:d}"  # noqa: S608 - our numbers
 
 
-def equals(column: str, *values: str) -> sa.ColumnElement[bool]:
-    """That ``column`` holds one of ``values``, said so that an index on it answers."""
-    cleaned = [str(clean(value)) for value in values]
-    begins = sorted({value[:INDEXED] for value in cleaned})
-    prefix: sa.ColumnElement[str] = sa.literal_column(f"substr({column}, 1, {INDEXED})")
-    held = TABLE.c[column].in_(cleaned)
-    return sa.and_(prefix.in_(begins), held) if column in _INDEXED_COLUMNS else held
+def query(columns: Sequence[Any], wanted: Mapping[str, Collection[str]], after: int, newest_first: bool) -> sa.Select[Any]:
+    """Asks for ``columns`` of the rows above ``after`` whose columns hold one of what is ``wanted`` of each, in order.
+
+    Says it so that one index answers it, and SQLite does not go through the whole table because that is in order already.
+    """
+    cleaned = {column: [str(clean(value)) for value in values] for column, values in wanted.items() if values}
+    led = _columns_of_index({column for column, values in cleaned.items() if any(values)})
+    place: Any = TABLE.c.seq if not led else sa.literal_column("+seq", sa.Integer)  # with a sign it is not the table's order
+    found = sa.select(*columns).where(place > after)
+    for column, values in cleaned.items():
+        if column in led:
+            begins = sorted({value[:INDEXED] for value in values})
+            found = found.where(sa.literal_column(f"substr({column}, 1, {INDEXED})", sa.Text).in_(begins))
+        # As an expression: SQLite would put the value of a plain column into the line above, and find no index for that.
+        found = found.where((TABLE.c[column] + sa.literal("")).in_(values))
+    return found.order_by(place.desc() if newest_first else place)
+
+
+def _columns_of_index(named: set[str]) -> tuple[str, ...]:
+    for columns in _INDEXED_COLUMNS.values():
+        if named.issuperset(columns):
+            return columns
+    return next((columns[:1] for columns in _INDEXED_COLUMNS.values() if columns[0] in named), ())

@@ -19,7 +19,7 @@ from botocore.stub import ANY, Stubber
 from data.errors import ChangeoverError
 from flows import locked_heads
 from flows.plant import Plant
-from flows.trail import database, keep_head, kept_heads
+from flows.trail import database, keep_head, kept_heads, key_file
 from registry.audit import head
 from registry.errors import Broken
 from registry.events import Entry, Trail
@@ -31,7 +31,7 @@ def append(plant: Plant, count: int, **changes: Any) -> None:
     source = database(plant)
     if isinstance(source, Path):
         source.parent.mkdir(parents=True, exist_ok=True)
-    trail = Trail(f"sqlite:///{source}" if isinstance(source, Path) else source)
+    trail = Trail(f"sqlite:///{source}" if isinstance(source, Path) else source, key_file(plant))
     trail.prepare()
     for number in range(count):
         fields = {"actor": "ana", "action": "tag.set", "product": "bolt", "version": "1", "subject": "qa", "after": "approved"}

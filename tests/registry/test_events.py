@@ -33,7 +33,13 @@ def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def database(six: Path, tmp_path: Path) -> Path:
     """A trail of six events, to tamper with."""
-    return Path(shutil.copy(six, tmp_path / "trail.db"))
+    return copied(six, tmp_path)
+
+
+def copied(database: Path, folder: Path) -> Path:
+    """A copy of a trail in ``folder``, and of its key."""
+    shutil.copytree(database.parent / "secrets", folder / "secrets")
+    return Path(shutil.copy(database, folder / "trail.db"))
 
 
 def written(path: Path, events: int) -> Path:
@@ -82,7 +88,7 @@ def test_the_hash_is_fixed_for_all_time() -> None:
         "DELETE FROM changeover_events WHERE seq = 6",
         "INSERT OR REPLACE INTO changeover_events SELECT * FROM changeover_events WHERE seq = 3",
         "INSERT INTO changeover_events SELECT 9, time, actor, action, product, version, digest, subject, before, after,"
-        " address, allowed, reason, previous, hash FROM changeover_events WHERE seq = 3",
+        " address, allowed, reason, previous, hash, mac FROM changeover_events WHERE seq = 3",
     ],
 )
 def test_the_database_refuses_changes(database: Path, statement: str) -> None:
@@ -152,7 +158,7 @@ def test_any_edit_is_found(six: Path, row: int, column: str, value: str) -> None
     if changed == read_events(six)[row - 1].model_dump()[column]:
         return
     with TemporaryDirectory() as scratch:
-        database = Path(shutil.copy(six, scratch))
+        database = copied(six, Path(scratch))
         with sqlite3.connect(database) as raw:
             raw.execute("DROP TRIGGER changeover_events_no_update")
             raw.execute(f'UPDATE changeover_events SET "{column}" = ? WHERE seq = ?', (changed, row))  # noqa: S608
@@ -168,7 +174,7 @@ def test_any_reordering_or_removal_is_found(six: Path, order: list[int], removed
     moves = [f"UPDATE changeover_events SET seq = {100 + place} WHERE seq = {seq}" for place, seq in enumerate(kept, 1)]  # noqa: S608
     moves += ["DELETE FROM changeover_events WHERE seq < 100", "UPDATE changeover_events SET seq = seq - 100"]
     with TemporaryDirectory() as scratch:
-        database = Path(shutil.copy(six, scratch))
+        database = copied(six, Path(scratch))
         before = head(database)
         tampered(database, *moves)
         assert bool(verify(database)) == (kept != list(range(1, len(kept) + 1)))

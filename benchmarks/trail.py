@@ -15,6 +15,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from registry.append_only import kind_of, writing
 from registry.audit import problems_of
 from registry.entries import GENESIS, Entry, digest_of, row_of_event
 from registry.events import TABLE, Event, Trail
@@ -47,7 +48,7 @@ def fill(trail: Trail, events: int) -> None:
         rows.append(row_of_event(event))
         previous = digest
         if len(rows) == BATCH or seq == events:
-            with trail.engine.begin() as connection:
+            with writing(kind_of(trail.engine.url), trail.engine) as connection:
                 connection.execute(sa.insert(TABLE), rows)
             rows.clear()
 

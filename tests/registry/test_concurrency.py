@@ -11,6 +11,7 @@ import pytest
 from registry.audit import read_events, verify
 from registry.connection import Connection
 from registry.events import Event
+from registry.trail_key import key_file
 from registry.versions import Version, register, version_of
 
 from .conftest import PASSWORD, Registry, add_person, request_for, running
@@ -39,7 +40,7 @@ def test_200_sign_offs_at_once(kind: str, tmp_path: Path, request: pytest.Fixtur
         before = len(read_events(source))
         answers = sign_at_once(registry, people, versions)
         tags = {one.version: dict(version_of(registry.vic, "bolt", one.version).tags) for one in versions}
-        assert verify(source) == []
+        assert verify(source, key=key_file(tmp_path / "state")) == []
         events = read_events(source)[before:]
     assert {code for *_, code in answers} == {200, 403}, [answer for answer in answers if answer[-1] not in (200, 403)]
     signed = [one for one in events if (one.action, one.subject) == ("tag.set", "qa")]

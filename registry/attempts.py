@@ -44,6 +44,7 @@ from registry.names import (
     is_digest,
     is_teacher,
 )
+from registry.people import CONFIRM, TRAIL_BROKEN
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,12 @@ def decision_problem(facts: VersionFacts, decision: str, trail: Trail) -> str | 
             f"the model file of {facts} was rejected by '{rejection.actor}' as version {rejection.version} of"
             f" {rejection.product}, and a rejection is final; train a new version"
         )
+    registration = registration_of(facts, trail)
+    if registration is not None and rules.is_other_record(registration.reason, facts.tags):
+        return (
+            f"the record of {facts} is not the one that was registered (event {registration.seq}): one of its tags was changed"
+            " past the gate; find out who can write to the database, and train again"
+        )
     return files_of_server().problem(facts)
 
 
@@ -169,6 +176,12 @@ def approval_problem(facts: VersionFacts, trail: Trail) -> str | None:
     """
     if broken := trail.problem():
         return f"the audit trail is broken ({broken}), so nothing is promoted; run changeover audit verify"
+    looked_at = {event.subject for event in trail.find(actions=(CONFIRM,), allowed=True)}
+    for found in trail.find(actions=(TRAIL_BROKEN,)):
+        if str(found.seq) not in looked_at:
+            return (
+                f"the audit trail was found broken ({found.reason}), so nothing is promoted; see event {found.seq} and confirm it"
+            )
     signed = last_decision(facts, trail)
     told = (facts.tags.get(TAG_QA), facts.tags.get(TAG_BY), facts.digest)
     if signed is None or (signed.after, signed.actor, signed.digest) != told:

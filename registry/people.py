@@ -12,6 +12,8 @@ from registry.names import QA
 
 CREATED, PASSWORD, DELETED, NAMED, ROLE_GIVEN = "user.create", "user.password", "user.delete", "user.name", "role.assign"
 CONFIRM: Final = "confirm"
+TRAIL_BROKEN: Final = "trail.broken"
+"""The server's event when it finds that an older event was edited: nothing is promoted until somebody confirms to have looked."""
 FLAGGED: Final = "signature.flagged"
 """The server's event beside the signature of a fresh account; its subject is who signed."""
 
@@ -42,12 +44,19 @@ class People:
         given = [
             one
             for one in _done(self._trail.find(actions=(CREATED, PASSWORD, ROLE_GIVEN), subject=user))
-            if one.actor != user and (one.action != ROLE_GIVEN or one.after == QA)
+            # Who takes role qa alone, as an administrator can, was vouched for by nobody either.
+            if (one.after == QA if one.action == ROLE_GIVEN else one.actor != user)
         ]
         if not given:
             return None
-        confirmed = self._trail.find(actions=(CONFIRM,), after_value=user, allowed=True, after=given[-1].seq, at_most=1)
-        return None if confirmed else given[-1]
+        last = given[-1]
+        # Of a signature that was given since: one of before says nothing about who logs in now.
+        confirmed = self._trail.find(actions=(CONFIRM,), after_value=user, allowed=True, after=last.seq)
+        return None if any(one.subject.isdecimal() and int(one.subject) > last.seq for one in confirmed) else last
+
+    def was_any_confirmed(self) -> bool:
+        """Whether a second person ever confirmed who signed: the plant's first signatures are behind it."""
+        return any(one.after for one in self._trail.find(actions=(CONFIRM,), allowed=True))
 
     def was_deleted(self, user: str) -> bool:
         """Whether an account of that name, in whatever case, was ever deleted: its name is not given out again."""

@@ -19,14 +19,14 @@ from registry.events import Entry, Event, Trail
 from registry.facts import Person
 from registry.gate import Gate, foreign_page, person
 from registry.names import ALIASES, CHAMPION, PREVIOUS, PROMOTER, QA, is_product
-from registry.people import CONFIRM, FLAGGED
+from registry.people import CONFIRM, FLAGGED, TRAIL_BROKEN
 from registry.rules import sign_off_problem
 from registry.serving import Serving
 from registry.signing_rules import may_decide
 
 EMERGENCY: Final = "emergency"
 TAMPERED: Final = "alias.tampered"
-RECHECKED: Final = 5000
+RECHECKED: Final = 20_000
 """Older events that are proven once more at every look."""
 
 
@@ -58,7 +58,10 @@ def flags(trail: Trail) -> list[Event]:
     """What quality assurance has to look at and has not yet: emergency roll-backs, aliases that were moved past the gate, and
     signatures of accounts that somebody else could have logged in with."""
     looked_at = {event.subject for event in trail.find(actions=(CONFIRM,), allowed=True)}
-    found = [*trail.find(actions=("roll-back",), subject=EMERGENCY, allowed=True), *trail.find(actions=(TAMPERED, FLAGGED))]
+    found = [
+        *trail.find(actions=("roll-back",), subject=EMERGENCY, allowed=True),
+        *trail.find(actions=(TAMPERED, FLAGGED, TRAIL_BROKEN)),
+    ]
     return sorted((event for event in found if str(event.seq) not in looked_at), key=lambda event: event.seq)
 
 
@@ -113,6 +116,8 @@ class RollBacks:
             aliases.move(wanted.product, CHAMPION, target, step)
             aliases.move(wanted.product, PREVIOUS, "", step.model_copy(update={"action": "alias.delete"}))
             aliases.tell_the_line(wanted.product, target, step.reason, entry.address)
+            if who.holds(QA):
+                self._gate.flag_if_fresh(who, version_facts(wanted.product, target, self._trail), "roll-back")
         return jsonify({"product": wanted.product, "version": target, "before": before, "event": event.seq})
 
     def _cannot(self, product: str, before: str, target: str) -> str | None:
@@ -140,7 +145,9 @@ class RollBacks:
             self._trail.append(entry)
             return refusal(403, problem)
         undone = []
-        self._trail.recheck(RECHECKED)
+        broken = self._trail.recheck(RECHECKED)
+        if broken and not any(flag.action == TRAIL_BROKEN for flag in flags(self._trail)):
+            self._trail.append(Entry(actor=SERVER, action=TRAIL_BROKEN, allowed=False, reason=broken))
         with self._gate.locked():
             for model in _models():
                 undone += [event.model_dump(mode="json") for event in self._put_back(model.name, dict(model.aliases))]
@@ -202,7 +209,7 @@ class RollBacks:
         if who.name in (flag.actor, flag.subject):
             return f"'{who.name}' did what event {number} flags: another person of role {QA} confirms it"
         own = self._gate.people.fresh_since(who.name)
-        if flag.action == FLAGGED and own is not None and self._is_any_vouched_for():
+        if own is not None and self._is_any_vouched_for():
             return (
                 f"'{own.actor}' could log in as '{who.name}' ({own.action}, event {own.seq}), and nobody has confirmed since"
                 f" who '{who.name}' is: somebody whose own account was confirmed confirms this"
@@ -210,8 +217,10 @@ class RollBacks:
         return None
 
     def _is_any_vouched_for(self) -> bool:
-        """Whether any account was confirmed, or is older than such events: in a new plant the first two have to begin."""
-        return any(self._gate.people.fresh_since(name) is None for name in qa_people() if name not in ("", SERVER))
+        """Whether any account was ever confirmed, or is older than such events: in a new plant the first two have to begin. Who
+        resets every account that was confirmed does not begin anew."""
+        people = self._gate.people
+        return people.was_any_confirmed() or any(people.fresh_since(name) is None for name in qa_people() if name != SERVER)
 
     def flags(self) -> Answer:
         """Open flags, oldest first."""

@@ -184,6 +184,7 @@ def create_app() -> Any:
         create_roles_and_services(secrets)
         trail = Trail(os.environ[BACKEND_STORE_URI_ENV_VAR], key_file(state))
         trail.prepare()
+    trail.problem()  # the first proof of a long trail takes a second or two: better now than under the gate's lock
     limits = of_environment()
     log_ins = LogIns(auth.store, lambda user, password: auth._authenticate_cached(user, password) is not None)
     published = Path(os.environ[PUBLISHED]) if os.environ.get(PUBLISHED) else None

@@ -83,7 +83,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A server with an admin, both services, two people of quality assurance, a viewer, and a user without a role."""
     folder = tmp_path_factory.mktemp("registry")
     with running(folder) as found:
-        vouch(found, folder)
+        vouch(found, tmp_path_factory.mktemp("vouching"))
         yield found
 
 

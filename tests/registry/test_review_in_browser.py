@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from registry.promote import promote
-from registry.sign_off import status
+from registry.flags import open_flags
+from registry.sign_off import sign_off, status
+from registry.users import add_user
 from registry.versions import Registration, register, version_of
 
-from .conftest import Registry
+from .conftest import PASSWORD, Registry, request_for, running
 from .test_sign_off_in_browser import CHROMIUM, page_of, sync_api
 
 pytestmark = [
@@ -25,6 +28,11 @@ def address(registry: Registry, product: str) -> str:
     return f"{registry.url}/changeover/review?product={product}&version=1"
 
 
+def read_the_report(page: "sync_api.Page") -> None:
+    page.get_by_role("button", name="Open the report here").click()
+    sync_api.expect(page.frame_locator("iframe").get_by_role("heading", name="Report of the batch")).to_be_visible()
+
+
 def test_the_trainer_reads_why_not_and_quality_assurance_approves(
     registry: Registry, make_request: Make, product: str, tmp_path: Path
 ) -> None:
@@ -35,6 +43,7 @@ def test_the_trainer_reads_why_not_and_quality_assurance_approves(
         sync_api.expect(page.get_by_text("'trainer' (trainer) may not sign version 1")).to_be_visible()
         # Whoever presses it all the same, with the page's own tools, meets the server.
         page.get_by_label("Reason").fill("my own")
+        page.get_by_label("Your password").fill(registry.trainer.password)
         page.evaluate("document.getElementById('approve').disabled = false")
         page.get_by_role("button", name="Approve").click()
         sync_api.expect(page.locator("#answer")).to_contain_text("only role qa")
@@ -44,8 +53,11 @@ def test_the_trainer_reads_why_not_and_quality_assurance_approves(
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.goto(f"{registry.url}/changeover/review/of?run={version.run_id}")
         assert page.url == address(registry, product)
-        sync_api.expect(page.frame_locator("iframe").get_by_role("heading", name="Report of the batch")).to_be_visible()
+        sync_api.expect(page.get_by_role("button", name="Approve")).to_be_disabled()
+        sync_api.expect(page.get_by_text("Open the report first")).to_be_visible()
+        read_the_report(page)
         page.wait_for_function("() => [...document.images].every(i => i.complete && i.naturalWidth === 200)")
+        page.get_by_label("Reason").fill("  ")
         page.get_by_role("button", name="Approve").click()
         sync_api.expect(page.locator("#answer")).to_contain_text("Say why first")
         canvas = page.locator("figure[data-picture='defects.png'] .canvas").bounding_box()
@@ -56,13 +68,23 @@ def test_the_trainer_reads_why_not_and_quality_assurance_approves(
         page.mouse.up()
         page.keyboard.type("false alarm here")
         page.get_by_label("Reason").fill("all worst cases looked at")
+        page.get_by_label("What your signature means").select_option("responsible")
+        page.get_by_role("button", name="Approve").click()
+        sync_api.expect(page.locator("#answer")).to_contain_text("asks again who you are")
+        page.get_by_label("Your password").fill("not this one")
         page.screenshot(path=tmp_path / "review.png", full_page=True)
         page.get_by_role("button", name="Approve").click()
+        sync_api.expect(page.locator("#answer")).to_contain_text("password")
+        assert status(registry.vic, product, "1").decision == "pending"
+        page.get_by_label("Your password").fill(PASSWORD)
+        page.get_by_role("button", name="Approve").click()
         sync_api.expect(page.locator("#state")).to_contain_text("approved")
+        sync_api.expect(page.locator(".signature")).to_contain_text("Ana Example (ana)")
+        sync_api.expect(page.locator(".signature")).to_contain_text("meaning: responsible; on the review page")
         sync_api.expect(page.get_by_role("button", name="Withdraw the approval")).to_be_enabled()
         sync_api.expect(page.get_by_label("remark on box 1")).to_have_value("false alarm here")
         page.screenshot(path=tmp_path / "approved.png", full_page=True)
-        assert errors == []
+        assert [error for error in errors if "403 (Forbidden)" not in error] == [], "the wrong password apart"
     assert status(registry.vic, product, "1").valid
     (note,) = json.loads(version_of(registry.vic, product, "1").tags["qa.notes"])
     assert (note["picture"], note["text"]) == ("defects.png", "false alarm here") and note["left"] < note["right"]
@@ -85,7 +107,10 @@ def test_by_keyboard_alone_on_a_tablet(registry: Registry, make_request: Make, p
         page.keyboard.type("a hair")
         page.get_by_role("button", name="box 1").press("ArrowRight")
         page.keyboard.press("Shift+ArrowDown")
+        page.get_by_role("button", name="Open the report here").press("Enter")
         page.get_by_label("Reason").press_sequentially("misses hairs")
+        page.get_by_label("Your password").press_sequentially(PASSWORD)
+        sync_api.expect(page.get_by_role("button", name="Reject")).to_be_enabled()
         page.screenshot(path=tmp_path / "tablet.png", full_page=True)
         page.get_by_role("button", name="Reject").press("Enter")
         sync_api.expect(page.locator("#state")).to_contain_text("rejected")
@@ -100,13 +125,76 @@ def test_failed_gates_are_waived_by_one_and_approved_by_another(registry: Regist
     with page_of(registry.ana) as page:
         page.goto(address(registry, product))
         sync_api.expect(page.get_by_role("button", name="Approve")).to_be_disabled()
+        read_the_report(page)
         page.get_by_label("Reason").fill("the lamp flickered on the lock images")
+        page.get_by_label("Your password").fill(PASSWORD)
         page.get_by_role("button", name="Waive the gates").click()
-        sync_api.expect(page.get_by_text("Waived by ana")).to_be_visible()
+        sync_api.expect(page.get_by_text("Waived by Ana Example (ana)")).to_be_visible()
         sync_api.expect(page.get_by_role("button", name="Approve")).to_be_disabled()
     with page_of(registry.bo) as page:
         page.goto(address(registry, product))
+        assert page.get_by_label("Reason").input_value() == "", "ana's words are not bo's"
+        read_the_report(page)
         page.get_by_label("Reason").fill("I agree")
+        page.get_by_label("Your password").fill(PASSWORD)
         page.get_by_role("button", name="Approve").click()
         sync_api.expect(page.locator("#state")).to_contain_text("approved")
     assert promote(registry.promoter, product).version == "1"
+
+
+def test_the_whole_way_of_two_people_in_a_strict_plant(tmp_path: Path) -> None:
+    """A first password, its change, the report, the signature, a flag and its confirmation, a withdrawal."""
+    with running(tmp_path / "state", signature="strict") as registry:
+        first = add_user(registry.admin, "eva", None, "qa", "Eva Huber")
+        register(registry.trainer, request_for(tmp_path, "bolt", "a"))
+        with page_of(replace(registry.ana, user="eva", password=first.password)) as page:
+            page.goto(address(registry, "bolt"))
+            sync_api.expect(page.get_by_role("button", name="Approve")).to_be_disabled()
+            sync_api.expect(page.get_by_text("Your password was set by admin")).to_be_visible()
+            page.get_by_role("link", name="Change it").click()
+            page.get_by_label("Present password").fill(first.password)
+            page.get_by_label("New password, at least").fill(PASSWORD)
+            page.get_by_label("New password once more").fill(PASSWORD)
+            page.screenshot(path=tmp_path / "password.png", full_page=True)
+            page.get_by_role("button", name="Change it").click()
+            sync_api.expect(page.locator("#answer")).to_contain_text("The password is changed")
+        with page_of(replace(registry.ana, user="eva")) as page:
+            for width in (400, 1200, 1900):
+                page.set_viewport_size({"width": width, "height": 1000})
+                page.goto(address(registry, "bolt"))
+                assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), width
+                page.screenshot(path=tmp_path / f"strict-{width}.png", full_page=True)
+            sync_api.expect(page.locator("#serve")).to_contain_text("changeover serve does not run")
+            read_the_report(page)
+            page.get_by_label("Reason").fill("all worst cases looked at")
+            page.get_by_label("Your password").fill(PASSWORD)
+            page.get_by_role("button", name="Approve").click()
+            sync_api.expect(page.locator("#state")).to_contain_text("approved")
+            sync_api.expect(page.get_by_text("To be confirmed")).to_contain_text("of 'eva' since 'admin' could log in as that person")
+            page.screenshot(path=tmp_path / "flagged.png", full_page=True)
+        assert [flag.subject for flag in open_flags(registry.bo)] == ["eva"]
+        assert promote(registry.promoter, "bolt").version == "1"
+        with page_of(registry.bo) as page:
+            page.goto(address(registry, "bolt"))
+            sync_api.expect(page.locator("#way")).to_contain_text("The line uses it")
+            page.get_by_label("Reason").fill("a customer complains")
+            page.get_by_label("Your password").fill(PASSWORD)
+            page.get_by_role("button", name="Withdraw the approval").click()
+            sync_api.expect(page.locator("#state")).to_have_text("pending")
+            sync_api.expect(page.locator("#way")).to_contain_text("It waits for a signature")
+            page.screenshot(path=tmp_path / "withdrawn.png", full_page=True)
+
+
+def test_an_exchanged_report_is_not_shown_and_not_signed(
+    registry: Registry, make_request: Make, product: str, tmp_path: Path
+) -> None:
+    version = register(registry.trainer, make_request())
+    (report,) = registry.state.glob(f"artifacts/*/{version.run_id}/artifacts/report.html")
+    report.write_text("<h1>All is well</h1>")
+    with page_of(registry.ana) as page:
+        page.goto(address(registry, product))
+        sync_api.expect(page.locator("#exchanged")).to_contain_text("the report of version 1")
+        sync_api.expect(page.get_by_role("button", name="Approve")).to_be_disabled()
+        assert page.locator("figure").count() == 0 and page.get_by_text("Image AUROC").count() == 0
+        page.screenshot(path=tmp_path / "exchanged.png", full_page=True)
+    assert sign_off(registry.ana, product, "1", "rejected", "the report is not what was registered").decision == "rejected"

@@ -44,6 +44,8 @@ TEMPLATE = """\
 #  s3: s3://bucket/prefix          # a bucket with object lock
 #  retain_days: 3650
 
+#signature: strict                # signatures on the review page alone, after the report was opened; else also by tag and command
+
 #preset: standard                  # quick (4 minutes of training), standard (6) or thorough (60)
 #budget: 8m                        # time for tuning and training together, instead of the preset's
 #gates:                            # limits a candidate must keep; a product's own stand in products/<product>/product.yaml
@@ -237,6 +239,8 @@ class PlantConfig(Training):
     servers: Servers = Servers()
     registry: Registry = Registry()
     audit: Audit = Audit()
+    signature: Literal["tags", "strict"] = "tags"
+    """How signatures are given: also by setting tags in MLflow and with a command, or on the review page alone."""
     gates: dict[str, float] = {}
     teacher: str = "plant"
     """The teacher of changeovers, ``name`` (its newest version) or ``name@version``; ``none``: none."""

@@ -6,21 +6,21 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.sample import write_sample
 from flows.outcome import Outcome
 from flows.plant import Plant
 from flows.servers import up
-from flows.services import connect_as
-from registry.errors import RegistryError
-from registry.users import add_user
+from flows.services import connect_as, connect_as_person
+from registry.errors import Refused, RegistryError
+from registry.users import add_user, change_password
 
 PRODUCT, BATCH = "sample-plate", "batch-1"
 GOOD, DEFECTS, SEED = 54, 12, 1
 """A quarter of the good images and all defects are kept back for 'inspect'."""
-QA_USER = "eva.qa"
+QA_USER, QA_NAME = "eva.qa", "Eva Example"
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,16 @@ def _qa_user(plant: Plant) -> str:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
             stream.write(secrets.token_urlsafe(12))
     password = file.read_text(encoding="utf-8")
+    first = f"{password}-first"
     try:
-        add_user(connect_as(plant, "admin"), QA_USER, password, "qa")
+        add_user(connect_as(plant, "admin"), QA_USER, first, "qa", QA_NAME)
     except RegistryError as error:
         if "already exists" not in str(error):
             raise
+    person = connect_as_person(plant, QA_USER, first)
+    try:
+        # As a person would: who got a password from an administrator may not sign with it.
+        change_password(person, password)
+    except Refused:
+        replace(person, password=password).check()  # changed by an earlier call
     return password

@@ -32,15 +32,16 @@ class Promoted:
     folder: Path
 
 
-def promote(plant: Plant, product: str) -> Promoted:
-    """Make the signed candidate of ``product`` the champion and publish it; without a candidate, confirm the champion.
+def promote(plant: Plant, product: str, version: int | None = None) -> Promoted:
+    """Make the signed candidate of ``product``, or the approved ``version``, the champion and publish it; without a candidate,
+    confirm the champion.
 
     Every step may be repeated, and goes on where a killed one ended. ``registry.errors.Refused`` says why a candidate may
     not be promoted, ``NotFound`` that there is none.
     """
     connection = connect_as(plant, "promoter")
     with _lock(plant):
-        promotion = move_aliases(connection, product)
+        promotion = move_aliases(connection, product, version)
         folder = _publish(plant, connection, version_of(connection, product, promotion.version))
         return Promoted(product, promotion.version, promotion.changed, folder)
 

@@ -172,6 +172,7 @@ def _command(plant: Plant, name: str, port: int) -> tuple[list[str], dict[str, s
             limits=registry.limits.of_server(),
             trusted_proxy=registry.trusted_proxy,
             published=plant.publish,
+            signature=plant.config.signature,
         )
         # Not added to ours: what it leaves out must not come back.
         return command, {name: value for name, value in whole.items() if name not in _UNWANTED}

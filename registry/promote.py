@@ -24,7 +24,8 @@ class Promotion:
 
 
 def promote(connection: Connection, product: str, version: str | int | None = None) -> Promotion:
-    """Makes ``version`` (by default the one that waits: see ``waiting``) the champion, as the promoter; the former one becomes ``previous``.
+    """Makes ``version`` (by default the one that waits: see ``waiting``) the champion, as the promoter; the former one becomes
+    ``previous``.
 
     Safe to repeat, and to go on with after dying anywhere in between. Without a candidate, the champion is confirmed.
     Raises ``Refused`` where the sign-off does not hold (its sentence says why), ``NotFound``.

@@ -69,7 +69,9 @@ REPORT_SECURITY: Final = SECURITY | {
 PICTURE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.png", re.ASCII)
 RUN: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 LARGEST: Final = 64 << 20
+_LONG_ID: Final = re.compile(r"[0-9a-f]{32,64}", re.ASCII)
 PAGES = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+PAGES.filters["shortened"] = lambda text: _LONG_ID.sub(lambda found: f"{found[0][:12]}…", text)
 PAGES.finalize = lambda value: printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 

@@ -150,6 +150,7 @@ class Signing:
             self._record(who, facts, TAG_WAIVER, wanted.reason)
             tags = {TAG_WAIVER: wanted.reason}
             stamps.write(facts.product, facts.version, tags | stamps.stamped({**facts.tags, **tags}, TAG_WAIVER, signer))
+            self._gate.flag_if_fresh(who, facts, WAIVED)
             return
         words: dict[str, str | None] = {TAG_QA: wanted.decision}
         if wanted.decision != "pending":

@@ -157,6 +157,25 @@ def give_name(connection: "Connection", user: str, full_name: str) -> None:
     connection.call("POST", "/changeover/people", json={"user": user, "name": full_name})
 
 
+@dataclass(frozen=True)
+class KnownUser:
+    """A user as an administrator sees them. ``full_name`` is empty where none was entered."""
+
+    name: str
+    full_name: str
+    roles: tuple[str, ...]
+
+
+def list_users(connection: "Connection") -> list[KnownUser]:
+    """All users by name; ``connection`` is an administrator's."""
+    names = connection.call("GET", "/changeover/people")["people"]
+    found = []
+    for one in connection.call("GET", "/api/2.0/mlflow/users/list")["users"]:
+        roles = {role["name"] for role in one["roles"]}.intersection(ROLES) | ({ADMIN} if one["is_admin"] else set())
+        found.append(KnownUser(one["username"], names.get(one["username"], ""), tuple(sorted(roles))))
+    return sorted(found, key=lambda one: one.name)
+
+
 def change_password(connection: "Connection", new: str) -> "Connection":
     """Changes the password of the connection's own user; a connection with the new one."""
     if len(new) < SHORTEST_PASSWORD:

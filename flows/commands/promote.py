@@ -1,9 +1,19 @@
 """``changeover promote``."""
 
+from typing import Annotated
+
+import typer
+
 from flows.commands.options import PlantOption, ProductOption, known_product, the_plant
 
 
-def promote(product: ProductOption, plant: PlantOption = None) -> None:
+def promote(
+    product: ProductOption,
+    version: Annotated[
+        int | None, typer.Option("--version", metavar="N", min=1, help="An approved version; else the candidate.")
+    ] = None,
+    plant: PlantOption = None,
+) -> None:
     """Make the signed candidate the champion, and publish it to the folder that the line reads."""
     from flows.promote import promote as do
     from flows.terminal import answer, waiting
@@ -13,7 +23,7 @@ def promote(product: ProductOption, plant: PlantOption = None) -> None:
     known_product(place, product)
     with waiting(f"promoting {product}"):
         check_head(place)
-        done = do(place, product)
+        done = do(place, product, version)
     answer(
         f"version {done.version} of {product} is {'now' if done.changed else 'already'} the champion, published to {done.folder}"
     )

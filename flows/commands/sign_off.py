@@ -15,11 +15,17 @@ def sign_off(
     user: Annotated[
         str, typer.Option("--user", metavar="NAME", help="Who signs; the password is CHANGEOVER_PASSWORD or asked for.")
     ],
-    approve: Annotated[bool | None, typer.Option("--approve/--reject", help="The decision.")] = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Approve it.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="Reject it, which is final.")] = False,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take an approval back.")] = False,
+    waive: Annotated[bool, typer.Option("--waive", help="Waive failed gates; another person approves then.")] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept with the version.")] = "",
+    meaning: Annotated[
+        str, typer.Option("--meaning", metavar="WORD", help="What the signature means: reviewed, approved or responsible.")
+    ] = "approved",
     plant: PlantOption = None,
 ) -> None:
-    """Approve or reject a version, as can be done on its page in MLflow; the server judges who may."""
+    """Approve or reject a version, withdraw an approval, or waive failed gates; the server judges who may."""
     from data.errors import BadSettings
     from flows.services import connect_as_person
     from flows.terminal import answer
@@ -27,12 +33,21 @@ def sign_off(
 
     place = the_plant(plant)
     known_product(place, product)
-    if approve is None:
-        raise BadSettings("sign-off without a decision; give --approve or --reject")
+    wanted = {"approved": approve, "rejected": reject, "pending": withdraw, "waived": waive}
+    decisions = [name for name, given in wanted.items() if given]
+    if len(decisions) != 1:
+        told = "without a decision" if not decisions else "with more than one decision"
+        raise BadSettings(f"sign-off {told}; give one of --approve, --reject, --withdraw and --waive")
     if not reason.strip():
         raise BadSettings("sign-off without a reason; say why with --reason TEXT")
     password = os.environ.get("CHANGEOVER_PASSWORD") or typer.prompt(printable(f"password of {user}"), hide_input=True, err=True)
-    signed = sign(connect_as_person(place, user, password), product, version, "approved" if approve else "rejected", reason)
-    answer(f"version {signed.version} of {product} is {signed.decision} by {signed.by} at {signed.at}: {signed.reason}")
+    signed = sign(connect_as_person(place, user, password), product, version, decisions[0], reason, meaning)
+    name = f"version {signed.version} of {product}"
+    if waive:
+        answer(f"the gates of {name} are waived by {user}: {reason}; now another person of quality assurance may approve it")
+    elif withdraw:
+        answer(f"the approval of {name} is withdrawn by {signed.by} at {signed.at}: {reason}")
+    else:
+        answer(f"{name} is {signed.decision} by {signed.name} ({signed.by}) at {signed.at}, {signed.meaning}: {signed.reason}")
     if signed.valid:
         answer(f"next: changeover promote --product {product}")

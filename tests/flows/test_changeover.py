@@ -16,8 +16,9 @@ from data.sample import write_sample
 from flows.locks import batch_lock
 from flows.plant import Plant
 from flows.run_record import RunState, read_runs
-from flows.services import connect_as
+from flows.services import connect_as, connect_as_person
 from registry.record import recorded
+from registry.users import change_password
 from registry.versions import versions
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -186,11 +187,20 @@ def test_signed_promoted_inspected_and_kept(running: Plant, sample: Path, candid
     nobody = changeover(running, "inspect", sample / "kept", *product, code=2).stderr
     assert "has no champion yet" in nobody
 
-    assert "added eva with role qa" in changeover(running, "users", "add", "eva", "--role", "qa").stdout
+    added = changeover(running, "users", "add", "eva", "--role", "qa", "--name", "Eva Huber").stdout
+    assert "added eva with role qa" in added and "changeover users password eva" in added
     sign = ("sign-off", *product, "--version", "1", "--user", "eva")
     assert "without a decision" in changeover(running, *sign, "--reason", "fine", code=2).stderr
     assert "without a reason" in changeover(running, *sign, "--approve", code=2).stderr
-    assert "is approved by eva" in changeover(running, *sign, "--approve", "--reason", "looks right").stdout
+    assert "more than one decision" in changeover(running, *sign, "--approve", "--reject", "--reason", "?", code=2).stderr
+    known = changeover(running, *sign, "--approve", "--reason", "looks right", code=2).stderr
+    assert "was set by 'admin'" in known and "users password eva" in known
+    person = connect_as_person(running, "eva", PASSWORD)
+    change_password(change_password(person, f"{PASSWORD}-2"), PASSWORD)
+    assert "is approved by Eva Huber (eva)" in changeover(running, *sign, "--approve", "--reason", "looks right").stdout
+    assert "is approved by Eva Huber (eva)" in changeover(running, *sign, "--approve", "--reason", "looks right").stdout
+    assert "withdraw it first" in changeover(running, *sign, "--approve", "--reason", "other words", code=2).stderr
+    assert "Eva Huber" in changeover(running, "users", "list").stdout
     assert "changeover promote" in changeover(running, "status").stdout
 
     first, second = (changeover(running, "promote", *product).stdout for _ in range(2))

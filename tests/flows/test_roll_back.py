@@ -9,7 +9,7 @@ from flows.plant import Plant
 from flows.promote import promote
 from flows.services import connect_as, connect_as_person
 from registry.sign_off import sign_off
-from registry.users import add_user
+from registry.users import add_user, change_password
 from registry.versions import register
 from tests.registry.conftest import request_for
 
@@ -22,7 +22,9 @@ def test_going_back_in_an_emergency_is_published_and_flagged_until_it_is_confirm
     trainer, product = connect_as(running, "trainer"), "washer"
     settings = running.path / "changeover.yaml"
     settings.write_text(settings.read_text().replace("products: {", "products: {washer: {}, "))
-    add_user(connect_as(running, "admin"), "rosa", PASSWORD, "qa")
+    for name in ("rosa", "sven"):
+        add_user(connect_as(running, "admin"), name, "first horse battery", "qa")
+        change_password(connect_as_person(running, name, "first horse battery"), PASSWORD)
     for number, batch in enumerate(("b1", "b2"), 1):
         register(trainer, request_for(tmp_path, product, batch, threshold=0.3 + number / 10))
         sign_off(connect_as_person(running, "rosa", PASSWORD), product, number, "approved", "fine")
@@ -37,7 +39,12 @@ def test_going_back_in_an_emergency_is_published_and_flagged_until_it_is_confirm
     assert "version 1 of washer is the champion again" in changeover(running, *order, "--emergency").stdout.replace("\n", " ")
     assert published() == "1"
     found = json.loads(changeover(running, "status", "--json").stdout)
-    (flag,) = (one for one in found["flags"] if one["product"] == product)
+    flags = {one["action"]: one for one in found["flags"] if one["product"] == product}
+    # An administrator made rosa's account and knew its first password: somebody else says that it was she.
+    own = ("confirm", flags["signature.flagged"]["seq"], "--reason", "I stood beside her")
+    assert "another person of role qa confirms it" in changeover(running, *own, "--user", "rosa", code=2).stderr
+    assert "is confirmed by sven" in changeover(running, *own, "--user", "sven").stdout
+    flag = flags["roll-back"]
     assert "changeover confirm" in changeover(running, "status").stdout
     confirm = ("confirm", flag["seq"], "--reason", "the lamp was off")
     assert "is confirmed by rosa" in changeover(running, *confirm, "--user", "rosa").stdout

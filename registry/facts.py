@@ -1,5 +1,6 @@
 """What the rules judge by: who asks, and a version as it stands."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -53,8 +54,10 @@ class VersionFacts:
     def asked_for_by(self, name: str) -> bool:
         """Whether the user ``name`` asked for the changeover, under that name or with an account of the operating system that is
         called so (or like what stands before an '@')."""
-        _, _, who = self.tags.get(TAG_REQUESTED_BY, "").partition(":")
-        plain, own = who.strip().casefold(), name.casefold()
+        kind, _, who = self.tags.get(TAG_REQUESTED_BY, "").partition(":")
+        plain, own = unicodedata.normalize("NFKC", who).strip().casefold(), name.casefold()
+        if kind == "os":  # an account of a domain: PLANT\\ana, ana@plant
+            plain = plain.rpartition("\\")[2].partition("@")[0]
         return bool(plain) and plain in (own, own.partition("@")[0])
 
     def __str__(self) -> str:

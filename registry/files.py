@@ -184,7 +184,12 @@ def _local(root: str, inside: str) -> Path | None:
 
 def _below(folder: Path) -> Iterator[Path]:
     """Every entry below ``folder`` that is no plain folder, in any order; links are not followed."""
-    for entry in os.scandir(folder):
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:  # none, or none that can be read: then it is what is not as it was registered
+        yield folder
+        return
+    for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _below(Path(entry.path))
         elif not entry.name.startswith(_UPLOADING):

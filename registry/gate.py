@@ -30,8 +30,9 @@ from registry.errors import RegistryError
 from registry.events import NOT_DONE, Entry, Trail
 from registry.facts import Person, VersionFacts
 from registry.files import Files
+from registry.graphql_body import graphql_problem
 from registry.inner_text import without_inner_text
-from registry.names import TAG_QA
+from registry.names import TAG_QA, TAG_WAIVER, WAIVED
 from registry.people import FLAGGED, People
 from registry.routes import reader_of_request
 from registry.rules import TAGS
@@ -70,9 +71,8 @@ class Gate:
         app.teardown_request(self._release)
 
     def _before(self) -> Response | None:
-        if request.method == "GET":
-            refusal = refuse_shown(self.files)
-            return None if refusal is None else conflict(refusal)
+        if request.method == "GET" or request.path == "/graphql":
+            return self._before_reading()
         reader = reader_of_request()
         if reader is None:
             return None
@@ -94,6 +94,13 @@ class Gate:
             stamps.write(attempt.product, attempt.version, cleared)
         g.changeover_attempt = attempt
         return None
+
+    def _before_reading(self) -> Response | None:
+        if request.path == "/graphql":  # its one mutation echoes
+            problem = graphql_problem()
+            return None if problem is None else answer(400, "INVALID_PARAMETER_VALUE", problem)
+        refusal = refuse_shown(self.files)
+        return None if refusal is None else conflict(refusal)
 
     def _judge(self, reader: Reader, who: Person) -> Attempt | Response:
         """The attempt in the current request, judged; MLflow's own answer where it speaks of what is not there."""
@@ -124,25 +131,31 @@ class Gate:
             meaning = "approved" if attempt.after == "approved" else "reviewed"
             signer = stamps.Signer(who.name, self.people.full_name(who.name), meaning, "tag")
             stamps.write(attempt.product, attempt.version, stamps.stamped(tags, attempt.subject, signer))
+        if (attempt.action, attempt.subject) == ("tag.set", TAG_WAIVER):
+            self.flag_if_fresh(who, version_facts(attempt.product, attempt.version, self.trail), WAIVED)
         if attempt.action in ("tag.set", "tag.delete") and attempt.subject == TAG_QA:
             self.after_decision(who, version_facts(attempt.product, attempt.version, self.trail), attempt.after)
         return response
 
     def after_decision(self, who: Person, facts: VersionFacts, decision: str) -> None:
         """What follows at once from what ``who`` decided on a version: aliases, the line, and a flag on a fresh account's."""
-        address = request.remote_addr or ""
-        fresh = self.people.fresh_since(who.name) if decision in ("approved", "rejected") else None
-        if fresh is not None:
-            why = (
-                f"the first signature of '{who.name}' since '{fresh.actor}' could log in as that person"
-                f" ({fresh.action}, event {fresh.seq}): a second person confirms who signed"
-            )
-            entry = Entry(
-                actor=SERVER, action=FLAGGED, product=facts.product, version=facts.version, digest=facts.digest,
-                subject=who.name, address=address, allowed=True, reason=why,
-            )  # fmt: skip
-            self.trail.append(entry)
-        self.aliases.follow(facts.product, facts.version, decision, who.name, address)
+        self.flag_if_fresh(who, facts, decision or "pending")
+        self.aliases.follow(facts.product, facts.version, decision, who.name, request.remote_addr or "")
+
+    def flag_if_fresh(self, who: Person, facts: VersionFacts, decision: str) -> None:
+        """Flags what ``who`` decided on a version (sign-off, waiver, roll-back), where somebody else could have done it."""
+        fresh = self.people.fresh_since(who.name)
+        if fresh is None:
+            return
+        why = (
+            f"the first signature ({decision}) of '{who.name}' since '{fresh.actor}' could log in as that person, or made that"
+            f" person a signer ({fresh.action}, event {fresh.seq}): a second person confirms who signed"
+        )
+        entry = Entry(
+            actor=SERVER, action=FLAGGED, product=facts.product, version=facts.version, digest=facts.digest,
+            subject=who.name, address=request.remote_addr or "", allowed=True, reason=why,
+        )  # fmt: skip
+        self.trail.append(entry)
 
     def _explain(self, response: Response) -> Response:
         """Records what MLflow itself refused, and says it so that people can read it."""

@@ -22,8 +22,14 @@ from mlflow.server.handlers import (
     _wrap_response,
 )
 
-from registry import registration_rules
-from registry.attempts import Attempt, files_of_server, rejected, versions_of, versions_with_digest
+from registry import registration_rules, rules
+from registry.attempts import (
+    Attempt,
+    files_of_server,
+    rejected,
+    versions_of,
+    versions_with_digest,
+)
 from registry.description import describe
 from registry.events import Trail
 from registry.facts import Person
@@ -96,9 +102,11 @@ def register(who: Person, trail: Trail) -> Attempt:
         found = _registration(who, message, tags, life)
         refusal = found if isinstance(found, str) else None
         g.changeover_registration = found
+        if isinstance(found, Registration) and not of_teacher:
+            origin = rules.registered_record(found.tags)
     return Attempt(
         "register", refusal, product=message.name, digest=digest, subject="" if of_teacher else life, after=message.source,
-        reason=origin if of_teacher else "",
+        reason=origin if of_teacher or refusal is None else "",
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from registry.names import (
     CHAMPION,
     PREVIOUS,
     PROMOTER,
+    REQUIRED_TAGS,
     STAMPS,
     TAG_AT,
     TAG_BY,
@@ -49,6 +50,7 @@ TAGS, STRICT = "tags", "strict"
 """How a plant may have signatures given: also by setting tags, as MLflow's own page does; or on the review page alone."""
 _CLOSED = "this plant has signatures on the review page alone (signature: strict): sign on /changeover/review"
 _SIGNED_WITH = (TAG_REASON, TAG_NOTES, TAG_WAIVER, *WAIVER_STAMPS, *WORDS_BY, TAG_NAME, TAG_MEANING, TAG_WAY)
+_RECORD = "record "
 _NEEDED = (TAG_BY, TAG_AT, TAG_SIGNED_DIGEST, TAG_SIGNED_RECORD)
 
 
@@ -115,6 +117,18 @@ def record_digest(tags: Mapping[str, str]) -> str:
     signed = {key: value for key, value in tags.items() if key.startswith("changeover.") or key in _SIGNED_WITH}
     text = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def registered_record(tags: Mapping[str, str]) -> str:
+    """What the event of a registration says of its record: a digest of the tags that nobody may change afterwards. The tags
+    themselves lie in a database that somebody could write to, before anybody has signed them."""
+    kept = {key: tags[key] for key in (*WRITTEN_BY_SERVER, *REQUIRED_TAGS) if key in tags}
+    return _RECORD + hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def is_other_record(told: str, tags: Mapping[str, str]) -> bool:
+    """Whether ``tags`` are not those of which ``told``, the reason of a registration's event, speaks. Older ones say nothing."""
+    return told.startswith(_RECORD) and told != registered_record(tags)
 
 
 def sign_off_problem(version: VersionFacts) -> str | None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from flask import request
@@ -28,11 +29,12 @@ def create_experiment(who: Person, _trail: Trail) -> Attempt:
 def change_experiment(who: Person, _trail: Trail) -> Attempt:
     """Renames, tags, deletes or restores an experiment: for administrators, and for nobody where versions stand on its runs."""
     deed = request.path.rpartition("/")[2]
-    number = next(_values_of(("experiment_id", "experimentId"), *_sources()), "")
-    name = _get_tracking_store().get_experiment(number).name
-    refusal = rules.administer(who, f"{deed} experiment '{name}'")
-    if version := holds_versions(number):
-        refusal = f"experiment '{name}' holds the runs of registered versions ({version} among them) and is kept as it is"
+    numbers = list(dict.fromkeys(_values_of(("experiment_id", "experimentId"), *_sources()))) or [""]
+    names = [_get_tracking_store().get_experiment(number).name for number in numbers]
+    name, refusal = names[0], rules.administer(who, f"{deed} experiment '{names[0]}'")
+    for one in names:
+        if version := holds_versions(one):
+            refusal = f"experiment '{one}' holds the runs of registered versions ({version} among them) and is kept as it is"
     more = {"product": name} if is_model(name) else {}
     return Attempt(f"experiment.{deed}", refusal, subject=name, after=_shown(), **more)
 
@@ -100,12 +102,19 @@ def upload_around(_who: Person, _trail: Trail) -> Attempt:
 
 
 def write_artifact(who: Person, _trail: Trail) -> Attempt:
-    """What Flask answers of writing artifacts: deleting them, and uploads in parts."""
+    """What Flask answers of writing artifacts: deleting them. Uploads in parts are closed: their body names a second path."""
     path = str((request.view_args or {}).get("artifact_path", ""))
+    if "/mpu/" in request.path:
+        return replace(upload_around(who, _trail), subject=path)
     return Attempt(WRITE, refuse_artifact(who.name, who.roles, path), subject=path, after=request.method)
 
 
 _SECRET: Final = re.compile(r"pass|secret|token|credential|authori[sz]ation|api.?key", re.IGNORECASE)
+_IN_ADDRESS: Final = re.compile(
+    r"(?<=//)[^/@\s]*(?=@)|(?<=[?&;])[^=&;\s]*(?:pass|secret|token|credential|authori[sz]ation|key|sig)[^=&;\s]*=[^&;#\s\"]*",
+    re.IGNORECASE,
+)
+"""In an address: a user and password before the host, and secrets in the query."""
 _LONGEST: Final = 200
 
 
@@ -116,7 +125,7 @@ def _shown() -> str:
         for key, value in source.items() if isinstance(source, Mapping) else ():
             if _SECRET.search(str(key)) is None and value is not None:
                 text = value if isinstance(value, str) else json.dumps(_without_secrets(value), ensure_ascii=False, default=str)
-                shown.append(f"{mark}{str(key)[:60]}={text[:_LONGEST]}")
+                shown.append(f"{mark}{str(key)[:60]}={_IN_ADDRESS.sub('…', text)[:_LONGEST]}")
     return ", ".join(dict.fromkeys(shown))
 
 

@@ -18,6 +18,7 @@ from filelock import Timeout
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from registry.closed import why_closed
 from registry.errors import RegistryError
 from registry.events import NOT_DONE, Entry, Trail
 from registry.names import ADMIN, TRAINER
@@ -30,8 +31,8 @@ _READS = ("GET", "HEAD", "OPTIONS")
 _ARTIFACTS = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts/(.*)", re.DOTALL)
 _RUN = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _MODEL = re.compile(r"m-[0-9a-f]{32}", re.ASCII)
-_EXPERIMENT = re.compile(r"[0-9]{1,20}", re.ASCII)
 _WRITABLE = re.compile(r"\d{1,20}/(?:models/)?((?:m-)?[0-9a-f]{32})/artifacts/(.+)", re.ASCII | re.DOTALL)
+_JOBS: Final = "/ajax-api/3.0/jobs/search"  # a POST that only reads, and only one's own
 NOBODY: Final = "(unauthenticated)"
 WRITE: Final = "artifact.write"
 EXCHANGED: Final = "FILES_EXCHANGED"
@@ -46,17 +47,13 @@ def sealed_by(identity: str) -> str | None:
 
 
 def holds_versions(experiment: str) -> str | None:
-    """A registered version that was made in the experiment with this number, like that; None where there is none."""
-    from mlflow.exceptions import MlflowException
-    from mlflow.server.handlers import _get_model_registry_store, _get_tracking_store
+    """A registered version that was made in the experiment of this name, like that; None where there is none.
 
-    if _EXPERIMENT.fullmatch(experiment) is None:
-        return None
-    try:
-        name = _get_tracking_store().get_experiment(experiment).name
-    except MlflowException:
-        return None
-    quoted = name.replace("'", "")
+    By name, not by number: MLflow reads " 2" and "+2" as 2.
+    """
+    from mlflow.server.handlers import _get_model_registry_store
+
+    quoted = experiment.replace("'", "")
     found = _get_model_registry_store().search_model_versions(f"name = '{quoted}'", max_results=1)
     return f"version {found[0].version} of {found[0].name}" if found else None
 
@@ -118,6 +115,9 @@ class ArtifactGate:
         # MLflow's Flask application answers what else there is to write artifacts with.
         artifact = _ARTIFACTS.fullmatch(scope["path"]) if scope["method"] in (*_READS, "PUT") else None
         if scope["method"] in _READS:
+            if closed := why_closed(scope["method"], scope["path"]):
+                await _answer(send, 403, "PERMISSION_DENIED", closed)
+                return
             refusal = None if artifact is None else await anyio.to_thread.run_sync(self._look, artifact.group(1))
             await (self._app(scope, receive, send) if refusal is None else _answer(send, 409, EXCHANGED, refusal))
             return
@@ -139,7 +139,8 @@ class ArtifactGate:
         from mlflow.server import auth
 
         path: str = request.scope["path"]
-        if artifact is None and auth._find_fastapi_validator(path, request.method) is None:
+        closed = why_closed(request.method, path)
+        if artifact is None and closed is None and auth._find_fastapi_validator(path, request.method) is None:
             return None, None
         user = auth._authenticate_fastapi_request(request)
         if user is None:
@@ -147,11 +148,11 @@ class ArtifactGate:
         roles = roles_of(user)
         if artifact is not None:
             refusal = refuse_artifact(user.username, roles, artifact)
-        elif ADMIN in roles or path.endswith("/search"):
-            refusal = None
+        elif closed is not None or ADMIN in roles or path == _JOBS:
+            refusal = closed
         else:
             refusal = f"'{user.username}' may not use {request.method} {path}: only role {ADMIN} does; ask an administrator"
-        if refusal is not None or (artifact is None and not path.endswith("/search")):
+        if refusal is not None or (artifact is None and path != _JOBS):
             self.record(request, user.username, path if artifact is None else artifact, refusal=refusal or "")
         return user.username, refusal
 

@@ -13,7 +13,7 @@ from registry import rules
 from registry.attempts import Attempt
 from registry.events import Trail
 from registry.facts import Person
-from registry.names import ROLES, USER
+from registry.names import QA, ROLES, USER
 from registry.people import CREATED, DELETED, PASSWORD, ROLE_GIVEN, People
 from registry.users import ADMIN_USER, PROMOTER_USER, TRAINER_USER
 
@@ -76,6 +76,11 @@ def unassign_role(who: Person, trail: Trail) -> Attempt:
 def _role_of_user(who: Person, _trail: Trail, action: str, verb: str) -> Attempt:
     name, role = _param("username"), _role_name(_param("role_id"))
     refusal = rules.administer(who, f"{verb} '{_shown(name)}' role '{role}'")
+    if refusal is None and action == ROLE_GIVEN and role == QA:
+        if name in _OF_PLANT:
+            refusal = f"'{name}' belongs to the plant and is no person, so it signs nothing; give role {QA} to a person"
+        elif name == who.name:
+            refusal = f"nobody makes themselves a signer, and '{name}' asks for role {QA}; another administrator gives it"
     return Attempt(action, refusal, subject=_shown(name), after=role)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 SINCE: Final = "CHANGEOVER_SERVE_SINCE"
 """In the environment of a serving process and its runs: when it started."""
-FIX: Final = "start 'changeover serve'; until then what is approved or withdrawn reaches the line with 'changeover promote'"
+FIX: Final = "start 'changeover serve'; until then what is approved reaches the line with 'changeover promote'"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ServeState:
         if self.lives:
             return f"running since {self.since}"
         last = f" (last seen {self.seen})" if self.seen else ""
-        return f"not running{last}: what is approved or withdrawn reaches the line with 'changeover promote'"
+        return f"not running{last}: what is approved reaches the line with 'changeover promote'; what is withdrawn is off at once"
 
 
 def begin_serving() -> str:

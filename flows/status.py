@@ -16,7 +16,8 @@ from registry.connection import Connection
 from registry.errors import NotFound, Refused
 from registry.events import Event
 from registry.flags import open_flags
-from registry.versions import Version, candidate, champion
+from registry.names import CHAMPION, FLAGGED
+from registry.versions import Version, to_decide, versions
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,15 @@ class Status:
         """What to do next, if anything."""
         if not all(server.running for server in self.servers):
             return ["start the servers with 'changeover up'"]
+        # One line a person and product, however often they signed.
+        groups: dict[tuple[str, str, str], list[Event]] = {}
+        for flag in self.flags:
+            own = flag.subject if flag.action == FLAGGED else str(flag.seq)
+            groups.setdefault((flag.action, flag.product, own), []).append(flag)
         flagged = [
-            f"look at event {flag.seq} ({flag.action} of {flag.product} by {flag.actor}: {flag.reason}), then "
-            f"'changeover confirm {flag.seq} --user NAME --reason TEXT'"
-            for flag in self.flags
+            f"look at event {', '.join(str(flag.seq) for flag in some)} ({some[0].action} of {some[0].product} by"
+            f" {some[0].actor}: {some[0].reason}), then 'changeover confirm {some[0].seq} --user NAME --reason TEXT'"
+            for some in groups.values()
         ]
         parted = [f"{p.product}: {p.parted}; {p.mend}" for p in self.products if p.parted]
         return (
@@ -113,7 +119,7 @@ def read_status(plant: Plant) -> Status:
     names = products_on_the_line(plant, plant.products())
     if servers["mlflow"].running:
         connection = connect_as(plant, "trainer")
-        products = [_product(plant, name, champion(connection, name), candidate(connection, name)) for name in names]
+        products = [_product(plant, name, versions(connection, name)) for name in names]
         flags = open_flags(connection)
         teacher, serve = _teacher(plant, connection), serve_state(connection.check())
     else:
@@ -129,7 +135,8 @@ def _teacher(plant: Plant, connection: Connection) -> str:
         return str(problem)
 
 
-def _product(plant: Plant, name: str, now: Version | None, waiting: Version | None) -> ProductStatus:
+def _product(plant: Plant, name: str, known: list[Version]) -> ProductStatus:
+    now, waiting = next((one for one in known if CHAMPION in one.aliases), None), to_decide(known)
     sign_at = page_of(plant, name, waiting.version) if waiting and waiting.qa == "pending" else None
     sign_off = waiting.qa if waiting else "nothing to sign"
     version = now.version if now else None

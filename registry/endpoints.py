@@ -76,9 +76,9 @@ def add_endpoints(app: Flask, trail: Trail, serving: Serving) -> None:
         except ValidationError as problem:
             return bad_body(problem, "send a JSON object with action and product")
         if not (is_model if report.action in OF_TEACHERS else is_product)(report.product):
-            return refusal(400, f"'{report.product}' cannot name a product; send the product's name")
+            return bad_request(f"'{report.product}' cannot name a product; send the product's name")
         if report.digest and not is_digest(report.digest):
-            return refusal(400, f"'{report.digest[:80]}' is no sha256 in lower-case hexadecimal; send the model file's digest")
+            return bad_request(f"'{report.digest[:80]}' is no sha256 in lower-case hexadecimal; send the model file's digest")
         fields: dict[str, Any] = report.model_dump() | {"actor": who.name, "address": request.remote_addr or ""}
         foreign = foreign_page()
         if foreign is not None or report.action not in allowed:
@@ -95,7 +95,7 @@ def add_endpoints(app: Flask, trail: Trail, serving: Serving) -> None:
         except ValidationError as problem:
             return bad_body(problem, "send a JSON object with product and batch")
         if not is_product(wanted.product):
-            return refusal(400, f"'{wanted.product}' cannot name a product; send the product's name")
+            return bad_request(f"'{wanted.product}' cannot name a product; send the product's name")
         no = None
         if not who.roles - {VIEWER}:
             no = f"{who} may not ask for a changeover: somebody with a role beyond {VIEWER} does; ask an administrator for one"
@@ -161,10 +161,14 @@ def refusal(status: int, sentence: str) -> tuple[Response, int]:
 
 
 def bad_body(error: ValidationError, fix: str = "send a JSON object as the documentation says") -> tuple[Response, int]:
-    """The answer to a body that is not as it has to be; an attempt to change something leaves its event."""
+    """The answer to a body that is not as it has to be."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"])) or "body"
-    sentence = f"{place}: {first['msg']}; {fix}"
+    return bad_request(f"{place}: {first['msg']}; {fix}")
+
+
+def bad_request(sentence: str) -> tuple[Response, int]:
+    """The answer to a request that was to change something and cannot be understood; it leaves its event."""
     trail: Trail = current_app.extensions["changeover"].trail
     entry = Entry(
         actor=person().name, action=f"{request.method} {request.path}", address=request.remote_addr or "", allowed=False,

@@ -14,8 +14,6 @@ CREATED, PASSWORD, DELETED, NAMED, ROLE_GIVEN = "user.create", "user.password", 
 CONFIRM: Final = "confirm"
 TRAIL_BROKEN: Final = "trail.broken"
 """The server's event when it finds that an older event was edited: nothing is promoted until somebody confirms to have looked."""
-FLAGGED: Final = "signature.flagged"
-"""The server's event beside the signature of a fresh account; its subject is who signed."""
 
 
 class People:

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from registry.aliases import SERVER
 from registry.attempts import approval_problem, holder, version_facts
-from registry.endpoints import Answer, add_route, bad_body, refusal
+from registry.endpoints import Answer, add_route, bad_body, bad_request, refusal
 from registry.events import Entry, Event, Trail
 from registry.facts import Person
 from registry.gate import Gate, foreign_page, person
-from registry.names import ALIASES, CHAMPION, PREVIOUS, PROMOTER, QA, is_product
-from registry.people import CONFIRM, FLAGGED, TRAIL_BROKEN
+from registry.names import ALIASES, CHAMPION, FLAGGED, PREVIOUS, PROMOTER, QA, is_product
+from registry.people import CONFIRM, TRAIL_BROKEN
 from registry.rules import sign_off_problem
 from registry.serving import Serving
 from registry.signing_rules import may_decide
@@ -97,7 +97,7 @@ class RollBacks:
         except ValidationError as error:
             return bad_body(error)
         if not is_product(wanted.product):
-            return refusal(400, f"'{wanted.product}' cannot name a product; send the product's name")
+            return bad_request(f"'{wanted.product}' cannot name a product; send the product's name")
         with self._gate.locked():
             before, target = _holder(wanted.product, CHAMPION), _holder(wanted.product, PREVIOUS)
             problem = foreign_page() or refuse_roll_back(who, wanted.emergency) or self._cannot(wanted.product, before, target)

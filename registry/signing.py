@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from registry import rules, stamps
 from registry.attempts import decision_problem, version_facts
-from registry.endpoints import Answer, add_route, bad_body, refusal
+from registry.endpoints import Answer, add_route, bad_body, bad_request, refusal
 from registry.entries import clean
 from registry.events import Entry, Trail
 from registry.facts import Person, VersionFacts
@@ -81,7 +81,7 @@ class Signing:
         except ValidationError as error:
             return bad_body(error)
         if not is_product(wanted.product):
-            return refusal(400, f"'{wanted.product}' cannot name a product; send the product's name")
+            return bad_request(f"'{wanted.product}' cannot name a product; send the product's name")
         # Outside the lock: looking at a password takes its time, on purpose.
         wrong = foreign_page() or self._passwords.verify(who.name, wanted.password, request.remote_addr or "")
         with self._gate.locked():

@@ -62,7 +62,7 @@ def may_sign(who: Person, version: VersionFacts, value: str) -> str | None:  # n
         return f"{version} is {value}{signer} already, and nothing was changed; withdraw the sign-off first to decide anew"
     if version.decision != "pending" and value != "pending":
         signer = version.tags.get(TAG_BY, "?")
-        return f"{version} was {version.decision} by '{signer}', whose signature is not replaced: withdraw it first, then decide anew"
+        return f"{version} was {version.decision} by '{signer}', and no signature replaces another; withdraw it first"
     if value == "pending":
         return None  # whoever of quality assurance sees a fault takes the approval back, whoever trained it
     return (

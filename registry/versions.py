@@ -204,6 +204,16 @@ def candidate(connection: Connection, product: str) -> Version | None:
     return _holder(connection, product, CANDIDATE)
 
 
+def to_decide(known: list[Version]) -> Version | None:
+    """Of a product's versions, newest first, the one that somebody has to see to: the candidate, else the newest that waits for a
+    signature with its gates passed, unless the champion is newer."""
+    for one in known:
+        if CANDIDATE in one.aliases:
+            return one
+    newest = next((one for one in known if (one.qa, one.gates) == ("pending", "passed") or CHAMPION in one.aliases), None)
+    return None if newest is None or CHAMPION in newest.aliases else newest
+
+
 def previous(connection: Connection, product: str) -> Version | None:
     """The champion before the present one; None where there is none."""
     return _holder(connection, product, PREVIOUS)

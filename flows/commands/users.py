@@ -44,7 +44,7 @@ def add(
 
 @app.command("password")
 def password(name: NameArgument, plant: PlantOption = None) -> None:
-    """Change one's own password. CHANGEOVER_PASSWORD is the present one, CHANGEOVER_NEW_PASSWORD the new one, or both are asked."""
+    """Change one's own password. CHANGEOVER_PASSWORD is the present one, CHANGEOVER_NEW_PASSWORD the new; else both are asked."""
     from flows.services import connect_as_person
     from flows.terminal import answer
     from registry.users import change_password

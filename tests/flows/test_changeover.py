@@ -199,7 +199,7 @@ def test_signed_promoted_inspected_and_kept(running: Plant, sample: Path, candid
     change_password(change_password(person, f"{PASSWORD}-2"), PASSWORD)
     assert "is approved by Eva Huber (eva)" in changeover(running, *sign, "--approve", "--reason", "looks right").stdout
     assert "is approved by Eva Huber (eva)" in changeover(running, *sign, "--approve", "--reason", "looks right").stdout
-    assert "withdraw it first" in changeover(running, *sign, "--approve", "--reason", "other words", code=2).stderr
+    assert "withdraw the sign-off first" in changeover(running, *sign, "--approve", "--reason", "?!", code=2).stderr
     assert "Eva Huber" in changeover(running, "users", "list").stdout
     assert "changeover promote" in changeover(running, "status").stdout
 

@@ -161,7 +161,7 @@ def test_any_edit_is_found(six: Path, row: int, column: str, value: str) -> None
         database = copied(six, Path(scratch))
         with sqlite3.connect(database) as raw:
             raw.execute("DROP TRIGGER changeover_events_no_update")
-            raw.execute(f'UPDATE changeover_events SET "{column}" = ? WHERE seq = ?', (changed, row))  # noqa: S608
+            raw.execute(f'UPDATE changeover_events SET "{column}" = ? WHERE seq = ?', (changed, row))
         raw.close()
         assert [one for one in verify(database) if "trigger" not in one], (column, value)
 
@@ -171,7 +171,7 @@ def test_any_edit_is_found(six: Path, row: int, column: str, value: str) -> None
 def test_any_reordering_or_removal_is_found(six: Path, order: list[int], removed: set[int]) -> None:
     """Whatever is left is a trail that somebody could have written only if it is the beginning of the true one."""
     kept = [seq for seq in order if seq not in removed]
-    moves = [f"UPDATE changeover_events SET seq = {100 + place} WHERE seq = {seq}" for place, seq in enumerate(kept, 1)]  # noqa: S608
+    moves = [f"UPDATE changeover_events SET seq = {100 + place} WHERE seq = {seq}" for place, seq in enumerate(kept, 1)]
     moves += ["DELETE FROM changeover_events WHERE seq < 100", "UPDATE changeover_events SET seq = seq - 100"]
     with TemporaryDirectory() as scratch:
         database = copied(six, Path(scratch))

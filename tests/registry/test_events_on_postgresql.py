@@ -76,7 +76,7 @@ COPY = (
         "TRUNCATE changeover_events",
         "SET session_replication_role = replica; DELETE FROM changeover_events",
         f"INSERT INTO changeover_events {COPY.format(9)} FROM changeover_events WHERE seq = 3",
-        f"CREATE TEMP TABLE changeover_events AS SELECT 8 AS seq; INSERT INTO public.changeover_events {COPY.format(9)}"  # noqa: S608 - fixed text
+        f"CREATE TEMP TABLE changeover_events AS SELECT 8 AS seq; INSERT INTO public.changeover_events {COPY.format(9)}"
         " FROM public.changeover_events WHERE seq = 3",
         f"INSERT INTO changeover_events {COPY.format('seq')} FROM changeover_events WHERE seq = 3"
         " ON CONFLICT (seq) DO UPDATE SET actor = 'bo'",

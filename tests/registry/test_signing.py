@@ -140,7 +140,7 @@ def test_bodies_that_are_none(registry: Registry, version: Version, wrong: dict[
     if "version" in more:
         version = replace(version, version=more.pop("version"))
     assert sign(registry, registry.ana, version, decision, **more)[0] in (400, 403)
-    assert len(read_events(registry.database)) > before or wrong == {"product": "../x"}
+    assert len(read_events(registry.database)) > before
     assert version_of(registry.vic, version.product, "1").qa == "pending"
 
 

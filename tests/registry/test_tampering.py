@@ -31,7 +31,7 @@ class Tampered:
     def stored(self) -> list[Row]:
         """The rows with the type of each value, so that every change of what is stored shows."""
         names = ", ".join(f'"{name}", typeof("{name}")' for name in COLUMNS)
-        found = self._raw().execute(f"SELECT {names} FROM changeover_events ORDER BY seq").fetchall()  # noqa: S608 - fixed
+        found = self._raw().execute(f"SELECT {names} FROM changeover_events ORDER BY seq").fetchall()
         return [{name: (one[2 * at], one[2 * at + 1]) for at, name in enumerate(COLUMNS)} for one in found]
 
     def write(self, rows: list[Row]) -> None:
@@ -42,7 +42,7 @@ class Tampered:
         raw.execute("DELETE FROM changeover_events")
         marks = ", ".join("?" * len(COLUMNS))
         for row in rows:
-            raw.execute(f"INSERT INTO changeover_events VALUES ({marks})", [row[name] for name in COLUMNS])  # noqa: S608 - fixed
+            raw.execute(f"INSERT INTO changeover_events VALUES ({marks})", [row[name] for name in COLUMNS])
         for _, sql in triggers:
             raw.execute(sql)
 

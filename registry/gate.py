@@ -32,7 +32,7 @@ from registry.facts import Person, VersionFacts
 from registry.files import Files
 from registry.graphql_body import graphql_problem
 from registry.inner_text import without_inner_text
-from registry.names import TAG_QA, TAG_WAIVER, WAIVED
+from registry.names import FLAGGED, TAG_QA, TAG_WAIVER, WAIVED
 from registry.people import People
 from registry.routes import reader_of_request
 from registry.rules import TAGS

@@ -90,7 +90,7 @@ MODEL_FILE: Final = "artifacts/model.onnx"
 USER: Final = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}"
 """How a user may be called, at every door."""
 FLAGGED: Final = "signature.flagged"
-"""The server's event beside the signature of an account that somebody else could have logged in with; its subject is who signed."""
+"""The server's event beside the signature of an account that somebody else could have logged in with: its subject."""
 
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _TEACHER = re.compile(r"teacher-[a-z0-9][a-z0-9._-]{0,50}", re.ASCII)

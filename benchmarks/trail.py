@@ -23,11 +23,12 @@ from registry.events import TABLE, Event, Trail
 BATCH = 5000
 
 
-def fill(trail: Trail, events: int) -> None:
-    """Writes ``events`` events as a plant has them: registrations, sign-offs and aliases of 50 products."""
+def fill(trail: Trail, events: int, after: tuple[int, str] = (0, GENESIS)) -> None:
+    """Writes ``events`` events as a plant has them, behind the head ``after``: registrations, sign-offs and aliases of 50
+    products."""
     assert trail.key is not None  # noqa: S101 - prepare made it
-    previous, begin, rows = GENESIS, datetime.now(UTC) - timedelta(seconds=events), []
-    for seq in range(1, events + 1):
+    (there, previous), begin, rows = after, datetime.now(UTC), []
+    for seq in range(there + 1, there + events + 1):
         number = str(seq // 500 + 1)
         action, subject, after = (("register", "", ""), ("tag.set", "qa", "approved"), ("alias.set", "champion", number))[seq % 3]
         entry = Entry(
@@ -41,13 +42,13 @@ def fill(trail: Trail, events: int) -> None:
             address="127.0.0.1",
             allowed=seq % 7 != 0,
             reason="looked at every picture of the report, and at the parts themselves",
-            time=begin + timedelta(seconds=seq),
+            time=begin + timedelta(microseconds=seq),
         )
         digest = digest_of(entry, seq, previous)
         event = Event(**entry.model_dump(), seq=seq, previous=previous, hash=digest, mac=trail.key.mac(seq, digest))
         rows.append(row_of_event(event))
         previous = digest
-        if len(rows) == BATCH or seq == events:
+        if len(rows) == BATCH or seq == there + events:
             with writing(kind_of(trail.engine.url), trail.engine) as connection:
                 connection.execute(sa.insert(TABLE), rows)
             rows.clear()

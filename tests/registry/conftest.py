@@ -104,8 +104,11 @@ def add_person(admin: Connection, name: str, role: str) -> Connection:
 
 
 @contextmanager
-def running(state: Path, database: str | None = None, workers: int = 1, **more: Any) -> Iterator[Registry]:
-    """The server whose state is ``state``, while the block runs. ``more`` goes to ``server_command``."""
+def running(
+    state: Path, database: str | None = None, workers: int = 1, *, people: bool = True, **more: Any
+) -> Iterator[Registry]:
+    """The server whose state is ``state``, while the block runs. ``people``: they are made; False where they are there already.
+    ``more`` goes to ``server_command``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -120,9 +123,10 @@ def running(state: Path, database: str | None = None, workers: int = 1, **more: 
             _wait_for(url, server, state / "server.log")
             secrets = prepare(state)
             admin = Connection(url, "admin", secrets.admin)
-            for name, role in PEOPLE.items():
-                add_person(admin, name, role)
-            admin.call("POST", "/api/2.0/mlflow/users/create", json={"username": "nobody", "password": PASSWORD})
+            if people:
+                for name, role in PEOPLE.items():
+                    add_person(admin, name, role)
+                admin.call("POST", "/api/2.0/mlflow/users/create", json={"username": "nobody", "password": PASSWORD})
             yield Registry(
                 http=resources.enter_context(httpx.Client(timeout=30, verify=False)),  # noqa: S501 - loopback, without TLS
                 state=state,

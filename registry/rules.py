@@ -80,7 +80,10 @@ def set_version_tag(  # noqa: PLR0911 - a rule is a list of refusals
             return f"the record of {version} was signed as it is ({version.decision}) and is closed; register a new version"
         return None
     if _looks_reserved(key):
-        return f"tag '{key}' looks like one of the registry's own; use a name that does not start with 'qa' or 'changeover'"
+        return (
+            f"tag '{key}' looks like one of the registry's own; use a name of plain ASCII that does not start with 'qa' or"
+            " 'changeover'"
+        )
     return administer(who, f"set tag '{key}' of {version}")
 
 
@@ -188,4 +191,6 @@ def administer(who: Person, what: str) -> str | None:
 
 
 def _looks_reserved(key: str) -> bool:
-    return key.strip().casefold().startswith(("qa", "changeover", "mlflow."))
+    # Letters of other alphabets and invisible ones look like ours, and nobody can tell.
+    strange = not key.isascii() or not key.isprintable()
+    return strange or key.strip().casefold().startswith(("qa", "changeover", "mlflow."))

@@ -13,6 +13,8 @@ _CLOSED: Final = (
     # It connects to addresses that a request names, and looks for models in the internet.
     (re.compile(r"(?:/gateway|/(?:ajax-)?api/[0-9.]+/mlflow/gateway(?:-proxy)?)(?:/.*)?", re.DOTALL), "gateway",
      ("/supported-providers", "/provider-config", "/secrets/config", "/list", "/mlflow/v1/models")),
+    # It runs functions on the server; a search of one's own is a POST.
+    (re.compile(r"/ajax-api/3\.0/jobs(?:/(?!search$).*)?", re.DOTALL), "runner of jobs", ()),
 )  # fmt: skip
 _READS: Final = ("GET", "HEAD", "OPTIONS")
 

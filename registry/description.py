@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
+from registry.figures import is_number
+
 PICTURES: Final = (("good.png", "Good images"), ("defects.png", "Pseudo-defects"))
 REPORT: Final = "report.html"
 LONGEST: Final = 5000
@@ -64,19 +66,19 @@ def _guarantee(metrics: Mapping[str, Any]) -> str:
 
 def _rate(value: object) -> str:
     rate = _object(value)
-    if not isinstance(rate.get("rate"), int | float):
+    if not is_number(rate.get("rate")):
         return "–"
     count = f" ({cell(rate.get('count'))} of {cell(rate.get('n'))})" if "n" in rate else ""
     bounds = ""
-    if isinstance(rate.get("low"), int | float) and isinstance(rate.get("high"), int | float):
+    if is_number(rate.get("low")) and is_number(rate.get("high")):
         bounds = f", 95 %: {rate['low']:.2%} to {rate['high']:.2%}"
     return f"{rate['rate']:.2%}{count}{bounds}"
 
 
 def _number(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "–" if value is None else cell(value)
-    return f"{value:.4g}"
+    if is_number(value):
+        return f"{value:.4g}"
+    return "–" if value is None else cell(value)
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from registry.errors import RegistryError
 from registry.events import Entry, Event, Trail
 from registry.gate import answer, foreign_page, person, plainly
+from registry.json_body import TOO_DEEP
 from registry.names import PROMOTER, TRAINER, VIEWER, is_digest, is_model, is_product
 from registry.serving import Serving
 
@@ -135,6 +136,8 @@ def add_route(app: Flask, path: str, method: str, view: Callable[..., Any]) -> N
             found = refusal(503, "another change of the registry takes too long; try again in a minute")
         except RegistryError as problem:
             found = refusal(503, f"{problem}")
+        except RecursionError:
+            found = refusal(400, TOO_DEEP)
         if method != "GET":
             trail: Trail = current_app.extensions["changeover"].trail
             why = str(found[0].get_json()["message"])

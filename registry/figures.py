@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 LONGEST = 2000
 _MOST_GATES = 50
@@ -35,17 +35,18 @@ def shown_gates(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def rate(value: object) -> str:
     """A rate with its count and bounds; "–" for what is none."""
-    if not isinstance(value, Mapping) or not all(_is_number(value.get(key)) for key in ("rate", "count", "n", "low", "high")):
+    if not isinstance(value, Mapping) or not all(is_number(value.get(key)) for key in ("rate", "count", "n", "low", "high")):
         return "–"
     return f"{value['rate']:.1%} ({value['count']} of {value['n']}; {value['low']:.1%} to {value['high']:.1%})"
 
 
 def number(value: object) -> str:
     """Four digits of a number; "–" for what is none."""
-    return f"{value:.4g}" if _is_number(value) else "–"
+    return f"{value:.4g}" if is_number(value) else "–"
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether ``value`` is a number that can be written down: finite, below 1e15, and no truth value."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return abs(value) < 1e15 and math.isfinite(value)
@@ -55,4 +56,4 @@ def text_of(value: object) -> str:
     """A text or a number as it stands, cut to some length; empty for anything else."""
     if isinstance(value, str):
         return value[:LONGEST]
-    return number(value) if _is_number(value) else ""
+    return number(value) if is_number(value) else ""

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from registry.events import Entry, Trail
 from registry.exchange import Exchange, Refusal, Stopped, has_body, too_long
 from registry.inner_text import without_hashes
+from registry.json_body import TOO_DEEP
 from registry.limits import OPEN_BYTES, Limits
 from registry.log_ins import HASHES_AT_ONCE, LogIns, credentials, too_many
 from registry.plain_path import why_crooked
@@ -32,7 +33,6 @@ _METHODS: Final = (*_READS, "POST", "PUT", "PATCH", "DELETE")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _ARTIFACTS = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/")
 _LONGEST_SHOWN: Final = 200
-TOO_DEEP: Final = "the body is nested too deeply; send a flat one"
 _log = logging.getLogger(__name__)
 
 

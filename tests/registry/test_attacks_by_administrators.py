@@ -101,6 +101,7 @@ def kept(plant: Plant) -> Version:
      ("GET", "/ajax-api/3.0/mlflow/assistant/sessions/x/stream"), ("POST", "/ajax-api/3.0/mlflow/assistant/skills/install"),
      ("GET", "/ajax-api/3.0/mlflow/assistant/providers/claude_code/health"),
      ("POST", "/ajax-api/3.0/mlflow/assistant/sessions/x/tool-result"), ("POST", "/gateway/proxy/x/search"),
+     ("PATCH", "/ajax-api/3.0/jobs/cancel/search"), ("POST", "/ajax-api/3.0/jobs/"),
      ("POST", "/gateway/openai/v1/chat/completions"), ("POST", "/gateway/x/mlflow/invocations"),
      ("GET", "/ajax-api/3.0/mlflow/gateway/supported-models"), ("POST", "/api/3.0/mlflow/gateway/secrets/create"),
      ("POST", "/ajax-api/2.0/mlflow/gateway-proxy"), ("GET", "/ajax-api/2.0/mlflow/gateway-proxy")],
@@ -115,7 +116,7 @@ def test_the_server_is_no_shell_and_reaches_nowhere(plant: Plant, method: str, p
         assert method == "GET" or len(read_events(plant.registry.database)) > before
 
 
-@pytest.mark.parametrize("path", ["jobs/cancel/search", "mlflow/mcp-servers/search", "mlflow/mcp-servers/x/versions/search"])
+@pytest.mark.parametrize("path", ["mlflow/mcp-servers/search", "mlflow/mcp-servers/x/versions/search"])
 @pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
 def test_what_only_ends_like_a_search_is_none(plant: Plant, method: str, path: str) -> None:
     before = len(read_events(plant.registry.database))
@@ -172,10 +173,12 @@ def test_a_role_that_looks_like_ours_gives_nothing(plant: Plant, role: str, work
 @pytest.mark.parametrize("permission", ["MANAGE", "EDIT"])
 def test_permissions_of_mlflow_do_not_replace_a_role(plant: Plant, resource: str, permission: str) -> None:
     registry, version = plant.registry, kept(plant)
+    granted = []
     for path in ("users/permissions/grant", "roles/permissions/add"):
         body = {"username": "vic", "role_id": plant.role("viewer"), "resource_type": resource, "resource_id": "*",
                 "resource_pattern": "*", "permission": permission}  # fmt: skip
-        registry.post(registry.admin, f"/api/3.0/mlflow/{path}", body)
+        granted.append(registry.post(registry.admin, f"/api/3.0/mlflow/{path}", body).status_code)
+    assert 200 in granted or resource == "*", granted
     for key, value in (("qa.reason", "x"), ("qa", "approved"), ("qa", "rejected"), ("changeover.gates", "passed"), ("free", "x")):
         assert registry.set_tag(registry.vic, version.product, "1", key, value).status_code == 403
     for alias in ("champion", "candidate", "previous"):

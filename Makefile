@@ -27,7 +27,7 @@ check: setup
 	$(RUN) mypy
 
 test: check
-	$(RUN) pytest -m "not gpu"
+	$(RUN) pytest -m "not gpu" -n 2 --dist loadfile
 
 clean:
 	rm -rf .venv .tools

@@ -63,7 +63,7 @@ def test_serve_in_words() -> None:
     lives = serve_state({"serve": {"since": "2026-11-21T06:00:00+00:00", "seen": "2026-11-21T07:00:00+00:00", "lives": True}})
     assert lives.as_text() == "running since 2026-11-21T06:00:00+00:00"
     died = serve_state({"serve": {"since": "2026-11-21T06:00:00+00:00", "seen": "2026-11-21T07:00:00+00:00", "lives": False}})
-    assert died.as_text().startswith("not running (last seen 2026-11-21T07:00:00+00:00): what is approved or withdrawn")
+    assert died.as_text().startswith("not running (last seen 2026-11-21T07:00:00+00:00): what is approved reaches the line")
     for never in ({}, {"serve": None}, {"serve": {"since": None, "seen": None, "lives": False}}):
         assert serve_state(never).as_text().startswith("not running: ") and "changeover promote" in serve_state(never).as_text()
 

@@ -45,7 +45,7 @@ def test_the_trainer_reads_why_not_and_quality_assurance_approves(  # noqa: PLR0
         page.get_by_label("Reason").fill("my own")
         page.get_by_label("Your password").fill(registry.trainer.password)
         page.evaluate("document.getElementById('approve').disabled = false")
-        page.get_by_role("button", name="Approve").click()
+        page.get_by_role("button", name="Approve").press("Enter")
         sync_api.expect(page.locator("#answer")).to_contain_text("only role qa")
     with page_of(registry.ana) as page:
         errors: list[str] = []
@@ -58,7 +58,7 @@ def test_the_trainer_reads_why_not_and_quality_assurance_approves(  # noqa: PLR0
         read_the_report(page)
         page.wait_for_function("() => [...document.images].every(i => i.complete && i.naturalWidth === 200)")
         page.get_by_label("Reason").fill("  ")
-        page.get_by_role("button", name="Approve").click()
+        page.get_by_role("button", name="Approve").press("Enter")
         sync_api.expect(page.locator("#answer")).to_contain_text("Say why first")
         canvas = page.locator("figure[data-picture='defects.png'] .canvas").bounding_box()
         assert canvas is not None
@@ -69,15 +69,15 @@ def test_the_trainer_reads_why_not_and_quality_assurance_approves(  # noqa: PLR0
         page.keyboard.type("false alarm here")
         page.get_by_label("Reason").fill("all worst cases looked at")
         page.get_by_label("What your signature means").select_option("responsible")
-        page.get_by_role("button", name="Approve").click()
+        page.get_by_role("button", name="Approve").press("Enter")
         sync_api.expect(page.locator("#answer")).to_contain_text("asks again who you are")
         page.get_by_label("Your password").fill("not this one")
         page.screenshot(path=tmp_path / "review.png", full_page=True)
-        page.get_by_role("button", name="Approve").click()
+        page.get_by_role("button", name="Approve").press("Enter")
         sync_api.expect(page.locator("#answer")).to_contain_text("password")
         assert status(registry.vic, product, "1").decision == "pending"
         page.get_by_label("Your password").fill(PASSWORD)
-        page.get_by_role("button", name="Approve").click()
+        page.get_by_role("button", name="Approve").press("Enter")
         sync_api.expect(page.locator("#state")).to_contain_text("approved")
         sync_api.expect(page.locator(".signature")).to_contain_text("Ana Example (ana)")
         sync_api.expect(page.locator(".signature")).to_contain_text("meaning: responsible; on the review page")
@@ -128,7 +128,7 @@ def test_failed_gates_are_waived_by_one_and_approved_by_another(registry: Regist
         read_the_report(page)
         page.get_by_label("Reason").fill("the lamp flickered on the lock images")
         page.get_by_label("Your password").fill(PASSWORD)
-        page.get_by_role("button", name="Waive the gates").click()
+        page.get_by_role("button", name="Waive the gates").press("Enter")
         sync_api.expect(page.get_by_text("Waived by Ana Example (ana)")).to_be_visible()
         sync_api.expect(page.get_by_role("button", name="Approve")).to_be_disabled()
     with page_of(registry.bo) as page:
@@ -137,7 +137,7 @@ def test_failed_gates_are_waived_by_one_and_approved_by_another(registry: Regist
         read_the_report(page)
         page.get_by_label("Reason").fill("I agree")
         page.get_by_label("Your password").fill(PASSWORD)
-        page.get_by_role("button", name="Approve").click()
+        page.get_by_role("button", name="Approve").press("Enter")
         sync_api.expect(page.locator("#state")).to_contain_text("approved")
     assert promote(registry.promoter, product).version == "1"
 
@@ -168,7 +168,7 @@ def test_the_whole_way_of_two_people_in_a_strict_plant(tmp_path: Path) -> None:
             read_the_report(page)
             page.get_by_label("Reason").fill("all worst cases looked at")
             page.get_by_label("Your password").fill(PASSWORD)
-            page.get_by_role("button", name="Approve").click()
+            page.get_by_role("button", name="Approve").press("Enter")
             sync_api.expect(page.locator("#state")).to_contain_text("approved")
             sync_api.expect(page.get_by_text("To be confirmed")).to_contain_text("of 'eva' since 'admin' could log in")
             page.screenshot(path=tmp_path / "flagged.png", full_page=True)
@@ -179,7 +179,7 @@ def test_the_whole_way_of_two_people_in_a_strict_plant(tmp_path: Path) -> None:
             sync_api.expect(page.locator("#way")).to_contain_text("The line uses it")
             page.get_by_label("Reason").fill("a customer complains")
             page.get_by_label("Your password").fill(PASSWORD)
-            page.get_by_role("button", name="Withdraw the approval").click()
+            page.get_by_role("button", name="Withdraw the approval").press("Enter")
             sync_api.expect(page.locator("#state")).to_have_text("pending")
             sync_api.expect(page.locator("#way")).to_contain_text("It waits for a signature")
             page.screenshot(path=tmp_path / "withdrawn.png", full_page=True)

@@ -4,6 +4,7 @@ The routes are read from what is installed (``attack_routes``), so an upgrade of
 """
 
 import hashlib
+import os
 import re
 import sqlite3
 from collections import Counter
@@ -200,6 +201,8 @@ def test_no_crooked_spelling_of_any_route_is_let_in(server: tuple[Registry, Vers
         assert state(registry) == before
 
 
+LONG = bool(os.environ.get("CHANGEOVER_LONG_TESTS"))
+"""Every route for everybody, which takes four minutes more."""
 OF_VERSIONS = ("model_versions", "model_version_tags", "registered_model_aliases", "users", "roles", "user_role_assignments",
                "role_permissions")  # fmt: skip
 
@@ -210,7 +213,7 @@ def test_nobody_else_changes_a_version_by_any_route_and_verb(server: tuple[Regis
     registry, version = server
     before = state(registry, *OF_VERSIONS)
     with Attacker(registry, getattr(registry, name), version) as attacker:
-        for path, _ in found:
+        for path, _ in found[:: 1 if LONG else 5]:
             for method in METHODS:
                 attacker.plain(path, method)
     faults = attacker.done.faults
@@ -231,7 +234,8 @@ def test_no_crooked_spelling_of_any_route_is_let_in_with_any_verb(
     registry, version = server
     before = state(registry)
     with Attacker(registry, registry.vic, version) as attacker:
-        for path, _ in found:
+        # In the short form each spelling takes another sixth of the routes.
+        for path, _ in found if LONG else found[list(SPELLINGS).index(spelling) :: len(SPELLINGS)]:
             for method in METHODS:
                 attacker.crooked(path, method, spelling)
     assert attacker.done.faults == []

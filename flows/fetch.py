@@ -10,8 +10,9 @@ from flows.errors import PlantError
 from flows.plant import Plant
 from flows.services import connect_as
 from registry.connection import Connection
-from registry.errors import NotFound
-from registry.names import ALIASES, CHAMPION
+from registry.errors import NotFound, Refused
+from registry.names import ALIASES, CANDIDATE, CHAMPION
+from registry.sign_off import status_of
 from registry.versions import Version, download_model, version_of, versions
 
 
@@ -24,7 +25,8 @@ class Fetched:
 
 
 def fetch_model(plant: Plant, product: str, version: int | None = None, alias: str = CHAMPION) -> Fetched:
-    """The model of ``version``, or of the version that holds ``alias``. PlantError if nothing holds it, NotFound for a number."""
+    """The model of ``version``, or of the version that holds ``alias``. PlantError if nothing holds it, NotFound for a number,
+    Refused for a champion whose sign-off does not hold."""
     connection = connect_as(plant, "trainer")
     if version is not None:
         return fetch(plant, connection, version_of(connection, product, version))
@@ -32,6 +34,9 @@ def fetch_model(plant: Plant, product: str, version: int | None = None, alias: s
         raise PlantError(f"alias {alias!r} is not one of {', '.join(ALIASES)}; use one of them, or --version N")
     for one in versions(connection, product):
         if alias in one.aliases:
+            # A line would not use it: neither does whoever asks what the line would say.
+            if alias != CANDIDATE and not (signed := status_of(connection, one)).valid:
+                raise Refused(f"{alias} {one.version} of {product} is not validly signed: {signed.problem}")
             return fetch(plant, connection, one)
     fix = "sign and promote a candidate, or name a version with --version N" if alias == CHAMPION else "see 'changeover history'"
     raise PlantError(f"product {product!r} has no {alias} yet; {fix}")

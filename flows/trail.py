@@ -5,15 +5,18 @@ hash of the last event. One file a day keeps commits small. Push the repository 
 not be rewritten in silence.
 """
 
+import contextlib
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from data.errors import ChangeoverError
-from data.files import write_text
+from data.files import write_json, write_text
 from data.version import commit_files, plant_lock
 from flows import locked_heads
 from flows.plant import Plant
@@ -28,10 +31,12 @@ FOLDER = "audit"
 
 @dataclass(frozen=True)
 class KeptHeads:
-    """Heads as ``registry.audit.verify`` takes them, and what is wrong with the places where they are kept."""
+    """Heads as ``registry.audit.verify`` takes them, what is wrong with the places where they are kept, and which of these could
+    not be asked."""
 
     heads: tuple[str, ...]
     problems: tuple[str, ...]
+    silent: tuple[str, ...] = ()
 
 
 def database(plant: Plant) -> Path | str:
@@ -44,9 +49,17 @@ def key_file(plant: Plant) -> Path:
     return trail_key.key_file(plant.state / "mlflow")
 
 
-def check_head(plant: Plant) -> None:
-    """``Broken`` where the trail no longer contains the head that was kept last: promote nothing until it is explained."""
+def check_head(plant: Plant) -> tuple[str, ...]:
+    """Asks every witness there is (the plant's files, its git history, the bucket): ``Broken`` where one of them contradicts the
+    trail or another, and nothing is promoted until that is explained.
+
+    Gives a sentence for each witness that could not be asked.
+    """
     _kept_last(plant)
+    kept = _newest_heads(plant)
+    if problems := [*audit.lost_heads(database(plant), kept.heads), *kept.problems]:
+        raise Broken(f"{problems[0]}; promote nothing until it is explained: run 'changeover audit verify'")
+    return kept.silent
 
 
 def keep_head(plant: Plant) -> bool:
@@ -92,26 +105,85 @@ def kept_heads(plant: Plant) -> KeptHeads:
             problems.append(
                 f"a kept head was taken out of {FOLDER} by a commit ({line[:120]}); find it with 'git log -p {FOLDER}'"
             )
-    if plant.config.audit.s3 is not None:
-        try:
-            heads |= dict.fromkeys(locked_heads.listed(plant.config.audit.s3))
-        except ChangeoverError as error:
-            problems.append(str(error))
-    return KeptHeads(tuple(heads), tuple(problems))
+    locked, silent = _locked(plant)
+    heads |= dict.fromkeys(locked)
+    return KeptHeads(tuple(heads), (*problems, *silent))
+
+
+def _locked(plant: Plant) -> tuple[list[str], tuple[str, ...]]:
+    """Heads in the bucket, and why they could not be read."""
+    if plant.config.audit.s3 is None:
+        return [], ()
+    try:
+        return locked_heads.listed(plant.config.audit.s3), ()
+    except ChangeoverError as error:
+        return [], (str(error),)
+
+
+def _newest_heads(plant: Plant) -> KeptHeads:
+    """Of every witness the head with the largest number: those before it hang on it by the chain."""
+    told = _told_by_git(plant)
+    locked, silent = _locked(plant)
+    heads = filter(None, (told.get("head"), max(locked, key=_number, default=None)))
+    return KeptHeads(tuple(heads), tuple(told["problems"]), silent)
+
+
+def _told_by_git(plant: Plant) -> dict[str, Any]:
+    """``head`` with the largest number that a commit ever added, and ``problems``: heads that a commit took out.
+
+    What was read is remembered up to its commit, so that a look a minute does not read years of history.
+    """
+    memory = plant.state / "heads-in-git.json"
+    known: dict[str, Any] = {"commit": "", "head": None, "problems": []}
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(memory.read_text(encoding="utf-8"))
+        if isinstance(found, dict) and found.keys() == known.keys() and _is_before_now(plant.path, str(found["commit"])):
+            known = found
+    now = _git(plant.path, "rev-parse", "HEAD").strip()
+    if known["commit"] == now:
+        return known
+    for added, line in _history(plant.path, known["commit"]):
+        head = _head(line)
+        if not added:
+            known["problems"].append(
+                f"a kept head was taken out of {FOLDER} by a commit ({line[:120]}); find it with 'git log -p {FOLDER}'"
+            )
+        elif head is not None and _number(head) >= _number(known["head"] or "0:"):
+            known["head"] = head
+    known["commit"] = now
+    write_json(memory, known)
+    return known
+
+
+def _number(head: str) -> int:
+    return int(head.partition(":")[0])
+
+
+def _is_before_now(plant: Path, commit: str) -> bool:
+    """Whether the history of the plant still goes through ``commit``."""
+    if not re.fullmatch(r"[0-9a-f]{40,64}", commit, re.ASCII):
+        return False
+    command = ["git", "merge-base", "--is-ancestor", commit, "HEAD"]
+    return subprocess.run(command, cwd=plant, capture_output=True, check=False, stdin=subprocess.DEVNULL).returncode == 0
 
 
 def _kept_last(plant: Plant) -> tuple[str | None, Path | None]:
-    """The head that was kept last and its file, after a look whether the trail contains it."""
-    files = sorted((plant.path / FOLDER).glob("*/*.jsonl"))
-    if not files:
-        return None, None
-    lines = files[-1].read_text(encoding="utf-8", errors="replace").splitlines()
-    head = _head(lines[-1]) if lines else None
-    if head is None:
-        raise Broken(f"{files[-1]} does not end with a head of the audit trail: it was edited; run 'changeover audit verify'")
-    if lost := audit.lost_heads(database(plant), [head]):
-        raise Broken(f"{lost[0]} (kept in {files[-1]}); promote nothing until it is explained: run 'changeover audit verify'")
-    return head, files[-1]
+    """The head with the largest number in the plant's files and its file, after a look whether the trail contains it.
+
+    Order is the number, never the name of a file: a clock that ran ahead once must not have the last word.
+    """
+    last: str | None = None
+    place: Path | None = None
+    for file in sorted((plant.path / FOLDER).glob("*/*.jsonl")):
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        head = _head(lines[-1]) if lines else None
+        if head is None:
+            raise Broken(f"{file} does not end with a head of the audit trail: it was edited; run 'changeover audit verify'")
+        if last is None or _number(head) >= _number(last):
+            last, place = head, file
+    if last is not None and (lost := audit.lost_heads(database(plant), [last])):
+        raise Broken(f"{lost[0]} (kept in {place}); promote nothing until it is explained: run 'changeover audit verify'")
+    return last, place
 
 
 def _head(line: str) -> str | None:
@@ -124,16 +196,22 @@ def _head(line: str) -> str | None:
     return f"{number}:{digest}" if good else None
 
 
-def _history(plant: Path) -> Iterator[tuple[bool, str]]:
-    """Lines that commits added to the kept heads (True) or took away (False)."""
-    command = ["git", "log", "--patch", "--format=", "--no-color", "--no-ext-diff", "--no-textconv", "--unified=0", "--", FOLDER]
+def _history(plant: Path, since: str = "") -> Iterator[tuple[bool, str]]:
+    """Lines that commits (after ``since``) added to the kept heads (True) or took away (False), oldest first."""
+    command = ["log", "--reverse", "--patch", "--format=", "--no-color", "--no-ext-diff", "--no-textconv", "--unified=0"]
+    told = _git(plant, *command, *([f"{since}..HEAD"] if since else []), "--", FOLDER)
+    for line in told.splitlines():
+        if line.startswith(("+{", "-{")):
+            yield line[0] == "+", line[1:]
+
+
+def _git(plant: Path, *arguments: str) -> str:
     try:
+        command = ["git", *arguments]
         done = subprocess.run(command, cwd=plant, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     except OSError as error:
         raise ChangeoverError(f"git cannot be started in {plant} ({error.strerror}); install it") from error
     if done.returncode:
         told = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
         raise ChangeoverError(f"the history of {plant} cannot be read ({told}); repair that and run again")
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
-        if line.startswith(("+{", "-{")):
-            yield line[0] == "+", line[1:]
+    return done.stdout.decode("utf-8", "replace")

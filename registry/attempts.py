@@ -186,13 +186,21 @@ def approval_problem(facts: VersionFacts, trail: Trail) -> str | None:
     told = (facts.tags.get(TAG_QA), facts.tags.get(TAG_BY), facts.digest)
     if signed is None or (signed.after, signed.actor, signed.digest) != told:
         return f"the audit trail holds no approval of {facts} by '{told[1]}': its tags were set past the gate; find out by whom"
-    for back in trail.find(actions=("roll-back",), product=facts.product, allowed=True, after=signed.seq):
-        if back.before == facts.version:
-            return (
-                f"'{back.actor}' rolled back from {facts} after it was approved (event {back.seq}): withdraw the approval and"
-                " decide anew before it is promoted again"
-            )
+    if back := rolled_back(facts, trail):
+        return (
+            f"'{back.actor}' rolled back from {facts} after it was approved (event {back.seq}): withdraw the approval and"
+            " decide anew before it is promoted again"
+        )
     return decision_problem(facts, "approved", trail)
+
+
+def rolled_back(facts: VersionFacts, trail: Trail) -> Event | None:
+    """The roll-back from a version since it was last decided on; None where there was none."""
+    signed = last_decision(facts, trail)
+    backs = trail.find(
+        actions=("roll-back",), product=facts.product, allowed=True, after=signed.seq if signed else facts.registered
+    )
+    return next((back for back in backs if back.before == facts.version), None)
 
 
 def last_decision(facts: VersionFacts, trail: Trail) -> Event | None:

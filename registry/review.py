@@ -24,7 +24,7 @@ from mlflow.server.handlers import (
 from werkzeug.wrappers import Response as AnyResponse
 
 from registry import rules
-from registry.attempts import approval_problem, holder, version_facts
+from registry.attempts import approval_problem, holder, rolled_back, version_facts
 from registry.endpoints import Answer, add_route, refusal
 from registry.errors import RegistryError
 from registry.events import Entry, Trail
@@ -110,7 +110,7 @@ class ReviewPage:
             failed=facts.tags.get(TAG_GATES) != "passed", meanings=MEANINGS, opened=self._signing.opened(who.name, facts),
             full_name=self._gate.people.full_name(who.name), strict=self._gate.signature == rules.STRICT,
             waiver_name=self._gate.people.full_name(facts.tags.get("qa.waiver.by", "")),
-            way=way_on(facts, rolled_back=bool(broken and "rolled back from" in broken), void=bool(broken)),
+            way=way_on(facts, rolled_back=rolled_back(facts, self._trail) is not None, void=bool(broken)),
             serve=self._serving.state(),
             flags=[flag for flag in flags(self._trail) if (flag.product, flag.version) == (facts.product, facts.version)],
             **self._cannot(who, facts, exchanged),

@@ -16,13 +16,14 @@ def promote(
 ) -> None:
     """Make the signed candidate the champion, and publish it to the folder that the line reads."""
     from flows.promote import promote as do
-    from flows.terminal import answer, waiting
+    from flows.terminal import answer, say, waiting
     from flows.trail import check_head, keep_head
 
     place = the_plant(plant)
     known_product(place, product)
     with waiting(f"promoting {product}"):
-        check_head(place)
+        for silent in check_head(place):
+            say(f"a witness of the audit trail could not be asked: {silent}")
         done = do(place, product, version)
     answer(
         f"version {done.version} of {product} is {'now' if done.changed else 'already'} the champion, published to {done.folder}"

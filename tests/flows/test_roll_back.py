@@ -1,9 +1,12 @@
 """``changeover roll-back``, ``status`` and ``confirm``, as typed at a plant whose servers are up."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from flows.plant import Plant
 from flows.promote import promote
@@ -50,3 +53,13 @@ def test_going_back_in_an_emergency_is_published_and_flagged_until_it_is_confirm
     assert "is confirmed by rosa" in changeover(running, *confirm, "--user", "rosa").stdout
     assert "is no open flag" in changeover(running, *confirm, "--user", "rosa", code=2).stderr
     assert "no previous version" in changeover(running, *order, "--user", "rosa", code=2).stderr
+
+    # A champion whose sign-off does not hold any more is not inspected with, as a line would not.
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (64, 64)).save(picture)
+    loaded = changeover(running, "inspect", picture, "--product", product, code=2).stderr
+    assert "is not an exported inspector" in loaded, "it was fetched; the tests' small model is no whole inspector"
+    with closing(sqlite3.connect(running.state / "mlflow" / "mlflow.db")) as database:
+        database.execute("UPDATE model_version_tags SET value = 'x' WHERE name = ? AND key = 'qa.reason'", (product,))
+        database.commit()
+    assert "is not validly signed" in changeover(running, "inspect", picture, "--product", product, code=2).stderr

@@ -19,7 +19,7 @@ from botocore.stub import ANY, Stubber
 from data.errors import ChangeoverError
 from flows import locked_heads
 from flows.plant import Plant
-from flows.trail import database, keep_head, kept_heads, key_file
+from flows.trail import check_head, database, keep_head, kept_heads, key_file
 from registry.audit import head
 from registry.errors import Broken
 from registry.events import Entry, Trail
@@ -124,6 +124,81 @@ def test_heads_taken_out_of_git_still_count(plant: Plant) -> None:
     lines = changeover("audit", "verify").stdout.splitlines()
     assert any("its end was cut off" in line for line in lines)
     assert any("a kept head was taken out of audit by a commit" in line for line in lines)
+
+
+def test_promotion_asks_every_witness(plant: Plant) -> None:
+    """The end of the trail is cut off and the last kept head deleted with it, without a commit: git's history holds both."""
+    append(plant, 3)
+    keep_head(plant)
+    append(plant, 2)
+    keep_head(plant)
+    assert check_head(plant) == ()
+    cut(plant, 3)
+    file = heads_file(plant)
+    file.write_text(file.read_text().splitlines(keepends=True)[0])
+    for _ in range(2):
+        with pytest.raises(Broken, match=r"event 5 existed: its end was cut off; promote nothing until it is explained"):
+            check_head(plant)
+    git(plant, "commit", "--quiet", "--all", "--message", "tidy up")
+    append(plant, 2, actor="mallory")
+    with pytest.raises(Broken, match="the trail was rewritten"):
+        check_head(plant)
+    (plant.path / "changeover.yaml").write_text("products: {bolt: {}}\n")
+    result = changeover("promote", "--product", "bolt")
+    assert result.exit_code == 2 and "promote nothing" in result.stderr
+
+
+def test_a_head_taken_out_by_a_commit_stops_promotion(plant: Plant) -> None:
+    append(plant, 3)
+    keep_head(plant)
+    check_head(plant)
+    heads_file(plant).unlink()
+    git(plant, "commit", "--quiet", "--all", "--message", "tidy up")
+    with pytest.raises(Broken, match="was taken out of audit by a commit"):
+        check_head(plant)
+
+
+def test_a_history_that_was_rewritten_is_read_anew(plant: Plant) -> None:
+    append(plant, 3)
+    keep_head(plant)
+    check_head(plant)
+    git(plant, "commit", "--quiet", "--amend", "--message", "another")
+    check_head(plant)
+    (plant.state / "heads-in-git.json").write_text("[]")
+    check_head(plant)
+
+
+def test_a_clock_that_ran_ahead_has_not_the_last_word(plant: Plant) -> None:
+    append(plant, 1)
+    keep_head(plant)
+    file = heads_file(plant)
+    ahead = file.parents[1] / str(int(file.parent.name) + 1) / "01-01.jsonl"
+    ahead.parent.mkdir()
+    file.rename(ahead)
+    git(plant, "add", "audit")
+    git(plant, "commit", "--quiet", "--message", "the clock was 400 days ahead")
+    append(plant, 1)
+    assert keep_head(plant)
+    assert not keep_head(plant), "the head of today is the last, though its file's name is not"
+    cut(plant, 1)
+    with pytest.raises(Broken, match="event 2 existed"):
+        keep_head(plant)
+
+
+def test_a_bucket_that_does_not_answer_is_said_and_one_that_disagrees_stops(bucket: tuple[Plant, Stubber]) -> None:
+    plant, stub = bucket
+    append(plant, 3)
+    number, digest = head(database(plant)).split(":")
+    expect_put(stub, f"{number}:{digest}")
+    keep_head(plant)
+    stub.add_client_error("list_object_versions", "AccessDenied", "no")
+    (silent,) = check_head(plant)
+    assert "s3://vault/plant-7 cannot be read" in silent
+    other = f"{int(number) + 5:011d}-{digest}"
+    page = {"Versions": [{"Key": f"plant-7/head-{other}"}], "IsTruncated": False}
+    stub.add_response("list_object_versions", page, {"Bucket": "vault", "Prefix": "plant-7/head-"})
+    with pytest.raises(Broken, match="its end was cut off"):
+        check_head(plant)
 
 
 def test_an_edited_file_of_heads(plant: Plant) -> None:

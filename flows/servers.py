@@ -92,7 +92,8 @@ def down(plant: Plant, say: Say = lambda line: None) -> list[str]:
                 say(f"stopping the {name} server")
                 if end_group(server.mark):
                     ended.append(name)
-                _write(plant, name, {"port": server.port})
+                # With what was asked for: another port in the settings counts at the next start.
+                _write(plant, name, {"port": server.port, "wanted": _read(plant).get(name, {}).get("wanted")})
     return ended
 
 
@@ -156,7 +157,8 @@ def _start(plant: Plant, name: str) -> None:
         )
     child.returncode = 0  # it outlives us: without this, Popen warns that it is still running when it is collected
     mark = ProcessMark.of(child.pid)
-    _write(plant, name, {"pid": mark.pid, "started": mark.started, "port": port, "wanted": wanted})
+    place = {"plant": str(plant.path)}
+    _write(plant, name, {"pid": mark.pid, "started": mark.started, "port": port, "wanted": wanted, **place})
 
 
 def _command(plant: Plant, name: str, port: int) -> tuple[list[str], dict[str, str]]:
@@ -273,11 +275,15 @@ def _lock(plant: Plant) -> FileLock:
 
 
 def _read(plant: Plant) -> dict[str, dict[str, Any]]:
+    """The records of this very plant's servers: a copy of its folder holds them too, and must not end the original's."""
     try:
         records = json.loads((plant.state / "servers.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return records if isinstance(records, dict) else {}
+    if not isinstance(records, dict):
+        return {}
+    here = str(plant.path)
+    return {name: one for name, one in records.items() if isinstance(one, dict) and one.get("plant", here) == here}
 
 
 def _write(plant: Plant, name: str, record: dict[str, Any]) -> None:

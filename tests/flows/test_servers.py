@@ -1,6 +1,7 @@
 """The two servers: started once, on ports that are free, ended whole, and nobody else's processes touched."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -61,11 +62,19 @@ def test_the_life_of_two_servers(plant: Plant) -> None:
             assert second["mlflow"] == first["mlflow"]
             assert second["prefect"].port == first["prefect"].port and second["prefect"].mark != first["prefect"].mark
 
+            # A copy of the plant's folder has no servers, and ends none.
+            copy = Plant.open(Path(shutil.copytree(plant.path, plant.path.with_name("copy"), ignore_dangling_symlinks=True)))
+            assert not any(server.running for server in servers.server_status(copy).values())
+            assert servers.down(copy) == []
+            assert all(answers(server) for server in servers.server_status(plant).values())
+
             family = [child for s in second.values() if s.mark for child in psutil.Process(s.mark.pid).children(recursive=True)]
             assert sorted(servers.down(plant)) == ["mlflow", "prefect"]
             assert not any(child.is_running() for child in family)
             assert not any(server.running for server in servers.server_status(plant).values())
             assert servers.down(plant) == []
+            kept = json.loads((plant.state / "servers.json").read_text())
+            assert {one["wanted"] for one in kept.values()} == {taken}, "another port in the settings counts at the next start"
             with pytest.raises(ServerError, match="is not up; start it with 'changeover up'"):
                 servers.address(plant, "mlflow")
         finally:

@@ -156,6 +156,7 @@ class Attacker:
         )  # fmt: skip
         self.done.tried += 1
         self.done.codes[answer.status_code] += 1
+        assert answer.status_code not in (401, 429), "an attacker who is not let in tries nothing"
         return answer
 
 

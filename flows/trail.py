@@ -57,7 +57,8 @@ def check_head(plant: Plant) -> tuple[str, ...]:
     """
     _kept_last(plant)
     kept = _newest_heads(plant)
-    if problems := [*audit.lost_heads(database(plant), kept.heads), *kept.problems]:
+    lost = audit.lost_heads(database(plant), kept.heads) if kept.heads else []  # a plant that kept none may have no trail yet
+    if problems := [*lost, *kept.problems]:
         raise Broken(f"{problems[0]}; promote nothing until it is explained: run 'changeover audit verify'")
     return kept.silent
 

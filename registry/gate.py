@@ -36,8 +36,8 @@ from registry.names import FLAGGED, TAG_QA, TAG_WAIVER, WAIVED
 from registry.people import People
 from registry.routes import reader_of_request
 from registry.rules import TAGS
-from registry.seals import roles_of
-from registry.shown import conflict, refuse_shown
+from registry.seals import EXCHANGED, roles_of
+from registry.shown import refuse_shown
 from registry.turns import LOCK_SECONDS, Turns
 from registry.users import publisher_key_file
 
@@ -100,7 +100,7 @@ class Gate:
             problem = graphql_problem()
             return None if problem is None else answer(400, "INVALID_PARAMETER_VALUE", problem)
         refusal = refuse_shown(self.files)
-        return None if refusal is None else conflict(refusal)
+        return None if refusal is None else answer(409, EXCHANGED, refusal)
 
     def _judge(self, reader: Reader, who: Person) -> Attempt | Response:
         """The attempt in the current request, judged; MLflow's own answer where it speaks of what is not there."""

@@ -1,12 +1,12 @@
 """Files of a registered version are shown only as they were registered: what quality assurance looks at is what it signs."""
 
-from flask import Response, request
+from flask import request
 from mlflow.exceptions import MlflowException
 from mlflow.server.handlers import _get_model_registry_store
 
 from registry.attempts import facts_of
 from registry.files import Files
-from registry.seals import EXCHANGED, exchanged
+from registry.seals import exchanged
 
 _OF_VERSION = "/model-versions/get-artifact"
 _OF_RUN = "/get-artifact"
@@ -30,10 +30,3 @@ def refuse_shown(files: Files) -> str | None:
     except MlflowException:
         return None  # there is nothing of that name, as MLflow itself will say
     return None
-
-
-def conflict(sentence: str) -> Response:
-    """The answer in place of an exchanged file."""
-    from registry.gate import answer
-
-    return answer(409, EXCHANGED, sentence)

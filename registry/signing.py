@@ -27,6 +27,7 @@ from registry.names import (
     TAG_QA,
     TAG_REASON,
     TAG_REASON_BY,
+    TAG_WAIVED_BY,
     TAG_WAIVER,
     WAIVED,
     is_product,
@@ -101,7 +102,7 @@ class Signing:
     @staticmethod
     def _is_so_already(who: Person, facts: VersionFacts, wanted: Signature) -> bool:
         if wanted.decision == WAIVED:
-            return facts.tags.get(TAG_WAIVER) == wanted.reason and facts.tags.get("qa.waiver.by") == who.name
+            return facts.tags.get(TAG_WAIVER) == wanted.reason and facts.tags.get(TAG_WAIVED_BY) == who.name
         same = (facts.decision, facts.tags.get(TAG_BY), facts.tags.get(TAG_REASON)) == (wanted.decision, who.name, wanted.reason)
         return same and wanted.decision != "pending"
 

@@ -2,6 +2,8 @@
 
 ChangeoverError
 ├── PlantError       a folder that is no plant, or settings in changeover.yaml that do not hold
+│   └── CopiedPlant  a copy of a plant that was not adopted yet
+├── BackupError      a backup that cannot be made, or cannot be restored
 ├── ServerError      a server that does not start, or is not up
 ├── StageError       a stage of the pipeline that ended without its outputs
 ├── HubError         pretrained weights that could not be fetched from where they are published
@@ -13,6 +15,14 @@ from data.errors import ChangeoverError
 
 class PlantError(ChangeoverError):
     """A folder that is no plant, or settings in changeover.yaml that do not hold."""
+
+
+class CopiedPlant(PlantError):
+    """A copy of a plant that was not adopted yet."""
+
+
+class BackupError(ChangeoverError):
+    """A backup that cannot be made, or cannot be restored."""
 
 
 class ServerError(ChangeoverError):

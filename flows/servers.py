@@ -16,6 +16,7 @@ from filelock import FileLock
 from data.files import write_json
 from flows.door import own_origins
 from flows.errors import ServerError
+from flows.identity import PLANT_ID, PLANT_PATH, check_own, copied, identity_of, settled, started_here, works_for
 from flows.plant import Plant
 from flows.prefect_password import FOR_CLIENTS, FOR_THE_SERVER, prefect_password
 from flows.processes import ProcessMark, end_group
@@ -29,12 +30,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Server:
-    """A server as it is now: ``url`` and ``port`` are what was last used, or None if it never ran."""
+    """A server as it is now: ``url`` and ``port`` are what was last used, or None if it never ran.
+
+    ``here`` is False for one that was started where the plant lay before it was moved.
+    """
 
     name: str
     port: int | None
     mark: ProcessMark | None
     log: Path
+    here: bool = True
 
     @property
     def url(self) -> str | None:
@@ -44,7 +49,7 @@ class Server:
     @property
     def running(self) -> bool:
         """Whether the process that we started still runs."""
-        return self.mark is not None and self.mark.alive()
+        return self.mark is not None and self.here and self.mark.alive()
 
 
 def server_status(plant: Plant) -> dict[str, Server]:
@@ -54,12 +59,16 @@ def server_status(plant: Plant) -> dict[str, Server]:
     for name in NAMES:
         record = records.get(name, {})
         mark = ProcessMark(record["pid"], record["started"]) if record.get("pid") else None
-        servers[name] = Server(name, record.get("port"), mark, plant.logs / f"{name}.log")
+        if mark is not None and mark.alive() and not works_for(mark, plant):
+            mark = None
+        here = mark is None or not mark.alive() or started_here(mark, plant)
+        servers[name] = Server(name, record.get("port"), mark, plant.logs / f"{name}.log", here)
     return servers
 
 
 def address(plant: Plant, name: str) -> str:
-    """The address of a running server; ServerError if it is not up."""
+    """The address of a running server; ServerError if it is not up, CopiedPlant where the plant is a copy."""
+    check_own(plant)
     server = server_status(plant)[name]
     title = {"mlflow": "MLflow", "prefect": "Prefect"}[name]
     if not server.running or server.url is None:
@@ -71,9 +80,11 @@ def up(plant: Plant, say: Say = lambda line: None) -> dict[str, Server]:
     """Start what is not running, wait until both answer, and return them; ``say`` is told what is waited for.
 
     Running it twice, or twice at once, starts nothing twice. ServerError with the last lines of the log if one does not
-    answer within 90 seconds; that one is ended again.
+    answer within 90 seconds; that one is ended again. CopiedPlant where the plant is a copy.
     """
-    with _lock(plant):
+    check_own(plant)
+    with servers_lock(plant):
+        settled(plant)
         started = [name for name in NAMES if not server_status(plant)[name].running]
         for name in started:
             say(f"starting the {name} server")
@@ -84,9 +95,12 @@ def up(plant: Plant, say: Say = lambda line: None) -> dict[str, Server]:
 
 
 def down(plant: Plant, say: Say = lambda line: None) -> list[str]:
-    """End the servers that ``up`` started, and only those; the names of those that ran."""
-    ended = []
-    with _lock(plant):
+    """End the servers that ``up`` started, and only those; the names of those that ran. A copy of a plant has none."""
+    ended: list[str] = []
+    if text := copied(plant):
+        say(f"{text}: the servers of the original are left alone")
+        return ended
+    with servers_lock(plant):
         for name, server in reversed(server_status(plant).items()):
             if server.mark is not None:
                 say(f"stopping the {name} server")
@@ -132,14 +146,15 @@ def _start(plant: Plant, name: str) -> None:
     # The port of last time goes first: addresses that were mailed around keep working.
     wanted = {"mlflow": plant.config.servers.mlflow_port, "prefect": plant.config.servers.prefect_port}[name]
     before = records.get(name, {})
-    if before.get("pid"):  # it died; children of it may still hold the port
-        end_group(ProcessMark(before["pid"], before["started"]), patience=5.0)
+    if last_mark := server_status(plant)[name].mark:  # it died, and children of it may still hold the port; or it was moved
+        end_group(last_mark, patience=5.0)
     last = before.get("port") if before.get("wanted", wanted) == wanted else None
     others = frozenset(int(record["port"]) for other, record in records.items() if other != name and record.get("port"))
     # A process that was killed may hold its port for a moment more.
-    patience = 3.0 if before.get("pid") else 0.0
+    patience = 3.0 if last_mark else 0.0
     port = last if last and _becomes_free(last, patience) else free_port(wanted, others)
     command, environment = _command(plant, name, port)
+    environment |= {PLANT_ID: settled(plant).id, PLANT_PATH: str(plant.path)}
     log = plant.logs / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as stream:
@@ -147,7 +162,7 @@ def _start(plant: Plant, name: str) -> None:
         stream.flush()
         child = subprocess.Popen(
             command,
-            cwd=plant.state,
+            cwd=plant.state,  # also says for ever, whatever the folder is called then, whose server this is
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=stream,
@@ -157,8 +172,8 @@ def _start(plant: Plant, name: str) -> None:
         )
     child.returncode = 0  # it outlives us: without this, Popen warns that it is still running when it is collected
     mark = ProcessMark.of(child.pid)
-    place = {"plant": str(plant.path)}
-    _write(plant, name, {"pid": mark.pid, "started": mark.started, "port": port, "wanted": wanted, **place})
+    whose = {"plant": str(plant.path), "id": settled(plant).id}
+    _write(plant, name, {"pid": mark.pid, "started": mark.started, "port": port, "wanted": wanted, **whose})
 
 
 def _command(plant: Plant, name: str, port: int) -> tuple[list[str], dict[str, str]]:
@@ -269,21 +284,29 @@ def _becomes_free(port: int, patience: float) -> bool:
     return True
 
 
-def _lock(plant: Plant) -> FileLock:
+def servers_lock(plant: Plant) -> FileLock:
+    """Held by who starts or ends servers of the plant."""
     plant.state.mkdir(exist_ok=True)
     return FileLock(plant.state / "servers.lock", timeout=3 * START_SECONDS)
 
 
 def _read(plant: Plant) -> dict[str, dict[str, Any]]:
-    """The records of this very plant's servers: a copy of its folder holds them too, and must not end the original's."""
+    """The records of this very plant's servers: a copy of its folder holds them too."""
+    if copied(plant):
+        return {}
     try:
         records = json.loads((plant.state / "servers.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if not isinstance(records, dict):
         return {}
-    here = str(plant.path)
-    return {name: one for name, one in records.items() if isinstance(one, dict) and one.get("plant", here) == here}
+    known, here = identity_of(plant), str(plant.path)
+    # A record of before there were ids goes by its path.
+    return {
+        name: one
+        for name, one in records.items()
+        if isinstance(one, dict) and (known and one["id"] == known.id if "id" in one else one.get("plant", here) == here)
+    }
 
 
 def _write(plant: Plant, name: str, record: dict[str, Any]) -> None:

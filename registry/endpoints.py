@@ -1,6 +1,7 @@
 """Our own addresses on the registry's server: the trail, for reading and for what the flows decide, and health."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
@@ -19,11 +20,15 @@ from registry.serving import Serving
 
 ACTIONS: Final[dict[str, frozenset[str]]] = {
     TRAINER: frozenset(("ingest", "keep", "retrain", "fail", "rebuild")),
-    PROMOTER: frozenset(("publish", "retract")),
+    PROMOTER: frozenset(("publish", "retract", "adopt")),
 }
 """What a service may add to the trail by itself; changes of the registry write their own events."""
 OF_TEACHERS: Final = frozenset(("fail",))
 """What of it may be about a teacher."""
+OF_THE_PLANT: Final = "adopt"
+"""About no product: from here on a copy of a plant is a plant of its own, and its trail goes its own way."""
+PLANT_ID: Final = "CHANGEOVER_PLANT_ID"
+"""In the environment: whose server this is."""
 PAGE: Final = 1000
 Answer = Response | tuple[Response, int]
 
@@ -33,7 +38,7 @@ class Report(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    action: Literal["ingest", "keep", "retrain", "fail", "rebuild", "publish", "retract"]
+    action: Literal["ingest", "keep", "retrain", "fail", "rebuild", "publish", "retract", "adopt"]
     product: str = Field(max_length=63)
     version: str = Field(default="", max_length=10, pattern=r"^([1-9][0-9]*)?$")
     digest: str = ""
@@ -57,7 +62,8 @@ def add_endpoints(app: Flask, trail: Trail, serving: Serving) -> None:
         number, head = trail.head()
         who = person()
         found = {"status": "ok", "user": who.name, "roles": sorted(who.roles), "events": number, "head": head}
-        return jsonify(found | {"password_by": who.password_by, "serve": serving.state()})
+        whose = os.environ.get(PLANT_ID)
+        return jsonify(found | {"password_by": who.password_by, "serve": serving.state(), "plant": whose})
 
     def read() -> Response | tuple[Response, int]:
         product = request.args.get("product")
@@ -76,7 +82,8 @@ def add_endpoints(app: Flask, trail: Trail, serving: Serving) -> None:
             report = Report.model_validate(request.get_json(silent=True))
         except ValidationError as problem:
             return bad_body(problem, "send a JSON object with action and product")
-        if not (is_model if report.action in OF_TEACHERS else is_product)(report.product):
+        about_none = report.action == OF_THE_PLANT and not report.product
+        if not about_none and not (is_model if report.action in OF_TEACHERS else is_product)(report.product):
             return bad_request(f"'{report.product}' cannot name a product; send the product's name")
         if report.digest and not is_digest(report.digest):
             return bad_request(f"'{report.digest[:80]}' is no sha256 in lower-case hexadecimal; send the model file's digest")

@@ -16,7 +16,8 @@ def record(
     reason: str = "",
 ) -> Event:
     """Appends an event: ``ingest``, ``keep``, ``retrain``, ``fail`` or ``rebuild`` as trainer,
-    ``publish`` or ``retract`` as promoter. ``fail`` may be about a teacher, ``teacher-<name>``.
+    ``publish``, ``retract`` or ``adopt`` as promoter. ``fail`` may be about a teacher, ``teacher-<name>``; ``adopt`` is about
+    the plant, so its product is "".
 
     Raises ``Refused`` for any other action or user.
     """

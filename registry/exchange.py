@@ -1,8 +1,9 @@
 """One request and its answer within the limits: a body not too long and not too slow, no inner text in what goes out."""
 
 import asyncio
+import html
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,8 +29,10 @@ class Refusal:
 
     async def send(self, scope: Scope, send: Send) -> None:
         """Answers the request in ``scope``, and closes the connection where its body was not taken."""
-        body = json.dumps({"error_code": self.code, "message": self.sentence}).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        kind, body = b"application/json", json.dumps({"error_code": self.code, "message": self.sentence}).encode()
+        if self.status >= 500 and _is_page(scope):
+            kind, body = b"text/html; charset=utf-8", _PAGE.format(html.escape(self.sentence)).encode()
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         headers += [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"), *self.headers]
         if has_body(scope):
             headers.append((b"connection", b"close"))
@@ -45,10 +48,21 @@ class Exchange:
     """``receive`` and ``send`` of one request, in place of the server's own.
 
     ``bodied`` says whether a body follows, ``longest`` how many bytes it may have at most; ``seconds`` is the time for all of
-    it, None for any.
+    it, None for any. ``instead`` gives the answer that goes out in place of one with an error, and of any to who only reads
+    (``reading``); None where there is none.
     """
 
-    def __init__(self, receive: Receive, send: Send, limits: Limits, bodied: bool, longest: int, seconds: float | None) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        limits: Limits,
+        bodied: bool,
+        longest: int,
+        seconds: float | None,
+        instead: Callable[[], Refusal | None] = lambda: None,
+        reading: bool = False,
+    ) -> None:
         self._receive = receive
         self._send = send
         self._limits = limits
@@ -57,12 +71,14 @@ class Exchange:
         self._taken = 0
         self._whole = False
         self._bodied = bodied
+        self._instead = instead
+        self._reading = reading
         self._held: Message | None = None
         self._error = bytearray()
         self.answered = False
         """Whether an answer began to go out."""
         self.refusal: Refusal | None = None
-        """Set where the body broke a limit."""
+        """Set where the body broke a limit, and where another answer goes out instead."""
 
     async def receive(self) -> Message:
         if self._whole or self.answered:
@@ -95,6 +111,10 @@ class Exchange:
         if self.refusal is not None and not self.answered:
             return  # whatever MLflow makes of a body that was cut off: ours is the answer
         if message["type"] == "http.response.start":
+            if message["status"] >= 400 or self._reading:
+                self.refusal = self.refusal or self._instead()
+                if self.refusal is not None:
+                    return
             if self._bodied and not self._whole:
                 # What is left of the body would be taken in, unread, for as long as it lasts.
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
@@ -122,6 +142,18 @@ class Exchange:
     async def _out(self, message: Message) -> None:
         self.answered = True
         await self._send(message)
+
+
+_PAGE: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Registry</title>'
+    '<body style="font: 1rem/1.5 sans-serif; max-width: 40rem; margin: 4rem auto"><h1>This cannot be done now</h1><p>{}.</p>'
+)
+
+
+def _is_page(scope: Scope) -> bool:
+    """Whether a browser asks for something that a person will look at."""
+    accepted = b",".join(value for name, value in scope["headers"] if name == b"accept")
+    return scope["method"] == "GET" and b"text/html" in accepted.lower()
 
 
 def has_body(scope: Scope) -> bool:

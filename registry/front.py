@@ -1,7 +1,8 @@
 """The door of the registry's server: what is judged before MLflow, Flask or any page of ours sees a request.
 
 In this order: a path, a method and headers that nobody reads in two ways; a user; no page of another server; a body within the
-limits. What MLflow lets escape ends here as well, as a sentence without inner text.
+limits. What MLflow lets escape ends here as well, as a sentence without inner text; so does what a lost database
+spoils.
 """
 
 import ipaddress
@@ -18,12 +19,14 @@ import anyio.to_thread
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from registry.errors import RegistryError
 from registry.events import Entry, Trail
 from registry.exchange import Exchange, Refusal, Stopped, has_body, too_long
 from registry.inner_text import without_hashes
 from registry.json_body import TOO_DEEP
 from registry.limits import OPEN_BYTES, Limits
 from registry.log_ins import HASHES_AT_ONCE, LogIns, credentials, too_many
+from registry.lost_database import noticing, sentence_of, watch
 from registry.plain_path import why_crooked
 from registry.seals import NOBODY
 from registry.strangers import Strangers
@@ -56,6 +59,7 @@ class Front:
         self._is_open = is_open
         # Of their own: a flood of guesses must not take the threads in which MLflow answers.
         self._hashing: anyio.CapacityLimiter | None = None
+        watch()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -75,8 +79,14 @@ class Front:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         _with_believable_address(scope)
+        with noticing() as lost:
+            await self._answer_unless(lost, scope, receive, send)
+
+    async def _answer_unless(self, lost: list[str], scope: Scope, receive: Receive, send: Send) -> None:
         longest, seconds = self._limits_of(scope)
-        exchange = Exchange(receive, send, self._limits, has_body(scope), longest, seconds)
+        # Reading does nothing that an answer could have to tell of.
+        reading = scope["method"] in _READS or scope["path"] == "/graphql"
+        exchange = Exchange(receive, send, self._limits, has_body(scope), longest, seconds, lambda: _unavailable(lost), reading)
         try:
             refusal = await self._judge(scope, longest)
             if refusal is None:
@@ -91,7 +101,8 @@ class Front:
         except Exception as problem:
             if exchange.answered:
                 raise
-            refusal = exchange.refusal or inner_failure(problem, f"{scope['method']} {scope['path'][:_LONGEST_SHOWN]}")
+            asked = f"{scope['method']} {scope['path'][:_LONGEST_SHOWN]}"
+            refusal = exchange.refusal or _unavailable(lost) or inner_failure(problem, asked)
         if refusal is not None and not exchange.answered:
             await refusal.send(scope, send)
 
@@ -159,8 +170,19 @@ class Front:
         await anyio.to_thread.run_sync(self._strangers.record, entry)
 
 
+def _unavailable(sentences: list[str]) -> Refusal | None:
+    return Refusal(503, "TEMPORARILY_UNAVAILABLE", sentences[0]) if sentences else None
+
+
 def inner_failure(problem: BaseException, asked: str) -> Refusal:
-    """The answer to a request that failed inside, and what the log says about it under the same reference."""
+    """The answer to a request that failed inside, and what the log says about it under the same reference.
+
+    503 and what it is where a database, a disk or the trail cannot do its part now; else 500.
+    """
+    known = f"{problem}" if isinstance(problem, RegistryError) else sentence_of(problem)
+    if known is not None:
+        _log.error("%s: %s", asked, known)
+        return Refusal(503, "TEMPORARILY_UNAVAILABLE", known)
     reference = secrets.token_hex(4)
     told = without_hashes("".join(traceback.format_exception(problem)))
     _log.error("reference %s: %s failed\n%s", reference, asked, told)

@@ -39,27 +39,51 @@ class Strangers:
                 self._written += 1
             else:
                 self._count(entry)
-        if alone:
+        if not alone:
+            return
+        try:
             self._trail.append(entry)
+        except Exception:
+            with self._lock:  # it was not written: it takes nobody's place
+                self._written = max(0, self._written - 1)
+            raise
 
     def close(self) -> None:
         """Writes what is only counted, now: when a minute is over, and at the end of the process."""
         with self._lock:
-            more, last, addresses = self._more, self._last, len(self._addresses)
+            more, last, seen = self._more, self._last, self._addresses
             self._more, self._last, self._addresses = 0, None, set()
             self._begun = -self._minute
         if last is None:
             return
+        addresses = len(seen)
         whole = f"{addresses:,}" if addresses < _MOST_ADDRESSES else f"at least {addresses:,}"
         reason = f"and {more:,} more attempts from {whole} addresses in the last minute, the last as '{last.subject}'"
-        self._trail.append(last.model_copy(update={"reason": reason, "action": "log-in"}))
+        try:
+            self._trail.append(last.model_copy(update={"reason": reason, "action": "log-in"}))
+        except Exception:
+            self._count_again(more, last, seen)
+            raise
+
+    def _count_again(self, more: int, last: Entry, addresses: set[str]) -> None:
+        """The trail was away: what was counted goes into the next minute's event."""
+        with self._lock:
+            if self._more == 0:
+                self._begun = self._now()
+                self._written = EACH_MINUTE
+                self._look_later(self._minute)
+            self._more += more
+            self._last = self._last or last
+            self._addresses |= addresses
+
+    def _look_later(self, seconds: float) -> None:
+        timer = threading.Timer(seconds, self._minute_is_over)
+        timer.daemon = True
+        timer.start()
 
     def _count(self, entry: Entry) -> None:
         if self._more == 0:
-            rest = max(0.0, self._begun + self._minute - self._now())
-            timer = threading.Timer(rest, self._minute_is_over)
-            timer.daemon = True
-            timer.start()
+            self._look_later(max(0.0, self._begun + self._minute - self._now()))
         self._more += 1
         self._last = entry
         if len(self._addresses) < _MOST_ADDRESSES:

@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from data.files import write_json
+from flows.database import try_database
 from flows.door import own_origins
 from flows.errors import ServerError
 from flows.identity import PLANT_ID, PLANT_PATH, check_own, copied, identity_of, settled, started_here, works_for
@@ -86,6 +87,8 @@ def up(plant: Plant, say: Say = lambda line: None) -> dict[str, Server]:
     with servers_lock(plant):
         settled(plant)
         started = [name for name in NAMES if not server_status(plant)[name].running]
+        if "mlflow" in started:
+            try_database(plant)
         for name in started:
             say(f"starting the {name} server")
             _start(plant, name)

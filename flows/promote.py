@@ -89,10 +89,10 @@ def roll_back(plant: Plant, product: str, reason: str, person: Connection | None
 
 
 def _publish(plant: Plant, connection: Connection, version: Version) -> Path:
-    """Publish a champion, with an event, once a version and folder."""
+    """Publish a champion, with an event where the last one said anything else of the line."""
     folder = publish(connection, version.product, version.version, plant.publish)
-    known = recorded(connection, version.product)
-    if not any((event.action, event.version, event.subject) == ("publish", version.version, str(folder)) for event in known):
+    told = [event for event in recorded(connection, version.product) if event.action in ("publish", "retract") and event.allowed]
+    if not told or (told[-1].action, told[-1].version, told[-1].subject) != ("publish", version.version, str(folder)):
         record(connection, "publish", version.product, version=version.version, digest=version.digest, subject=str(folder))
     return folder
 

@@ -8,11 +8,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.server.handlers import _get_model_registry_store
 
 from registry.attempts import approval_problem, holder, version_facts, versions_with_digest
-from registry.errors import RegistryError
-from registry.events import Entry, Trail
+from registry.deed import Deeds
+from registry.errors import NotFound, RegistryError
+from registry.events import Entry, Event, Trail
 from registry.facts import VersionFacts
+from registry.line import folder_name, read_pointer
 from registry.names import CANDIDATE, CHAMPION, PREVIOUS, TAG_DIGEST, TAG_GATES
 from registry.rules import sign_off_problem
+from registry.signature import Publisher
 
 SERVER: Final = "(server)"
 
@@ -20,8 +23,8 @@ SERVER: Final = "(server)"
 class Aliases:
     """Of one registry. ``published``: the folder that the line reads, None where there is none; ``key``: the publisher's."""
 
-    def __init__(self, trail: Trail, published: Path | None, key: Path) -> None:
-        self._trail, self._published, self._key = trail, published, key
+    def __init__(self, trail: Trail, deeds: Deeds, published: Path | None, key: Path) -> None:
+        self._trail, self._deeds, self._published, self._key = trail, deeds, published, key
 
     def follow(self, product: str, version: str, decision: str, actor: str, address: str) -> None:
         """After the sign-off of a version was set, or taken away (``""``, ``pending``). Each step is an event of ``actor``."""
@@ -57,13 +60,18 @@ class Aliases:
         action = "alias.set" if target else "alias.delete"
         self.move(facts.product, alias, target, Entry(actor=actor, action=action, address=address, allowed=True, reason=why))
 
-    def holds(self, product: str, version: str) -> bool:
+    def holds(self, product: str, version: str, *, remembered: bool = False) -> bool:
         """Whether the sign-off of a version holds, by its tags, its files and the trail."""
+        return self.problem(product, version, remembered=remembered) is None
+
+    def problem(self, product: str, version: str, *, remembered: bool = False) -> str | None:
+        """Why the sign-off of a version does not hold; None where it does. ``remembered``: files that look as they did when they
+        were read last are not read again."""
         try:
             facts = version_facts(product, version, self._trail)
-            return sign_off_problem(facts) is None and approval_problem(facts, self._trail) is None
-        except (MlflowException, RegistryError):
-            return False
+            return sign_off_problem(facts) or approval_problem(facts, self._trail, remembered=remembered)
+        except (MlflowException, RegistryError) as error:
+            return str(error)
 
     def move(self, product: str, alias: str, version: str, entry: Entry) -> None:
         """Records ``entry``, completed, and moves ``alias`` of ``product`` to ``version`` ("": takes it away)."""
@@ -80,10 +88,14 @@ class Aliases:
 
     def tell_the_line(self, product: str, champion: str, why: str, address: str) -> None:
         """Points what is published at the version ``champion``, or takes the pointer away ("", and where that cannot be shown
-        whole): in the same step, whether or not 'changeover serve' runs. What was done is an event of the server."""
+        whole): as soon as the deed is certain, with or without 'changeover serve'. What was done is an event of the server."""
+        if self._published is not None and (self._published / product).exists():
+            self._deeds.afterwards(lambda: self._tell(product, champion, why, address))
+
+    def _tell(self, product: str, champion: str, why: str, address: str) -> None:
         from registry.publish import take_off_line
 
-        if self._published is None or not (self._published / product).exists():
+        if self._published is None:
             return
         digest = _get_model_registry_store().get_model_version(product, champion).tags.get(TAG_DIGEST, "") if champion else ""
         problem = ""
@@ -91,13 +103,55 @@ class Aliases:
             done = take_off_line(product, self._published, (champion, digest) if champion else None, self._key)
         except RegistryError as error:  # the decision stands all the same
             done, problem = "retracted", f"{error}"
-        if done == "nothing":
-            return
-        pointed = done == "pointed"
-        self._trail.append(
+        if done != "nothing":
+            self._on_the_line(product, champion if done == "pointed" else "", digest, why, address, problem)
+
+    def _on_the_line(self, product: str, version: str, digest: str, why: str, address: str, problem: str = "") -> Event:
+        """The event of what the line reads now: ``version``, or nothing."""
+        return self._trail.append(
             Entry(
-                actor=SERVER, action="publish" if pointed else "retract", product=product, version=champion if pointed else "",
-                digest=digest if pointed else "", subject=str(self._published / product), address=address,
+                actor=SERVER, action="publish" if version else "retract", product=product, version=version,
+                digest=digest if version else "", subject=str(self.place_of(product, version, digest)), address=address,
                 allowed=not problem, reason=problem or why,
             )
         )  # fmt: skip
+
+    def place_of(self, product: str, version: str, digest: str) -> Path | None:
+        """The published folder of a version, or of the product where there is no version; None where nothing is published."""
+        if self._published is None:
+            return None
+        return self._published / product / folder_name(version, digest) if version else self._published / product
+
+    def see_to_the_line(self, product: str) -> Event | None:
+        """Finishes what a process left open that died between a deed and what follows from it: a pointer at a version that is not
+        the champion, or one without its event. The event of it; None where all is well."""
+        found = self._pointer(product)
+        if found is None:
+            return None
+        champion = holder(product, CHAMPION)
+        if found and found != champion:
+            why = f"the line was still pointed at version {found}, which is not the champion"
+            self._tell(product, champion if champion and self.holds(product, champion) else "", why, "")
+            return self._last_told(product)
+        last = self._last_told(product)
+        told = "" if last is None or last.action == "retract" else last.version
+        if told == found:
+            return None
+        digest = _get_model_registry_store().get_model_version(product, found).tags.get(TAG_DIGEST, "") if found else ""
+        return self._on_the_line(product, found, digest, "found done: who did it was cut off before writing it down", "")
+
+    def _last_told(self, product: str) -> Event | None:
+        found = self._trail.find(actions=("publish", "retract"), product=product, allowed=True, newest_first=True, at_most=1)
+        return found[0] if found else None
+
+    def _pointer(self, product: str) -> str | None:
+        """The version that the line is pointed at, "" where it is at none; None where there is no line, or what lies there is not
+        ours to judge: who publishes next, and 'changeover doctor', say so."""
+        if self._published is None or not (self._published / product).is_dir() or not self._key.is_file():
+            return None
+        try:
+            return read_pointer(self._published, product, Publisher.of(self._key).public)["version"]
+        except NotFound:
+            return ""
+        except (RegistryError, OSError, ValueError):
+            return None

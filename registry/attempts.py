@@ -116,9 +116,9 @@ def set_version_tag(who: Person, trail: Trail) -> Attempt:
     return _of_version("tag.set", facts, refusal, subject=message.key, before=before, after=message.value, reason=reason)
 
 
-def decision_problem(facts: VersionFacts, decision: str, trail: Trail) -> str | None:
+def decision_problem(facts: VersionFacts, decision: str, trail: Trail, *, remembered: bool = False) -> str | None:
     """Why nobody may approve the model of a version, whoever asks and whatever it is called: it was rejected before, or its files
-    are not those that were registered. A rejection is always possible."""
+    are not those that were registered (``remembered``: see ``Files.problem``). A rejection is always possible."""
     if decision != "approved":
         return None
     if rejection := rejected(facts.digest, trail):
@@ -132,7 +132,7 @@ def decision_problem(facts: VersionFacts, decision: str, trail: Trail) -> str | 
             f"the record of {facts} is not the one that was registered (event {registration.seq}): one of its tags was changed"
             " past the gate; find out who can write to the database, and train again"
         )
-    return files_of_server().problem(facts)
+    return files_of_server().problem(facts, remembered=remembered)
 
 
 def rejected(digest: str, trail: Trail) -> Event | None:
@@ -169,7 +169,7 @@ def set_alias(who: Person, trail: Trail) -> Attempt:
     return _of_version("alias.set", facts, refusal, subject=message.alias, before=before, after=facts.version)
 
 
-def approval_problem(facts: VersionFacts, trail: Trail) -> str | None:
+def approval_problem(facts: VersionFacts, trail: Trail, *, remembered: bool = False) -> str | None:
     """Why a version may not be the champion, though its tags claim an approval; None where trail and files bear it out.
 
     Tags lie in a database that an administrator of the machine can write to. The trail lies there too, but chained and sealed.
@@ -191,7 +191,7 @@ def approval_problem(facts: VersionFacts, trail: Trail) -> str | None:
             f"'{back.actor}' rolled back from {facts} after it was approved (event {back.seq}): withdraw the approval and"
             " decide anew before it is promoted again"
         )
-    return decision_problem(facts, "approved", trail)
+    return decision_problem(facts, "approved", trail, remembered=remembered)
 
 
 def rolled_back(facts: VersionFacts, trail: Trail) -> Event | None:
@@ -222,6 +222,17 @@ def delete_alias(who: Person, _trail: Trail) -> Attempt:
 def holder(product: str, alias: str) -> str:
     """Number of the version that holds ``alias``; empty where none does."""
     return str(_get_model_registry_store().get_registered_model(product).aliases.get(alias, ""))
+
+
+def models() -> list[Any]:
+    """Every registered model, of products and teachers, as MLflow has it."""
+    token, found = None, []
+    while True:
+        page = _get_model_registry_store().search_registered_models(max_results=500, page_token=token)
+        found += list(page)
+        token = page.token
+        if not token:
+            return found
 
 
 def versions_of(product: str) -> Iterator[VersionFacts]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from registry import trail_table, verification
+from registry import deed, trail_table, verification
 from registry.append_only import kind_of, writing
 from registry.chain import content_problem, plain_row
 from registry.entries import GENESIS, NOT_DONE, Entry, Event, digest_of, event_of_row, row_of_event
@@ -39,23 +39,23 @@ class Trail:
 
     def __init__(self, url: str, key_file: Path | None = None) -> None:
         address = sa.make_url(url)
-        self._kind = kind_of(address)
+        self.kind = kind_of(address)
         self._key_file = key_file or default_key_file(address)
         self._in_memory = self._key_file is None and address.get_backend_name() == "sqlite"
         self._key: TrailKey | None = None
         self._mac = False
         self._checked = verification.Checked(self)
-        self.engine = self._kind.engine(address)
-        self.guards = self._kind.guards
+        self.engine = self.kind.engine(address)
+        self.guards = self.kind.guards
 
     def prepare(self) -> None:
         """Creates what is missing: the table, its indices and triggers, and the plant's key.
 
         ``Broken`` where events carry MACs of a key that is not there.
         """
-        with writing(self._kind, self.engine) as connection:
+        with writing(self.kind, self.engine) as connection:
             trail_table.create(connection)
-            self._kind.guard(connection)
+            self.kind.guard(connection)
             if self.key is None:
                 self._key = self._new_key(connection)
 
@@ -84,7 +84,7 @@ class Trail:
         """
         if self.key is None:
             raise Broken(f"the plant's key {self._key_file or ''} is not there, so no event can be sealed: start the registry")
-        with writing(self._kind, self.engine) as connection:
+        with self._alone() as connection:
             last = connection.execute(sa.select(TABLE.c.seq, TABLE.c.hash).order_by(TABLE.c.seq.desc()).limit(1)).first()
             seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
             if "time" not in entry.model_fields_set:  # now that its place is certain: the one before it is earlier
@@ -92,8 +92,8 @@ class Trail:
             digest = digest_of(entry, seq, previous)
             event = Event(**entry.model_dump(), seq=seq, previous=previous, hash=digest, mac=self.key.mac(seq, digest))
             written = connection.execute(sa.insert(TABLE).values(row_of_event(event))).rowcount
-            self._kind.settle(connection)
-            there = self._kind.fetch(connection, trail_table.plain_sql(True, seq - 1, 2))
+            self.kind.settle(connection)
+            there = self.kind.fetch(connection, trail_table.plain_sql(True, seq - 1, 2))
             if written != 1 or [plain_row(row) for row in there] != [row_of_event(event)]:
                 raise Broken(
                     f"event {seq} of the audit trail was swallowed: a trigger or rule in the database keeps it out or changes it,"
@@ -145,22 +145,27 @@ class Trail:
         return [plain_row(row) for row in self.slice(None, sys.maxsize)]
 
     def problem(self) -> str | None:
-        """The first thing that is wrong with the trail; None where it holds. Quick: it remembers what it has proven."""
-        return self._checked.problem()
+        """The first thing that is wrong with the trail; None where it holds. Quick: it remembers what it has proven.
+
+        Events of a deed that is still open are not looked at: they may be undone.
+        """
+        with deed.apart():
+            return self._checked.problem()
 
     def recheck(self, at_most: int) -> str | None:
         """Proves the next ``at_most`` older events once more and says what it found, as ``problem`` does from then on.
 
         Call it now and then where nobody waits: an event that was edited after ``problem`` had seen it is found by this.
         """
-        return self._checked.recheck(at_most)
+        with deed.apart():
+            return self._checked.recheck(at_most)
 
     def slice(self, after: int | None, at_most: int) -> list[tuple[Any, ...]]:
         """Rows in order as plain tuples, with ``seq`` above ``after``; None for those from the very first on."""
         begin = -sys.maxsize - 1 if after is None else after
         statement = trail_table.plain_sql(self._has_mac(), begin, at_most)
         with self._reading() as connection:
-            return self._kind.fetch(connection, statement)
+            return self.kind.fetch(connection, statement)
 
     def size(self) -> tuple[int, int]:
         """How many events there are, and the number of the last; both at one moment."""
@@ -171,13 +176,13 @@ class Trail:
     def triggers(self) -> set[str]:
         """Names of the triggers that guard the table: those of ``guards`` that are there, switched on and unchanged."""
         with self._reading() as connection:
-            return self._kind.guarding(connection)
+            return self.kind.guarding(connection)
 
     def guard_problems(self) -> list[str]:
         """Guards that are missing or were changed, and what stands in the database that we did not make; one sentence each."""
         with self._reading() as connection:
-            missing = sorted(self.guards - self._kind.guarding(connection))
-            foreign = self._kind.not_ours(connection)
+            missing = sorted(self.guards - self.kind.guarding(connection))
+            foreign = self.kind.not_ours(connection)
         told = "is missing or was changed: somebody could have changed events; find out who opened the database"
         return [*(f"trigger {name} {told}" for name in missing), *foreign]
 
@@ -247,6 +252,20 @@ class Trail:
         return self._mac
 
     @contextmanager
+    def _alone(self) -> Iterator[sa.Connection]:
+        """A transaction without another writer: the open deed's, or one of its own."""
+        joined = deed.connection_of(self)
+        if joined is not None:
+            yield joined
+            return
+        with writing(self.kind, self.engine) as connection:
+            yield connection
+
+    @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
+        joined = deed.connection_of(self)
+        if joined is not None:
+            yield joined
+            return
         with self.engine.connect() as connection:
             yield connection

@@ -3,11 +3,13 @@
 MLflow's own check of user, password and permission runs first. What it lets pass is judged here by ``registry.rules``;
 what it refuses is recorded here too, and answered with a sentence that MLflow's dialogs can show.
 
-One lock a plant serialises gated changes, so that nothing moves between judging and doing. An allowed change is recorded
-before it is done: where the trail cannot be written, nothing happens.
+One lock a plant serialises gated changes, so that nothing moves between judging and doing. A change and its events are one deed
+(``registry.deed``): where the trail cannot be written nothing happens, and where the change fails or the process dies nothing is
+on record as done.
 """
 
 import json
+import logging
 import re
 import textwrap
 from collections.abc import Iterator
@@ -22,25 +24,28 @@ from flask import Flask, Response, current_app, g, request
 from mlflow.exceptions import MlflowException
 from mlflow.server.auth import store as users
 from mlflow.server.handlers import _get_model_registry_store
+from sqlalchemy.exc import SQLAlchemyError
 
 from registry import registration, stamps
 from registry.aliases import SERVER, Aliases
 from registry.attempts import Attempt, Reader, version_facts
+from registry.deed import Deeds
 from registry.errors import RegistryError
 from registry.events import NOT_DONE, Entry, Trail
 from registry.facts import Person, VersionFacts
 from registry.files import Files
 from registry.graphql_body import graphql_problem
 from registry.inner_text import without_inner_text
-from registry.names import FLAGGED, TAG_QA, TAG_WAIVER, WAIVED
+from registry.names import CANDIDATE, FLAGGED, TAG_QA, TAG_WAIVER, WAIVED
 from registry.people import People
 from registry.routes import reader_of_request
-from registry.rules import TAGS
-from registry.seals import EXCHANGED, roles_of
+from registry.rules import TAGS, set_alias
+from registry.seals import EXCHANGED, WRITE, roles_of
 from registry.shown import refuse_shown
 from registry.turns import LOCK_SECONDS, Turns
 from registry.users import publisher_key_file
 
+_LOG = logging.getLogger(__name__)
 LONGEST_ANSWER: Final = 600
 EXTENSION: Final = "changeover"
 """Under this name Flask's application keeps the gate."""
@@ -51,12 +56,13 @@ class Gate:
     """Judges requests of one server. ``state`` is the folder that all its workers share, ``published`` the one that the line
     reads, ``signature`` ``rules.TAGS`` or ``rules.STRICT``."""
 
-    def __init__(self, trail: Trail, state: Path, published: Path | None = None, signature: str = TAGS) -> None:
+    def __init__(self, trail: Trail, deeds: Deeds, state: Path, published: Path | None = None, signature: str = TAGS) -> None:
         self.trail = trail
+        self.deeds = deeds
         self.turns = Turns(state / "gate.lock")
         self.files = Files(state)
         self.people = People(trail)
-        self.aliases = Aliases(trail, published, publisher_key_file(state))
+        self.aliases = Aliases(trail, deeds, published, publisher_key_file(state))
         self.signature = signature
 
     def install(self, app: Flask) -> None:
@@ -68,6 +74,8 @@ class Gate:
         app.before_request(self._before)
         # Flask runs these in reverse order of registration: ours before MLflow's.
         app.after_request(self._after)
+        # After MLflow's, which gives permissions to who made something: that belongs to the deed.
+        app.after_request_funcs[None].insert(0, self._finish)
         app.teardown_request(self._release)
 
     def _before(self) -> Response | None:
@@ -87,13 +95,20 @@ class Gate:
             return attempt
         if attempt.refusal is not None:
             return self._refuse(attempt)
-        if attempt.recorded and attempt.action != "register":  # a registration is recorded with its version's number
+        g.changeover_attempt = attempt
+        if attempt.recorded:
+            self._begin(attempt)
+        return None
+
+    def _begin(self, attempt: Attempt) -> None:
+        """What comes before MLflow does what was allowed."""
+        if attempt.action != WRITE:  # files cannot be undone: their event is certain before they are written
+            self.deeds.begin()
+        if attempt.action != "register":  # a registration is recorded with its version's number
             self._record(attempt, allowed=True)
         if attempt.action in ("tag.set", "tag.delete"):
             cleared = stamps.cleared(attempt.subject, deleted=attempt.action == "tag.delete")
             stamps.write(attempt.product, attempt.version, cleared)
-        g.changeover_attempt = attempt
-        return None
 
     def _before_reading(self) -> Response | None:
         if request.path == "/graphql":  # its one mutation echoes
@@ -119,13 +134,12 @@ class Gate:
         if attempt is None:
             return self._explain(response)
         if response.status_code >= 400:
-            if attempt.recorded:
-                self._append(person().name, attempt, allowed=False, reason=f"{NOT_DONE}: {_sentence(response)}")
             return response
         who = person()
         if attempt.action == "register":
             version = response.get_json()["model_version"]["version"]
             self._append(who.name, attempt, allowed=True, reason=attempt.reason, version=str(version))
+            self._make_candidate(who, version_facts(attempt.product, str(version), self.trail))
         if attempt.action == "tag.set":
             tags = _get_model_registry_store().get_model_version(attempt.product, attempt.version).tags
             meaning = "approved" if attempt.after == "approved" else "reviewed"
@@ -135,6 +149,32 @@ class Gate:
             self.flag_if_fresh(who, version_facts(attempt.product, attempt.version, self.trail), WAIVED)
         if attempt.action in ("tag.set", "tag.delete") and attempt.subject == TAG_QA:
             self.after_decision(who, version_facts(attempt.product, attempt.version, self.trail), attempt.after)
+        return response
+
+    def _make_candidate(self, who: Person, facts: VersionFacts) -> None:
+        """A new version whose gates passed is what quality assurance looks at next."""
+        if set_alias(who, facts, CANDIDATE) is None:
+            entry = Entry(
+                actor=who.name, action="alias.set", address=request.remote_addr or "", allowed=True,
+                reason="it was registered, and its gates passed",
+            )  # fmt: skip
+            self.aliases.move(facts.product, CANDIDATE, facts.version, entry)
+
+    def _finish(self, response: Response) -> Response:
+        """Ends the deed of the current request: done as a whole, or not at all, and then that is on record."""
+        attempt: Attempt | None = g.get("changeover_attempt")
+        if attempt is None or not attempt.recorded:
+            return response
+        if response.status_code >= 400:
+            self.deeds.abandon()
+            self._append(person().name, attempt, allowed=False, reason=f"{NOT_DONE}: {_sentence(response)}")
+            return response
+        try:
+            self.deeds.finish()
+        except SQLAlchemyError as problem:
+            why = "the database failed while the change was made certain: look it up with history before you try again"
+            _LOG.error("%s: %s", why, problem)
+            return answer(503, "TEMPORARILY_UNAVAILABLE", why)
         return response
 
     def after_decision(self, who: Person, facts: VersionFacts, decision: str) -> None:
@@ -195,12 +235,20 @@ class Gate:
         )
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """The lock of gated changes, for our own endpoints that make some; ``filelock.Timeout`` after half a minute."""
+    def deed(self) -> Iterator[None]:
+        """A change that one of our own endpoints makes: alone, and with its events in one transaction. ``filelock.Timeout`` after
+        half a minute."""
+        with self.turn(), self.deeds.one():
+            yield
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """The lock of all changes, for what is no deed; ``filelock.Timeout`` after half a minute."""
         with self.turns.acquire(timeout=LOCK_SECONDS):
             yield
 
     def _release(self, _problem: BaseException | None) -> None:
+        self.deeds.abandon()  # where an answer failed so early that nobody ended it
         if g.pop("changeover_locked", False):
             self.turns.release()
 

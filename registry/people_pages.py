@@ -3,10 +3,11 @@
 GET  /changeover/password        a page on which whoever is logged in changes the password
 GET  /changeover/people          full names by user
 POST /changeover/people          {user, name}: an administrator enters a full name
+POST /changeover/users           {user, password, role, name}: an administrator adds a person, with role and name in one step
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from flask import Flask, Response, jsonify, request
 from mlflow.server.auth import store
@@ -16,8 +17,11 @@ from registry import rules
 from registry.endpoints import Answer, add_route, bad_body, refusal
 from registry.events import Entry, Trail
 from registry.gate import Gate, foreign_page, person
-from registry.people import NAMED
+from registry.names import ADMIN
+from registry.people import CREATED, NAMED, ROLE_GIVEN
 from registry.review import PAGES, SECURITY
+from registry.user_attempts import ADMINISTRATOR, user_name_problem
+from registry.users import SHORTEST_PASSWORD, WORKSPACE
 
 HERE: Final = Path(__file__).parent
 
@@ -28,6 +32,16 @@ class FullName(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     user: str = Field(min_length=1, max_length=63)
     name: str = Field(min_length=1, max_length=120, pattern=r"\S")
+
+
+class NewPerson(BaseModel):
+    """Body of a person that is added."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    user: str = Field(min_length=1, max_length=63)
+    password: str = Field(min_length=SHORTEST_PASSWORD, max_length=1024, repr=False)
+    role: Literal["admin", "trainer", "promoter", "qa", "viewer"]
+    name: str = Field("", max_length=120)
 
 
 class PeoplePages:
@@ -42,6 +56,7 @@ class PeoplePages:
         add_route(app, "/changeover/password.js", "GET", self.password_script)
         add_route(app, "/changeover/people", "GET", self.people)
         add_route(app, "/changeover/people", "POST", self.give_name)
+        add_route(app, "/changeover/users", "POST", self.add)
 
     def password(self) -> Response:
         """The page."""
@@ -63,15 +78,43 @@ class PeoplePages:
         except ValidationError as error:
             return bad_body(error)
         name = " ".join(wanted.name.split())
-        with self._gate.locked():
-            problem = foreign_page() or rules.administer(who, f"enter the name of '{wanted.user}'")
-            if problem is None and not name.isprintable():
-                problem = "a full name has no control characters; write it as it is printed"
+        with self._gate.deed():
+            problem = foreign_page() or rules.administer(who, f"enter the name of '{wanted.user}'") or _name_problem(name)
             if problem is None and not store.has_user(wanted.user):
                 problem = f"there is no user '{wanted.user}'; see 'changeover users list'"
-            entry = Entry(
-                actor=who.name, action=NAMED, subject=wanted.user, before=self._gate.people.full_name(wanted.user), after=name,
-                address=request.remote_addr or "", allowed=problem is None, reason=problem or "",
-            )  # fmt: skip
-            self._trail.append(entry)
+            self._record(NAMED, wanted.user, name, problem, before=self._gate.people.full_name(wanted.user))
         return refusal(403, problem) if problem else jsonify({"user": wanted.user, "name": name})
+
+    def add(self) -> Answer:
+        """Adds a person with a role and, where one is given, a full name."""
+        who = person()
+        try:
+            wanted = NewPerson.model_validate(request.get_json(silent=True))
+        except ValidationError as error:
+            return bad_body(error)
+        name = " ".join(wanted.name.split())
+        with self._gate.deed():
+            problem = foreign_page() or rules.administer(who, f"create user '{wanted.user}'")
+            problem = problem or user_name_problem(wanted.user, self._trail) or _name_problem(name)
+            self._record(CREATED, wanted.user, "", problem)
+            if problem is not None:
+                return refusal(403, problem)
+            is_admin = wanted.role == ADMIN
+            made = store.create_user(wanted.user, wanted.password, is_admin=is_admin)
+            self._record(ADMINISTRATOR if is_admin else ROLE_GIVEN, wanted.user, str(True) if is_admin else wanted.role)
+            if not is_admin:
+                store.assign_role_to_user(made.id, store.get_role_by_name(WORKSPACE, wanted.role).id)
+            if name:
+                self._record(NAMED, wanted.user, name, before=wanted.user)
+        return jsonify({"user": wanted.user, "role": wanted.role, "name": name})
+
+    def _record(self, action: str, user: str, after: str, problem: str | None = None, before: str = "") -> None:
+        entry = Entry(
+            actor=person().name, action=action, subject=user, before=before, after=after, address=request.remote_addr or "",
+            allowed=problem is None, reason=problem or "",
+        )  # fmt: skip
+        self._trail.append(entry)
+
+
+def _name_problem(name: str) -> str | None:
+    return None if name.isprintable() else "a full name has no control characters; write it as it is printed"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from registry.connection import Connection
 from registry.errors import NotFound, Refused
-from registry.names import CANDIDATE, CHAMPION, PREVIOUS
+from registry.names import CANDIDATE, CHAMPION
 from registry.sign_off import status_of
 from registry.versions import Version, version_of, versions
 
@@ -27,7 +27,7 @@ def promote(connection: Connection, product: str, version: str | int | None = No
     """Makes ``version`` (by default the one that waits: see ``waiting``) the champion, as the promoter; the former one becomes
     ``previous``.
 
-    Safe to repeat, and to go on with after dying anywhere in between. Without a candidate, the champion is confirmed.
+    One step, safe to repeat. Without a candidate, the champion is confirmed.
     Raises ``Refused`` where the sign-off does not hold (its sentence says why), ``NotFound``.
     """
     known = versions(connection, product)
@@ -35,18 +35,8 @@ def promote(connection: Connection, product: str, version: str | int | None = No
     signed = status_of(connection, wanted)
     if not signed.valid:
         raise Refused(f"{product} version {wanted.version} cannot be promoted: {signed.problem}")
-    former = next((one for one in known if CHAMPION in one.aliases), None)
-    changed = former is None or former.version != wanted.version
-    with connection.client() as client:
-        if changed:
-            # The former champion is kept first: dying here leaves two names on it, and nothing lost.
-            if former is not None:
-                client.set_registered_model_alias(product, PREVIOUS, former.version)
-            client.set_registered_model_alias(product, CHAMPION, wanted.version)
-        if CANDIDATE in wanted.aliases:
-            client.delete_registered_model_alias(product, CANDIDATE)
-        holder = client.get_registered_model(product).aliases.get(PREVIOUS)
-    return Promotion(product, wanted.version, wanted.batch, wanted.digest, str(holder) if holder else None, changed)
+    done = connection.call("POST", "/changeover/promote", json={"product": product, "version": wanted.version})
+    return Promotion(product, wanted.version, wanted.batch, wanted.digest, done["previous"], done["changed"])
 
 
 def waiting(known: list[Version]) -> Version | None:

@@ -30,6 +30,7 @@ from registry.errors import RegistryError
 from registry.events import Entry, Trail
 from registry.facts import Person, VersionFacts
 from registry.figures import comparison, shown_gates, text_of
+from registry.flagged import flags
 from registry.gate import Gate, answer, person
 from registry.names import (
     CHAMPION,
@@ -49,7 +50,6 @@ from registry.names import (
 )
 from registry.notes import read_notes
 from registry.printable import printable
-from registry.roll_back import flags
 from registry.seals import EXCHANGED
 from registry.serving import Serving
 from registry.signing import OPENED, Signing

@@ -1,33 +1,24 @@
-"""Going back to the champion before, what needs looking at afterwards, and aliases that were moved past the gate.
+"""Going back to the champion before, and what needs looking at afterwards.
 
 POST /changeover/roll-back  {product, reason, emergency}   quality assurance, or the promoter in an emergency
-POST /changeover/watch      {}                             the promoter: put back what was moved past the gate
 POST /changeover/confirm    {event, reason}                quality assurance: a flag has been looked at
 GET  /changeover/flags                                     everybody
 """
 
-from typing import Any, Final
-
 from flask import Flask, jsonify, request
-from mlflow.server.handlers import _get_model_registry_store
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from registry.aliases import SERVER
-from registry.attempts import approval_problem, holder, version_facts
+from registry.attempts import approval_problem, holder, models, version_facts
 from registry.endpoints import Answer, add_route, bad_body, bad_request, refusal
 from registry.events import Entry, Event, Trail
 from registry.facts import Person
+from registry.flagged import EMERGENCY, flags
 from registry.gate import Gate, foreign_page, person
-from registry.names import ALIASES, CHAMPION, FLAGGED, PREVIOUS, PROMOTER, QA, is_product
-from registry.people import CONFIRM, TRAIL_BROKEN
+from registry.names import CHAMPION, FLAGGED, PREVIOUS, PROMOTER, QA, is_product
+from registry.people import CONFIRM
 from registry.rules import sign_off_problem
-from registry.serving import Serving
 from registry.signing_rules import may_decide
-
-EMERGENCY: Final = "emergency"
-TAMPERED: Final = "alias.tampered"
-RECHECKED: Final = 20_000
-"""Older events that are proven once more at every look."""
 
 
 class RollBack(BaseModel):
@@ -47,24 +38,6 @@ class Confirmation(BaseModel):
     reason: str = Field(min_length=1, max_length=2000, pattern=r"\S")
 
 
-class Look(BaseModel):
-    """Body of a look for what was moved past the gate. ``since``: when 'changeover serve' was started, ISO 8601."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    since: str | None = Field(None, max_length=40, pattern=r"^[0-9T:.+Z-]+$")
-
-
-def flags(trail: Trail) -> list[Event]:
-    """What quality assurance has to look at and has not yet: emergency roll-backs, aliases that were moved past the gate, and
-    signatures of accounts that somebody else could have logged in with."""
-    looked_at = {event.subject for event in trail.find(actions=(CONFIRM,), allowed=True)}
-    found = [
-        *trail.find(actions=("roll-back",), subject=EMERGENCY, allowed=True),
-        *trail.find(actions=(TAMPERED, FLAGGED, TRAIL_BROKEN)),
-    ]
-    return sorted((event for event in found if str(event.seq) not in looked_at), key=lambda event: event.seq)
-
-
 def refuse_roll_back(who: Person, emergency: bool) -> str | None:
     """Why ``who`` may not go back; None when they may. Who signs may; the promoter may in an emergency, until QA confirms."""
     if who.holds(QA):
@@ -79,13 +52,12 @@ def refuse_roll_back(who: Person, emergency: bool) -> str | None:
 class RollBacks:
     """The views, on one trail, behind one gate."""
 
-    def __init__(self, trail: Trail, gate: Gate, serving: Serving) -> None:
-        self._trail, self._gate, self._serving = trail, gate, serving
+    def __init__(self, trail: Trail, gate: Gate) -> None:
+        self._trail, self._gate = trail, gate
 
     def install(self, app: Flask) -> None:
         """Adds the addresses to ``app``."""
         add_route(app, "/changeover/roll-back", "POST", self.roll_back)
-        add_route(app, "/changeover/watch", "POST", self.watch)
         add_route(app, "/changeover/confirm", "POST", self.confirm)
         add_route(app, "/changeover/flags", "GET", self.flags)
 
@@ -98,7 +70,7 @@ class RollBacks:
             return bad_body(error)
         if not is_product(wanted.product):
             return bad_request(f"'{wanted.product}' cannot name a product; send the product's name")
-        with self._gate.locked():
+        with self._gate.deed():
             before, target = _holder(wanted.product, CHAMPION), _holder(wanted.product, PREVIOUS)
             problem = foreign_page() or refuse_roll_back(who, wanted.emergency) or self._cannot(wanted.product, before, target)
             entry = Entry(
@@ -129,57 +101,6 @@ class RollBacks:
         problem = sign_off_problem(facts) or approval_problem(facts, self._trail)
         return f"cannot go back to version {target} of {product}: {problem}" if problem else None
 
-    def watch(self) -> Answer:
-        """Compares every alias with the trail, flags each that was moved past the gate, and puts it back; proves some older
-        events once more, and notes that 'changeover serve' lives."""
-        who = person()
-        try:
-            look = Look.model_validate(request.get_json(silent=True) or {})
-        except ValidationError as error:
-            return bad_body(error)
-        problem = foreign_page()
-        if problem is None and not who.holds(PROMOTER):
-            problem = f"{who} may not put aliases back: only role {PROMOTER} does; run changeover serve"
-        if problem is not None:
-            entry = Entry(actor=who.name, action="watch", address=request.remote_addr or "", allowed=False, reason=problem)
-            self._trail.append(entry)
-            return refusal(403, problem)
-        undone = []
-        broken = self._trail.recheck(RECHECKED)
-        if broken and not any(flag.action == TRAIL_BROKEN for flag in flags(self._trail)):
-            self._trail.append(Entry(actor=SERVER, action=TRAIL_BROKEN, allowed=False, reason=broken))
-        with self._gate.locked():
-            for model in _models():
-                undone += [event.model_dump(mode="json") for event in self._put_back(model.name, dict(model.aliases))]
-        self._serving.seen(look.since)
-        return jsonify({"undone": undone})
-
-    def _put_back(self, product: str, found: dict[str, Any]) -> list[Event]:
-        expected, registry, undone = self._trail.aliases(product), _get_model_registry_store(), []
-        actual = {alias: str(version) for alias, version in found.items()}
-        for alias in sorted({*expected, *actual}):
-            was, now = expected.get(alias, ""), actual.get(alias, "")
-            if was == now:
-                continue
-            reason = f"alias '{alias}' was moved past the gate and put back; find out who can write to the database"
-            # Recorded as refused, so that the next look still expects what was there before.
-            entry = Entry(
-                actor=SERVER, action=TAMPERED, product=product, version=now or was, subject=alias, before=was, after=now,
-                allowed=False, reason=reason,
-            )  # fmt: skip
-            undone.append(self._trail.append(entry))
-            if was and alias == CHAMPION and not self._gate.aliases.holds(product, was):
-                # Nothing is crowned without an approval that holds, not even by the trail of an earlier one.
-                why = f"version {was} was the champion, but its sign-off does not hold"
-                gone = Entry(actor=SERVER, action="alias.delete", allowed=True, reason=why)
-                self._gate.aliases.move(product, alias, "", gone)
-                self._gate.aliases.tell_the_line(product, "", why, "")
-            elif was and alias in ALIASES:
-                registry.set_registered_model_alias(product, alias, was)
-            else:
-                registry.delete_registered_model_alias(product, alias)
-        return undone
-
     def confirm(self) -> Answer:
         """A person of quality assurance has looked at a flag."""
         who = person()
@@ -187,7 +108,7 @@ class RollBacks:
             wanted = Confirmation.model_validate(request.get_json(silent=True))
         except ValidationError as error:
             return bad_body(error)
-        with self._gate.locked():
+        with self._gate.deed():
             flag = next((event for event in flags(self._trail) if event.seq == wanted.event), None)
             problem = foreign_page() or self._may_not_confirm(who, wanted.event, flag)
             entry = Entry(
@@ -235,19 +156,9 @@ def qa_people() -> list[str]:
 
 
 def _is_known(product: str) -> bool:
-    return any(model.name == product for model in _models())
+    return any(model.name == product for model in models())
 
 
 def _holder(product: str, alias: str) -> str:
     """Like ``attempts.holder``, and empty for a product that is not there."""
     return holder(product, alias) if _is_known(product) else ""
-
-
-def _models() -> list[Any]:
-    token, found = None, []
-    while True:
-        page = _get_model_registry_store().search_registered_models(max_results=500, page_token=token)
-        found += list(page)
-        token = page.token
-        if not token:
-            return found

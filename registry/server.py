@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from filelock import FileLock
@@ -22,6 +22,15 @@ from registry.limits import DEFAULT, HEAD_BYTES, VARIABLE, Limits, of_environmen
 from registry.rules import TAGS
 from registry.trail_key import key_file
 from registry.users import ADMIN_USER, create_roles_and_services, prepare, private_file
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from registry.events import Trail
+    from registry.gate import Gate
+    from registry.log_ins import LogIns
+    from registry.serving import Serving
+    from registry.watch import Watch
 
 STATE: Final = "CHANGEOVER_STATE"
 PUBLISHED: Final = "CHANGEOVER_PUBLISHED"
@@ -159,20 +168,18 @@ def create_app() -> Any:
     from mlflow.server import app as flask_app
     from mlflow.server import auth
     from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
+    from mlflow.server.handlers import _get_model_registry_store, _get_tracking_store
 
-    from registry.endpoints import add_endpoints
+    from registry.deed import Deeds
     from registry.events import Trail
     from registry.flask_errors import install_errors
     from registry.front import Front
     from registry.gate import Gate
     from registry.log_ins import LogIns
-    from registry.people_pages import PeoplePages
-    from registry.review import ReviewPage
-    from registry.roll_back import RollBacks
     from registry.seals import ArtifactGate
     from registry.serving import Serving
-    from registry.signing import Signing
     from registry.strangers import Strangers
+    from registry.watch import see_to_everything_at_start
 
     # The workers of a first start would create the same tables, users and roles at once.
     with FileLock(state / "start.lock", timeout=START_SECONDS):
@@ -188,14 +195,13 @@ def create_app() -> Any:
     limits = of_environment()
     log_ins = LogIns(auth.store, lambda user, password: auth._authenticate_cached(user, password) is not None)
     published = Path(os.environ[PUBLISHED]) if os.environ.get(PUBLISHED) else None
-    gate, serving = Gate(trail, state, published, os.environ.get(SIGNATURE, TAGS)), Serving(state)
+    users = state / "users.db"  # in PostgreSQL everything lies in one database
+    deeds = Deeds(trail, users if trail.engine.dialect.name == "sqlite" else None)
+    for store in (_get_tracking_store(), _get_model_registry_store(), auth.store):
+        deeds.join(store)
+    gate = Gate(trail, deeds, state, published, os.environ.get(SIGNATURE, TAGS))
     gate.install(flask_app)
-    add_endpoints(flask_app, trail, serving)
-    RollBacks(trail, gate, serving).install(flask_app)
-    signing = Signing(trail, gate, log_ins)
-    signing.install(flask_app)
-    ReviewPage(trail, gate, signing, serving).install(flask_app)
-    PeoplePages(trail, gate).install(flask_app)
+    watch = _add_own_pages(flask_app, trail, gate, log_ins, Serving(state))
     # Last, so that its hook runs first of all that see an answer, and the front is outside of all.
     install_errors(flask_app)
     app.add_middleware(ArtifactGate, trail=trail, turns=gate.turns, files=gate.files)
@@ -207,4 +213,27 @@ def create_app() -> Any:
         limits=limits,
         is_open=auth.is_unprotected_route,
     )
+    see_to_everything_at_start(flask_app, watch)
     return app
+
+
+def _add_own_pages(app: "Flask", trail: "Trail", gate: "Gate", log_ins: "LogIns", serving: "Serving") -> "Watch":
+    """Every address of ours."""
+    from registry.endpoints import add_endpoints
+    from registry.people_pages import PeoplePages
+    from registry.promotions import Promotions
+    from registry.review import ReviewPage
+    from registry.roll_back import RollBacks
+    from registry.signing import Signing
+    from registry.watch import Watch
+
+    add_endpoints(app, trail, serving)
+    RollBacks(trail, gate).install(app)
+    Promotions(trail, gate).install(app)
+    watch = Watch(trail, gate, serving)
+    watch.install(app)
+    signing = Signing(trail, gate, log_ins)
+    signing.install(app)
+    ReviewPage(trail, gate, signing, serving).install(app)
+    PeoplePages(trail, gate).install(app)
+    return watch

@@ -25,11 +25,12 @@ _OF_PLANT = (ADMIN_USER, TRAINER_USER, PROMOTER_USER)
 def create_user(who: Person, trail: Trail) -> Attempt:
     """From a program, or from MLflow's page for it, which sends a form."""
     name = request.form.get("username", "") if request.path.endswith("/create-ui") else _param("username")
-    refusal = rules.administer(who, f"create user '{_shown(name)}'") or _name_problem(name, trail)
+    refusal = rules.administer(who, f"create user '{_shown(name)}'") or user_name_problem(name, trail)
     return Attempt(CREATED, refusal, subject=_shown(name))
 
 
-def _name_problem(name: object, trail: Trail) -> str | None:
+def user_name_problem(name: object, trail: Trail) -> str | None:
+    """Why nobody can be called ``name``, or be called so again; None where a new user can."""
     if not isinstance(name, str) or re.fullmatch(USER, name, re.ASCII) is None:
         return (
             f"'{_shown(name)}' cannot name a user: 1 to 63 letters, digits, '.', '_', '@' and '-', and first a letter or digit;"

@@ -141,14 +141,8 @@ def add_user(connection: "Connection", name: str, password: str | None, role: st
     if password is not None and len(password) < SHORTEST_PASSWORD:
         raise Refused(f"the password of {name} has {len(password)} characters, at least {SHORTEST_PASSWORD} are needed")
     user = NewUser(name, role, password or secrets.token_urlsafe(16))
-    role_id = None if role == ADMIN else _role_id(connection, role)
-    connection.call("POST", "/api/2.0/mlflow/users/create", json={"username": name, "password": user.password})
-    if role_id is None:
-        connection.call("PATCH", "/api/2.0/mlflow/users/update-admin", json={"username": name, "is_admin": True})
-    else:
-        connection.call("POST", "/api/3.0/mlflow/roles/assign", json={"username": name, "role_id": role_id})
-    if full_name:
-        give_name(connection, name, full_name)
+    body = {"user": name, "password": user.password, "role": role, "name": full_name}
+    connection.call("POST", "/changeover/users", json=body)
     return user
 
 
@@ -183,14 +177,6 @@ def change_password(connection: "Connection", new: str) -> "Connection":
     body = {"username": connection.user, "password": new, "current_password": connection.password}
     connection.call("PATCH", "/api/2.0/mlflow/users/update-password", json=body)
     return replace(connection, password=new)
-
-
-def _role_id(connection: "Connection", role: str) -> int:
-    found = connection.call("GET", "/api/3.0/mlflow/roles/list", params={"workspace": WORKSPACE})
-    for one in found["roles"]:
-        if one["name"] == role:
-            return int(one["id"])
-    raise Refused(f"the registry has no role {role!r}: it makes its roles when it starts; restart it")
 
 
 def create_roles_and_services(secrets_of_plant: Secrets) -> None:

@@ -11,7 +11,9 @@ from typer.core import TyperGroup
 
 from data.errors import ChangeoverError
 from flows.commands import (
+    adopt,
     audit,
+    backup,
     bench,
     demo,
     doctor,
@@ -124,6 +126,9 @@ app.command("up", rich_help_panel=SETTING_UP)(servers.up)
 app.command("down", rich_help_panel=SETTING_UP)(servers.down)
 app.command("status", rich_help_panel=SETTING_UP)(servers.status)
 app.command("doctor", rich_help_panel=SETTING_UP)(doctor.doctor)
+app.command("backup", rich_help_panel=SETTING_UP)(backup.backup)
+app.command("restore", rich_help_panel=SETTING_UP)(backup.restore)
+app.command("adopt", rich_help_panel=SETTING_UP)(adopt.adopt)
 app.command("demo", rich_help_panel=SETTING_UP)(demo.demo)
 app.add_typer(users.app, name="users", rich_help_panel=SETTING_UP)
 app.command("run", rich_help_panel=MODELS)(run.run)

@@ -7,16 +7,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from data.errors import ChangeoverError
+from flows.backup import last_backup
+from flows.database import NoDatabase, try_database
+from flows.identity import FIX as ADOPT
+from flows.identity import copied
 from flows.plant import REMOTE, Plant
 from flows.pointer import disagreement, pointed_at, products_on_the_line
 from flows.prefect_password import password_file, prefect_password
 from flows.serve_state import FIX, serve_state
 from flows.servers import Server, server_status
-from flows.services import connect_as
+from flows.services import connect_as, health
 from registry.connection import Connection
 from registry.errors import RegistryError
 from registry.versions import champion
@@ -24,6 +29,8 @@ from registry.versions import champion
 TESTED = {"torch": "2.11", "mlflow": "3.17.2", "prefect": "3.8.8", "dvc": "3.67", "great-expectations": "1.24", "optuna": "5.0"}
 """Oldest versions that a changeover was made with; pyproject.toml says the same to the installer."""
 LOW_DISK, LOW_MEMORY = 10e9, 4e9
+BACKUP_DAYS = 7
+"""After which another backup is asked for."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,13 @@ def examine(place: Path | None = None) -> list[Finding]:
     except ChangeoverError as error:
         text, _, fix = str(error).partition("; ")
         return [*findings, *_disk(Path.cwd()), Finding("warning", "plant", text, fix)]
+    findings += [*_disk(plant.path), *_identity(plant)]
+    if findings[-1].state == "error":  # of a copy nothing is asked that would reach the original
+        return findings
     return [
         *findings,
-        *_disk(plant.path),
-        Finding("ok", "plant", str(plant.path)),
+        *_backup(plant),
+        *_database(plant),
         *_servers(plant),
         *_prefect_password(plant),
         *_serve(plant),
@@ -116,6 +126,32 @@ def _disk(path: Path) -> Iterator[Finding]:
     yield Finding("ok" if not fix else "warning", "disk", f"{free / 1e9:.0f} GB free at {path}", fix)
 
 
+def _identity(plant: Plant) -> Iterator[Finding]:
+    """Whether this is the plant itself, and no copy of one."""
+    try:
+        text, fix = copied(plant), ADOPT
+    except ChangeoverError as problem:
+        text, _, fix = str(problem).partition("; ")
+    yield Finding("error", "plant", text, fix) if text else Finding("ok", "plant", str(plant.path))
+
+
+def _backup(plant: Plant) -> Iterator[Finding]:
+    last = last_backup(plant)
+    if last is None:
+        yield Finding("warning", "backup", "none was made", "make one with 'changeover backup FOLDER', on another disk")
+        return
+    age = (datetime.now(UTC) - last.made).days
+    fix = "" if age < BACKUP_DAYS else "make another with 'changeover backup FOLDER'"
+    yield Finding("warning" if fix else "ok", "backup", f"made {last.made:%Y-%m-%d %H:%M} UTC in {last.target}", fix)
+
+
+def _database(plant: Plant) -> Iterator[Finding]:
+    try:
+        yield Finding("ok", "database", try_database(plant))
+    except NoDatabase as problem:
+        yield Finding("error", "database", problem.found, problem.fix)
+
+
 def _servers(plant: Plant) -> Iterator[Finding]:
     for server in server_status(plant).values():
         if server.running:
@@ -156,7 +192,7 @@ def _serve(plant: Plant) -> Iterator[Finding]:
         return
     try:
         connection = connect_as(plant, "trainer")
-        state = serve_state(connection.check())
+        state = serve_state(health(plant, connection))
         yield Finding("ok" if state.lives else "warning", "serve", state.as_text(), "" if state.lives else FIX)
         for name in products_on_the_line(plant, plant.products()):
             yield _line_of(plant, connection, name)

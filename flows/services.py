@@ -1,7 +1,9 @@
 """Connections to the plant's registry: as one of its services, as its administrator, or as a person."""
 
-from typing import Literal
+from typing import Any, Literal
 
+from flows.errors import ServerError
+from flows.identity import identity_of
 from flows.plant import Plant
 from flows.servers import address
 from registry.connection import Connection
@@ -26,3 +28,13 @@ def connect_as(plant: Plant, service: Service) -> Connection:
 def connect_as_person(plant: Plant, user: str, password: str) -> Connection:
     """A connection as a person who gave their password. ServerError if the server is not up."""
     return Connection(address(plant, "mlflow"), user, password)
+
+
+def health(plant: Plant, connection: Connection) -> dict[str, Any]:
+    """The answer of ``Connection.check``. ServerError where it comes from the server of another plant."""
+    found, known = connection.check(), identity_of(plant)
+    if found.get("plant") and (known is None or found["plant"] != known.id):
+        raise ServerError(
+            f"{connection.url} is the server of another plant than {plant.path}; run 'changeover down' and 'changeover up' here"
+        )
+    return found

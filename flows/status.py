@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from flows.identity import FIX, copied
 from flows.plant import Plant
 from flows.pointer import disagreement, pointed_at, products_on_the_line
 from flows.progress_view import current_progress, now_text
@@ -10,7 +11,7 @@ from flows.register import page_of
 from flows.run_record import RunState, read_runs
 from flows.serve_state import ServeState, serve_state
 from flows.servers import Server, server_status
-from flows.services import connect_as
+from flows.services import connect_as, health
 from flows.set_up import teacher_at_hand
 from registry.connection import Connection
 from registry.errors import NotFound, Refused
@@ -51,11 +52,14 @@ class Status:
     """What the next changeover starts from, in words; "" while the registry is down."""
     serve: ServeState | None = None
     """Whether ``changeover serve`` lives; None while the registry is down, which alone knows."""
+    copy: str = ""
+    """That this is a copy of a plant, in words; "" where it is none."""
 
     def as_json(self) -> dict[str, Any]:
         """For a program."""
         return {
             "plant": str(self.plant.path),
+            "copy": self.copy,
             "servers": [{"name": s.name, "running": s.running, "url": s.url if s.running else None} for s in self.servers],
             "runs": [{"product": r.product, "batch": r.batch, "step": r.step, "alive": r.process.alive()} for r in self.runs],
             "products": [asdict(product) for product in self.products],
@@ -89,6 +93,8 @@ class Status:
 
     def hints(self) -> list[str]:
         """What to do next, if anything."""
+        if self.copy:
+            return [f"{self.copy}; {FIX}"]
         if not all(server.running for server in self.servers):
             return ["start the servers with 'changeover up'"]
         # One line a person and product, however often they signed.
@@ -121,11 +127,13 @@ def read_status(plant: Plant) -> Status:
         connection = connect_as(plant, "trainer")
         products = [_product(plant, name, versions(connection, name)) for name in names]
         flags = open_flags(connection)
-        teacher, serve = _teacher(plant, connection), serve_state(connection.check())
+        teacher, serve = _teacher(plant, connection), serve_state(health(plant, connection))
     else:
         flags, teacher, serve = [], "", None
         products = [ProductStatus(name, None, None, "unknown", None, pointed_at(plant, name)) for name in names]
-    return Status(plant, tuple(servers.values()), tuple(read_runs(plant)), tuple(products), tuple(flags), teacher, serve)
+    return Status(
+        plant, tuple(servers.values()), tuple(read_runs(plant)), tuple(products), tuple(flags), teacher, serve, copied(plant)
+    )
 
 
 def _teacher(plant: Plant, connection: Connection) -> str:

@@ -23,9 +23,9 @@ from flows.database_copy import DUMP, copy_database
 from flows.errors import BackupError
 from flows.identity import identity_of, outside
 from flows.plant import Plant
-from flows.trail import database
 from registry import audit
 from registry.errors import NotFound
+from registry.server import DATABASE
 
 LAST = "last-backup.json"
 LEFT_OUT = (
@@ -84,8 +84,7 @@ def backup(plant: Plant, target: Path, say: Callable[[str], None]) -> Made:
         made = datetime.now(UTC)
         say("the database and git's history")
         with plant_lock(plant.path):
-            head = _head(plant)
-            entries, dump = _database(plant, room)
+            entries, dump, head = _database(plant, room)
             for name in FIRST:
                 entries += _tree(plant, room, plant.path / name)
         say("files")
@@ -135,26 +134,29 @@ def _check_git(plant: Plant) -> None:
         raise BackupError(f"git's history of {plant.path} lies in another repository in part; run 'git repack -a -d' in it first")
 
 
-def _head(plant: Plant) -> str:
+def _database(plant: Plant, room: Path) -> tuple[list[Entry], str, str]:
+    """Entries of SQLite's files, the digest of a dump, and a head of the trail that is in either."""
+    at_least = _head(plant.config.registry.database) if plant.config.registry.database else ""
+    with tempfile.TemporaryDirectory(dir=room) as place:
+        copies = {copy.name: copy for copy in copy_database(plant, Path(place))}
+        head = _head(copies[DATABASE]) if DATABASE in copies else at_least
+        kept = {name: _put(copy, room) for name, copy in copies.items()}
+    dump = kept.pop(DUMP, None)
+    found = [replace(entry, path=f".changeover/mlflow/{name}", mode=0o600) for name, entry in kept.items()]
+    return found, dump.sha256 if dump else "", head
+
+
+def _head(source: Path | str) -> str:
     try:
-        return audit.head(database(plant))
+        return audit.head(source)
     except NotFound:  # it was never up
         return ""
-
-
-def _database(plant: Plant, room: Path) -> tuple[list[Entry], str]:
-    """Entries of SQLite's files, and the digest of a dump."""
-    with tempfile.TemporaryDirectory(dir=room) as place:
-        copies = {copy.name: _put(copy, room) for copy in copy_database(plant, Path(place))}
-    dump = copies.pop(DUMP, None)
-    found = [replace(entry, path=f".changeover/mlflow/{name}", mode=0o600) for name, entry in copies.items()]
-    return found, dump.sha256 if dump else ""
 
 
 def _tree(plant: Plant, room: Path, place: Path) -> Iterator[Entry]:
     """``place`` and all below it that belongs into a backup; its contents are put into ``room``."""
     path = place.relative_to(plant.path).as_posix()
-    if any(fnmatch.fnmatchcase(path, pattern) for pattern in LEFT_OUT) or place == plant.publish:
+    if _left_out(path) or place == plant.publish:
         return
     try:
         if place.is_symlink() and path.partition("/")[0] not in _FOLLOWED:
@@ -169,6 +171,13 @@ def _tree(plant: Plant, room: Path, place: Path) -> Iterator[Entry]:
             yield replace(_put(place, room), path=path, mode=stat.S_IMODE(facts.st_mode))
     except FileNotFoundError:
         return  # a temporary file that has its name by now
+
+
+def _left_out(path: str) -> bool:
+    """Part by part: a star that took a '/' would leave out every ``dvc.lock`` among the artifacts."""
+    parts = path.split("/")
+    wanted = (pattern.split("/") for pattern in LEFT_OUT)
+    return any(len(one) == len(parts) and all(map(fnmatch.fnmatchcase, parts, one)) for one in wanted)
 
 
 def _put(source: Path, room: Path) -> Entry:

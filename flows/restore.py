@@ -140,8 +140,10 @@ def _edit(file: Path, wanted: dict[str, dict[str, Any]]) -> None:
         return
     with modify_yaml(str(file)) as values:
         for name, given in wanted.items():
-            if given:
-                values[name] = {**(values.get(name) or {}), **given}
+            if given and values.get(name):
+                values[name].update(given)
+            elif given:
+                values[name] = given
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -12,9 +12,12 @@ import yaml
 from filelock import FileLock
 
 from data.batch import BatchFolder, images_digest
-from data.errors import BadBatch, ChangeoverError
+from data.dvc_settings import read_settings, write_settings
+from data.errors import BadBatch, ChangeoverError, StorageTrouble
 from data.files import file_digest, write_yaml
+from data.lost import POINTERS, lost_of
 from data.repository import dvc, git, try_git
+from data.store import fetch, place_of
 from data.version import plant_lock
 
 
@@ -56,23 +59,15 @@ def _sweep(plant: Path, room: Path) -> None:
 
 def _adopt_store(plant: Path, tree: Path) -> None:
     """Give ``tree`` the plant's DVC settings of today, credentials included: the store may have moved since the commit."""
-    from dvc.config import Config
-    from dvc.exceptions import DvcException
-
-    try:
-        ours, theirs = (Config(dvc_dir=str(place / ".dvc"), validate=False) for place in (plant.resolve(), tree))
-        merged = ours.load_config_to_level()  # every level, relative paths resolved
-        if not (merged.get("core") or {}).get("remote"):
-            raise ChangeoverError(
-                f"{plant} has no DVC store to take images from; set storage.remote and run 'changeover init' on it"
-            )
-        with theirs.edit("local", validate=False) as local:
-            local["core"] = {**merged["core"], "no_scm": True}
-            local["cache"] = {"dir": str(tree / ".dvc" / "cache")}
-            local["remote"] = merged["remote"]
-    except DvcException as error:
-        raise ChangeoverError(f"the DVC settings of {plant} cannot be read: {error}; correct .dvc/config") from error
-    (tree / ".dvc" / "config.local").chmod(0o600)
+    merged = read_settings(plant)
+    if not (merged.get("core") or {}).get("remote"):
+        raise ChangeoverError(f"{plant} has no DVC store to take images from; set storage.remote and run 'changeover init' on it")
+    ours = {
+        "core": {**merged["core"], "no_scm": True},
+        "cache": {"dir": str(tree / ".dvc" / "cache")},
+        "remote": merged["remote"],
+    }
+    write_settings(tree / ".dvc" / "config.local", ours)
 
 
 def pull_images(folder: BatchFolder) -> None:
@@ -80,9 +75,10 @@ def pull_images(folder: BatchFolder) -> None:
 
     ChangeoverError where the store has them no more; BadBatch where they are others than those on record.
     """
-    pointers = [name for name in ("good.dvc", "library.dvc") if folder.file(name).is_file()]
-    dvc(folder.path, "pull", *pointers)  # with --quiet it fails without a word
     record = folder.read_record()
+    tree = folder.path.parents[2]
+    pointers = [name for name in POINTERS if folder.file(name).is_file()]
+    _pull(tree, folder.path, pointers, f"{record.product}/{record.batch}")
     if images_digest(record.images) != record.digest:
         raise BadBatch(
             f"batch.yaml of {record.product}/{record.batch} contradicts itself: its images give another digest than it says"
@@ -117,9 +113,20 @@ def pulled(plant: Path, commit: str, product: str, batch: str, output: str) -> I
         (room / ".dvc").mkdir()
         (room / ".dvc" / "config").touch()
         _adopt_store(plant, room)
-        write_yaml(room / "output.dvc", {"outs": [{"md5": digest, "hash": "md5", "path": "output"}]})
-        dvc(room, "pull", "output.dvc")
-        yield room / "output"
+        write_yaml(room / "output.dvc", {"outs": [{"md5": digest, "hash": "md5", "path": output}]})
+        _pull(room, room, ["output.dvc"], f"{product}/{batch}")
+        yield room / output
+
+
+def _pull(tree: Path, folder: Path, pointers: list[str], name: str) -> None:
+    """Fill the cache of ``tree``, which starts empty, and lay out what is in it. Names what the store has not."""
+    fetch(tree, folder, *pointers)
+    if gone := lost_of(tree, folder, pointers):
+        raise StorageTrouble(
+            f"{place_of(tree)} has lost {gone[0].as_text()} of {name}; restore the store from its backup, or, where the plant's"
+            " cache has it still, run the same batch again, which fills the store"
+        )
+    dvc(folder, "checkout", *pointers)
 
 
 @dataclass(frozen=True)
@@ -146,3 +153,18 @@ def file_at(plant: Path, commit: str, product: str, batch: str, name: str) -> st
 def _known(plant: Path, commit: str) -> bool:
     """Whether git has this commit; a name from outside is never an option of git's."""
     return try_git(plant, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}") is not None
+
+
+def lay_as_at(plant: Path, commit: str, folder: BatchFolder) -> None:
+    """Lay the batch's records in the plant itself as they were at ``commit``. ChangeoverError where git fails."""
+    with plant_lock(plant):
+        git(
+            plant,
+            "-c",
+            "core.hooksPath=/dev/null",
+            "checkout",
+            "--quiet",
+            commit,
+            "--",
+            folder.path.relative_to(plant).as_posix(),
+        )

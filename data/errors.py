@@ -6,7 +6,8 @@
     ├── BadBatch         a batch that cannot be used, or that contradicts what is on record
     ├── BadSettings      settings that contradict each other or the batch
     ├── BadModel         a model file that is damaged or not one of ours
-    └── OutOfSpace       a copy that did not fit on the disk
+    ├── OutOfSpace       a copy that did not fit on the disk
+    └── StorageTrouble   a store of images and models, or a bucket, that does not do what it should
 
 Every message names the value, the rule and the fix, in one line. The registry room stands alone and has a root of its
 own (``registry.errors.RegistryError``); the command line turns both into one line and a non-zero exit code.
@@ -39,3 +40,7 @@ class BadModel(ChangeoverError):
 
 class OutOfSpace(ChangeoverError):
     """A copy that did not fit on the disk."""
+
+
+class StorageTrouble(ChangeoverError):
+    """A store of images and models, or a bucket, that does not do what it should."""

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from data.batch import LIBRARY, BatchFolder, check_name
 from data.errors import BadBatch, ChangeoverError
 from data.repository import dvc, git, try_git
+from data.store import push
 
 LOCK_SECONDS = 600
 IMAGE_FILES = ("batch.yaml", "good.dvc", "library.dvc", ".gitignore")
@@ -56,9 +57,10 @@ def version_batch(plant: Path, folder: BatchFolder) -> str:
                         f"tag {tag} stands for other images than are in {folder.path} ({path.name} differs from commit "
                         f"{tagged[:10]}); a batch never changes: use a new batch name"
                     )
+        # Of a batch that has its tag too: a store that was lost is filled again.
+        push(plant, folder.path, *(f"{name}.dvc" for name in stored))
+        if tagged is not None:
             return tagged
-        if dvc(folder.path, "remote", "list"):
-            dvc(folder.path, "push", "--quiet", *(f"{name}.dvc" for name in stored))
         commit = _commit(plant, paths, f"Add {len(record.images)} images of {tag}")
         message = f"{len(record.images)} good images, digest {record.digest}"
         git(plant, *_identity(plant), "tag", "--annotate", "--message", message, tag, commit)

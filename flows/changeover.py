@@ -13,21 +13,26 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from data.ingest import ingest
+from data.lost import fetch_lost
+from data.store import probe_store, push
 from data.version import commit_files, version_batch
 from flows.asked import Asked
-from flows.decide import decide
+from flows.decide import Decided, decide
 from flows.janitor import clean_up
 from flows.job import Job, lay_out, make_job
 from flows.locks import batch_lock, host_lock
 from flows.orchestration import own_plant
 from flows.outcome import Outcome
-from flows.register import Registered, record_keep, register
+from flows.register import Registered, as_registered, record_keep, register
 from flows.run_record import RunRecord
 from flows.serve import scheduled_batch
 from flows.servers import address
-from flows.stages import push, repro, when_free
+from flows.services import connect_as
+from flows.stages import repro, when_free
+from flows.trained_before import lay_again, trained_before
 from registry.errors import Unreachable
 from registry.printable import printable
+from registry.versions import Version
 
 Result = TypeVar("Result")
 Words = str
@@ -72,7 +77,11 @@ def _steps(job: Job, record: RunRecord, begin: float, asked: Asked) -> Outcome:
     _step(record, "ingest", lambda: _ingest(job, record))
     _stage(job, record, "validate")
     _step(record, "version", lambda: _version(job))
-    decided = _step(record, "decide", lambda: _decide(job))
+    decided, before = _step(record, "decide", lambda: _decide(job))
+    if before is not None:
+        for stage in ("regenerate", "tune", "train", "evaluate"):
+            _step(record, stage, lambda: (None, f"up to date: version {before.version} was made so"))
+        return _outcome(job, _step(record, "register", lambda: _register_again(job, asked, before)), begin)
     if decided.action == "keep":
         _commit(job, f"Keep the champion for {job.product} {job.batch}")
         record_keep(job, decided)
@@ -80,14 +89,18 @@ def _steps(job: Job, record: RunRecord, begin: float, asked: Asked) -> Outcome:
         return Outcome("kept", job.product, job.batch, decided.champion, None, None, decided.reason, spent)
     for stage in ("regenerate", "tune", "train", "evaluate"):
         _stage(job, record, stage)
-    registered = _step(record, "register", lambda: _register(job, asked))
+    return _outcome(job, _step(record, "register", lambda: _register(job, asked)), begin)
+
+
+def _outcome(job: Job, registered: Registered, begin: float) -> Outcome:
+    report = job.folder.file("report") / "report.html"
     return Outcome(
         "candidate" if registered.passed else "failed gates",
         job.product,
         job.batch,
         registered.version,
         registered.url,
-        str(job.folder.file("report") / "report.html"),
+        str(report) if report.exists() else None,
         registered.reason,
         time.monotonic() - begin,
     )
@@ -144,6 +157,7 @@ def _ingest(job: Job, record: RunRecord) -> tuple[None, Words]:
     def told(done: int, total: int) -> None:
         record.note(f"{100 * done // max(total, 1)} %")
 
+    probe_store(job.plant.path)  # what training would make must have a place to go
     found = ingest(job.images, job.folder, job.product, job.batch, told)
     lay_out(job)
     rejected = f", {len(found.rejected)} files rejected (see {job.folder.file('batch.yaml')})" if found.rejected else ""
@@ -155,13 +169,31 @@ def _version(job: Job) -> tuple[None, Words]:
     return None, f"tag {job.product}/{job.batch} at {commit[:10]}"
 
 
-def _decide(job: Job) -> tuple[Any, Words]:
+def _decide(job: Job) -> tuple[tuple[Decided, Version | None], Words]:
+    before = trained_before(job, connect_as(job.plant, "trainer"))
+    if before is not None:
+        told = f"version {before.version} was made of these images with these settings"
+        return (Decided("retrain", told, None), before), f"{told}: nothing is trained"
     decided = decide(job)
-    return decided, "; ".join(filter(None, (f"{decided.action}: {decided.reason}", decided.set_up)))
+    words = [f"{decided.action}: {decided.reason}", decided.set_up]
+    if decided.action == "retrain":
+        # A stage whose outputs are not in the cache runs again, though the store may have them.
+        lost = when_free(lambda: fetch_lost(job.plant.path, job.folder))
+        words += [f"cache and store have lost {one.as_text()}, which is made again" for one in lost]
+    return (decided, None), "; ".join(filter(None, words))
+
+
+def _register_again(job: Job, asked: Asked, before: Version) -> tuple[Registered, Words]:
+    lost = when_free(lambda: lay_again(job, before))
+    if not lost:
+        return _register(job, asked)
+    registered = as_registered(job, before)
+    told = ", ".join(one.as_text() for one in lost)
+    return registered, f"version {before.version}, {registered.reason}; cache and store have lost {told}: restore the store"
 
 
 def _register(job: Job, asked: Asked) -> tuple[Registered, Words]:
-    when_free(lambda: push(job.folder))
+    when_free(lambda: push(job.plant.path, job.folder.path, "dvc.yaml"))
     commit = _commit(job, f"Train {job.product} {job.batch}")
     registered = register(job, commit, asked)
     return registered, f"version {registered.version}, {registered.reason}"

@@ -40,7 +40,7 @@ def decide(job: Job) -> Decided:
     otherwise a batch whose own model was promoted would be trained again.
     """
     folder = job.folder
-    key = {"images": folder.read_record().digest, "params": job.params_digest()}
+    key = key_of(job)
     recorded = _recorded(folder, key)
     if recorded is not None:
         restore_champion(job.plant, folder)
@@ -63,6 +63,11 @@ def decide(job: Job) -> Decided:
     number = champion.version.version if champion else None
     write_json(folder.file("decision.json"), key | {"champion": number, "set_up": told} | decision)
     return Decided(decision["action"], decision["reason"], number, told)
+
+
+def key_of(job: Job) -> dict[str, str]:
+    """What a decision, and so a training, is made for: these images, and this order."""
+    return {"images": job.folder.read_record().digest, "params": job.params_digest()}
 
 
 def _recorded(folder: BatchFolder, key: dict[str, str]) -> Decided | None:

@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from data.errors import ChangeoverError
+from data.store import probe_store
+from flows import locked_heads
 from flows.backup import last_backup
 from flows.database import NoDatabase, try_database
 from flows.identity import FIX as ADOPT
 from flows.identity import copied
-from flows.plant import REMOTE, Plant
+from flows.plant import Plant
 from flows.pointer import disagreement, pointed_at, products_on_the_line
 from flows.prefect_password import password_file, prefect_password
 from flows.serve_state import FIX, serve_state
@@ -61,7 +62,7 @@ def examine(place: Path | None = None) -> list[Finding]:
         *_servers(plant),
         *_prefect_password(plant),
         *_serve(plant),
-        *_remote(plant),
+        *_storage(plant),
         *_inboxes(plant),
     ]
 
@@ -210,27 +211,28 @@ def _line_of(plant: Plant, connection: Connection, name: str) -> Finding:
     return Finding("ok", f"line of {name}", f"reads version {now.version}" if now else "reads nothing: there is no champion")
 
 
-def _remote(plant: Plant) -> Iterator[Finding]:
-    remote = plant.config.storage.remote
-    if "://" not in remote:
-        folder = plant.path / Path(remote).expanduser()
-        parent = next(place for place in (folder, *folder.parents) if place.exists())
-        good = os.access(parent, os.W_OK)
-        yield Finding(
-            "ok" if good else "error",
-            "storage",
-            str(folder),
-            "" if good else f"make {parent} writable, or set another storage.remote",
-        )
-        return
-    command = [sys.executable, "-m", "dvc", "status", "--cloud", "--remote", REMOTE, "--quiet"]
+def _storage(plant: Plant) -> Iterator[Finding]:
+    """The store of images and models, and the bucket that keeps heads of the audit trail."""
     try:
-        done = subprocess.run(command, cwd=plant.path, capture_output=True, text=True, timeout=30, check=False)
-        reason = "" if done.returncode in (0, 1) and "ERROR" not in done.stderr else done.stderr.strip().splitlines()[-1]
-    except subprocess.TimeoutExpired:
-        reason = "no answer within 30 seconds"
-    fix = "check storage.remote in changeover.yaml and the credentials that 'dvc push' uses"
-    yield Finding("error", "storage", f"{remote}: {reason}", fix) if reason else Finding("ok", "storage", remote)
+        probed = probe_store(plant.path)
+        yield Finding("ok", "storage", probed.place.removeprefix("storage "))
+        if probed.left:
+            fix = "where it shall keep what it has, that is well; else give the right to delete"
+            yield Finding("warning", "storage", probed.left.partition("; ")[0], fix)
+    except ChangeoverError as problem:
+        yield Finding("error", "storage", *_parted(problem))
+    if plant.config.audit.s3 is None:
+        return
+    try:
+        yield Finding("ok", "audit bucket", locked_heads.check(plant.config.audit.s3))
+    except ChangeoverError as problem:
+        yield Finding("error", "audit bucket", *_parted(problem))
+
+
+def _parted(problem: ChangeoverError) -> tuple[str, str]:
+    """What is wrong, and the fix: the last part of every message."""
+    what, _, fix = str(problem).rpartition("; ")
+    return (what, fix) if what else (fix, "see docs/administrator.md")
 
 
 def _inboxes(plant: Plant) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.batch import BatchFolder
+from data.dvc_settings import set_remote
 from data.files import write_text
 from flows.config import TEMPLATE, PlantConfig, read_config
 from flows.errors import PlantError
@@ -131,10 +132,10 @@ def _make_dvc(path: Path, remote: str) -> None:
         # --force completes an init that was interrupted; there is no cache yet that it could lose.
         _run(path, *dvc, "init", "--quiet", "--force")
         _run(path, *dvc, "config", "core.analytics", "false")
-    wanted = remote if "://" in remote else os.path.relpath(path / Path(remote).expanduser(), path / ".dvc")
-    if _asks(path, *dvc, "config", f"remote.{REMOTE}.url") != wanted:
-        target = remote if "://" in remote else str(Path(remote).expanduser())
-        _run(path, *dvc, "remote", "add", "--quiet", "--force", "--default", REMOTE, target)
+    folder = Path(remote).expanduser()
+    # DVC reads a folder as seen from its settings; an absolute one stays where it is when the plant is moved.
+    inside = str(folder) if folder.is_absolute() else os.path.relpath(path / folder, path / ".dvc")
+    set_remote(path / ".dvc" / "config", REMOTE, remote if "://" in remote else inside)
 
 
 def _commit(path: Path) -> None:

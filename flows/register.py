@@ -5,13 +5,14 @@ from typing import Any
 
 from flows.asked import Asked, proved
 from flows.decide import Decided
+from flows.fetch import fetch_metrics
 from flows.job import Job
 from flows.plant import Plant
 from flows.record_file import read_object
 from flows.servers import address
 from flows.services import connect_as
 from registry.record import record, recorded
-from registry.versions import Registration
+from registry.versions import Registration, Version
 from registry.versions import register as register_version
 
 
@@ -42,6 +43,13 @@ def register(job: Job, commit: str, asked: Asked) -> Registered:
     version = register_version(connection, request)
     passed = version.gates == "passed"
     return Registered(version.version, page_of(job.plant, job.product, version.version), passed, _reason(metrics))
+
+
+def as_registered(job: Job, version: Version) -> Registered:
+    """What ``register`` gave for ``version`` then, from the registry alone."""
+    metrics = fetch_metrics(connect_as(job.plant, "trainer"), version)
+    url = page_of(job.plant, job.product, version.version)
+    return Registered(version.version, url, version.gates == "passed", _reason(metrics))
 
 
 def record_keep(job: Job, decided: Decided) -> None:

@@ -69,15 +69,6 @@ def when_free(work: Callable[[], Result]) -> Result:
     raise AssertionError("the loop above returns or raises")
 
 
-def push(folder: BatchFolder) -> None:
-    """Put what the stages of a batch made into the plant's DVC remote. StageError if that is refused."""
-    command = [sys.executable, "-m", "dvc", "push", "--quiet", "dvc.yaml"]
-    done = subprocess.run(command, cwd=folder.path, env=child_environment({}), capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        raise StageError(f"'dvc push' failed in {folder.path}: {reason[0][:300]}; see 'changeover doctor', then run again")
-
-
 def run_alone(
     folder: BatchFolder,
     stage: str,

@@ -12,10 +12,11 @@ import yaml
 
 from data.batch import BatchFolder
 from data.errors import ChangeoverError
+from data.store import push
 from flows.errors import StageError
 from flows.plant import Plant
 from flows.processes import ProcessMark
-from flows.stages import push, repro, when_free
+from flows.stages import repro, when_free
 
 SAYS = "from pathlib import Path; Path('out').write_text(Path('in').read_text()); print('copied 1 file')"
 FAILS = "import sys; print('error: crop 100 is no multiple of 32; take 96', file=sys.stderr); sys.exit(2)"
@@ -53,7 +54,7 @@ def test_a_stage_runs_once_and_again_when_its_input_changes(folder: BatchFolder,
     assert folder.file("out").read_text() == "2"
     assert log.read_text().count("copied 1 file") == 2
 
-    push(folder)
+    push(folder.path.parents[2], folder.path, "dvc.yaml")
     assert list((folder.path.parents[2] / ".changeover" / "store").rglob("*"))
 
 

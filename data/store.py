@@ -1,0 +1,150 @@
+"""The plant's store of images and models (DVC's remote): whether it does what it should, and in words why not."""
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.dvc_settings import read_settings
+from data.errors import ChangeoverError, StorageTrouble
+from data.repository import dvc
+from data.storage_trouble import storage_trouble, without_user
+
+CONNECT_SECONDS, ANSWER_SECONDS = 5, 20
+_PROBE = b"Changeover looks whether this store can be written. This file may be deleted.\n"
+
+
+@dataclass(frozen=True)
+class Probed:
+    """``place``: where the store is, in words. ``left``: why the probe could not be deleted, "" where it was."""
+
+    place: str
+    left: str = ""
+
+
+def probe_store(plant: Path) -> Probed:
+    """Write, read and delete a small object in the plant's store, with the settings that DVC uses.
+
+    StorageTrouble names place, step and reason where it cannot be written, or gives back something else. A store that keeps
+    what it has (no right to delete) is fit for use: ``left`` says so.
+    """
+    name, url = _remote(plant)
+    if not url:
+        raise StorageTrouble(f"{plant} has no store of images and models; set storage.remote and run 'changeover init' on it")
+    if "://" in url:
+        return _probe_remote(plant, name, url)
+    return _probe_folder(Path(url))
+
+
+def place_of(plant: Path) -> str:
+    """Where the store is, in words, as ``probe_store`` says it."""
+    return f"storage {without_user(_remote(plant)[1])}"
+
+
+def _remote(plant: Path) -> tuple[str, str]:
+    """Name and address of the default remote, "" where there is none."""
+    settings = read_settings(plant)
+    name = str((settings.get("core") or {}).get("remote", ""))
+    return name, str(((settings.get("remote") or {}).get(name) or {}).get("url", ""))
+
+
+def _probe_folder(folder: Path) -> Probed:
+    # DVC makes the folder with the first batch, so until then the nearest one that is there has to be writable.
+    there = folder
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    probe = there / f".changeover-probe-{secrets.token_hex(8)}"
+
+    def write() -> None:
+        with probe.open("xb") as stream:
+            stream.write(_PROBE)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    return _probed(f"storage {folder}", write, probe.read_bytes, probe.unlink)
+
+
+def _probe_remote(plant: Path, name: str, url: str) -> Probed:
+    from dvc.config import Config
+    from dvc.fs import get_cloud_fs
+
+    place = f"storage {without_user(url)}"
+    try:
+        kind, settings, root = get_cloud_fs(Config(dvc_dir=str(plant.resolve() / ".dvc")), name=name)
+        filesystem = kind(**settings)
+        _answer_soon(filesystem)
+        files = filesystem.fs
+        if endpoint := _endpoint(files):
+            place += f" at {endpoint}"
+        probe = filesystem.join(root, f".changeover-probe-{secrets.token_hex(8)}")
+    except Exception as error:  # a missing profile, a wrong value: whatever the client raises
+        raise storage_trouble(error, place, "cannot be used", "correct .dvc/config and the credentials") from error
+    # Its own limits leave out the wait for the permission to send a body, which may last for ever.
+    limit = {"timeout": 3 * ANSWER_SECONDS} if getattr(files, "async_impl", False) else {}
+    return _probed(
+        place,
+        lambda: files.pipe_file(probe, _PROBE, **limit),
+        lambda: bytes(files.cat_file(probe, **limit)),
+        lambda: files.rm_file(probe, **limit),
+    )
+
+
+def _probed(place: str, write: Callable[[], object], read: Callable[[], bytes], delete: Callable[[], object]) -> Probed:
+    """Do the three steps; each may raise whatever the client of this kind of store raises."""
+    try:
+        write()
+    except Exception as error:
+        raise storage_trouble(error, place, "cannot be written") from error
+    try:
+        found = read()
+    except Exception as error:
+        raise storage_trouble(error, place, "cannot be read") from error
+    left = ""
+    try:
+        delete()
+    except Exception as error:  # noqa: BLE001 - see above
+        left = str(storage_trouble(error, place, "does not let its probe be deleted"))
+    if found != _PROBE:
+        raise StorageTrouble(f"{place} gives back something else than was written; see what lies between, and check its disks")
+    return Probed(place, left)
+
+
+def _answer_soon(filesystem: Any) -> None:
+    """Some patience, not minutes of it: a person waits for the sentence."""
+    arguments = getattr(filesystem, "fs_args", {})
+    patience = arguments.setdefault("config_kwargs", {})
+    patience.setdefault("connect_timeout", CONNECT_SECONDS)
+    patience.setdefault("read_timeout", ANSWER_SECONDS)
+    patience.setdefault("retries", {"max_attempts": 1})
+    if hasattr(filesystem.fs, "retries"):
+        filesystem.fs.retries = 1
+
+
+def _endpoint(files: Any) -> str:
+    """The address that S3's client talks to, "" for other kinds of stores."""
+    client = getattr(files, "_s3", None)
+    return without_user(str(client.meta.endpoint_url)) if client is not None else ""
+
+
+def push(plant: Path, folder: Path, *targets: str) -> None:
+    """``dvc push`` of ``targets`` in ``folder``; nothing where the plant has no store.
+
+    StorageTrouble where the store does not take them; ChangeoverError for DVC's other reasons.
+    """
+    if _remote(plant)[1]:
+        _with_store(plant, folder, "push", *targets)
+
+
+def fetch(plant: Path, folder: Path, *targets: str) -> None:
+    """``dvc fetch`` of ``targets`` in ``folder`` into the cache; what the store has not is no error (see ``data.lost``)."""
+    _with_store(plant, folder, "fetch", *targets)
+
+
+def _with_store(plant: Path, folder: Path, verb: str, *targets: str) -> None:
+    try:
+        dvc(folder, verb, *targets)  # without --quiet, which swallows the reason
+    except ChangeoverError:
+        probe_store(plant)  # says it better where the store is the reason
+        raise

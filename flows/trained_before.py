@@ -1,0 +1,41 @@
+"""Whether this was trained already: the registry's answer, which no lost cache changes, and a batch laid as it was then."""
+
+import json
+
+from data.checkout import file_at, lay_as_at
+from data.lost import Lost, fetch_lost
+from data.repository import dvc
+from flows.decide import key_of
+from flows.job import Job
+from registry.connection import Connection
+from registry.versions import Version, versions
+
+
+def trained_before(job: Job, connection: Connection) -> Version | None:
+    """The newest version that was made of the batch's images with this order; None where there is none.
+
+    The registry names batch, images and commit; the order is in ``decision.json`` of that commit.
+    """
+    key = key_of(job)
+    made = [one for one in versions(connection, job.product) if (one.batch, one.images) == (job.batch, key["images"])]
+    return next((one for one in made if _key_at(job, one.commit) == key), None)
+
+
+def _key_at(job: Job, commit: str) -> dict[str, str]:
+    try:
+        found = json.loads(file_at(job.plant.path, commit, job.product, job.batch, "decision.json") or "{}")
+        return {name: str(found[name]) for name in ("images", "params")}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def lay_again(job: Job, version: Version) -> list[Lost]:
+    """Lay the batch as it was when ``version`` was made, with what its stages left; from the store where the cache has it not.
+
+    Gives what neither has any more: then what is in the folder stays as it is. StorageTrouble where the store does not answer.
+    """
+    lay_as_at(job.plant.path, version.commit, job.folder)
+    gone = fetch_lost(job.plant.path, job.folder)
+    if not gone:
+        dvc(job.folder.path, "checkout", "--force", "dvc.yaml")
+    return gone

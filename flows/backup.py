@@ -96,6 +96,7 @@ def backup(plant: Plant, target: Path, say: Callable[[str], None]) -> Made:
             made=made.isoformat(timespec="seconds"),
             changeover=importlib.metadata.version("changeover"),
             plant={"id": known.id if known else "", "path": str(plant.path)},
+            mode=stat.S_IMODE(plant.path.stat().st_mode),
             head=head,
             dump=dump,
             elsewhere=_elsewhere(plant),
@@ -208,5 +209,8 @@ def _elsewhere(plant: Plant) -> dict[str, str]:
     """What the plant uses and the backup does not hold, besides the database, which it does."""
     found = {name: value for name, value in outside(plant).items() if name != "registry.database"}
     remote = plant.config.storage.remote
-    inside = "://" not in remote and (plant.path / Path(remote).expanduser()).absolute().is_relative_to(plant.path)
-    return found if inside else found | {"storage.remote": remote}
+    if "://" not in remote:
+        folder, home = plant.path / Path(remote).expanduser(), plant.path.resolve()
+        if folder.resolve().is_relative_to(home) or any(folder.is_relative_to(plant.path / name) for name in _FOLLOWED):
+            return found
+    return found | {"storage.remote": remote}

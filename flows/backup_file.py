@@ -39,7 +39,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Backup:
-    """``made``: ISO 8601, UTC. ``plant``: id and path. ``head``: of the trail, which the backup holds at least up to there.
+    """``made``: ISO 8601, UTC. ``plant``: id and path. ``mode``: of the plant's folder. ``head``: of the trail, which the backup
+    holds at least up to there.
 
     ``dump``: digest of a PostgreSQL dump, or "" where SQLite's files are among the entries. ``elsewhere``: what the plant uses
     and the backup does not hold.
@@ -48,6 +49,7 @@ class Backup:
     made: str
     changeover: str
     plant: dict[str, str]
+    mode: int
     head: str
     dump: str
     elsewhere: dict[str, str]

@@ -54,6 +54,7 @@ def restore(source: Path, target: Path, changed: Changed, say: Callable[[str], N
         if changed.database:
             say("filling the database")
             restore_database(content(source, found.dump), changed.database)
+        room.chmod(stat.S_IMODE(found.mode))  # lines may read below it as other users
     return target, found
 
 

@@ -110,10 +110,12 @@ def filled(full: Path, tmp_path: Path) -> Plant:
 
 
 def test_a_plant_comes_back_byte_for_byte_and_says_that_it_is_a_copy(filled: Plant, tmp_path: Path) -> None:
+    filled.path.chmod(0o751)
     made = backup(filled, tmp_path / "backup", quiet)
     assert stat.S_IMODE(made.target.stat().st_mode) == 0o700 and made.backup.elsewhere == {}
     subprocess.run(["/usr/bin/env", "sha256sum", "--check", "--quiet", SUM], cwd=made.target, check=True)
     path, _ = restore(made.target, tmp_path / "back", AS_IT_WAS, quiet)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o751
     left_out = (
         ".changeover/mlflow/mlflow.db", ".changeover/logs", ".changeover/runs", ".changeover/servers", ".changeover/last-backup",
         ".changeover/plant.json", ".dvc/tmp", "published", ".changeover/git.lock", ".changeover/heads-in-git.json", ".git/index",
@@ -155,6 +157,11 @@ def test_what_lies_elsewhere_is_named_and_a_store_on_another_disk_is_followed(fi
     backup(filled, tmp_path / "followed", quiet)
     path, _ = restore(tmp_path / "followed", tmp_path / "back", AS_IT_WAS, quiet)
     assert tree(path / ".changeover" / "store") == tree(tmp_path / "disk") != {}
+    (filled.path / "changeover.yaml").write_text(f"storage: {{remote: {tmp_path / 'disk'}, publish: {tmp_path / 'line'}}}\n")
+    (filled.path / "data").symlink_to(tmp_path / "disk")
+    assert "storage.remote" not in backup(filled, tmp_path / "inside", quiet).backup.elsewhere
+    (filled.path / "changeover.yaml").write_text("storage: {remote: data/store}\n")
+    assert backup(Plant.open(filled.path), tmp_path / "linked", quiet).backup.elsewhere == {"storage.remote": "data/store"}
     (filled.path / "changeover.yaml").write_text(f"storage: {{remote: {tmp_path / 'disk'}, publish: {tmp_path / 'line'}}}\n")
     told = changeover("backup", tmp_path / "named", "--plant", filled.path).stdout
     assert f"not in it: storage.remote {tmp_path / 'disk'}" in told and f"not in it: storage.publish {tmp_path / 'line'}" in told

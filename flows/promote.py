@@ -13,7 +13,7 @@ from registry.errors import Broken, NotFound, RegistryError
 from registry.flags import put_back_aliases
 from registry.flags import roll_back as go_back
 from registry.line import read_pointer
-from registry.names import CHAMPION
+from registry.names import CHAMPION, TAMPERED
 from registry.promote import promote as move_aliases
 from registry.promote import waiting
 from registry.publish import publish, retract
@@ -55,7 +55,8 @@ def promote_approved(plant: Plant, trouble: Callable[[str], None], since: str | 
     """
     connection = connect_as(plant, "promoter")
     for event in put_back_aliases(connection, since=since):
-        trouble(f"{event.product}: {event.reason} (it was {event.after or 'taken away'}, and is {event.before or 'gone'} again)")
+        moved = f" (it was {event.after or 'taken away'}, and is {event.before or 'gone'} again)"
+        trouble(f"{event.product}: {event.reason}{moved if event.action == TAMPERED else ''}")
     done = []
     for product in plant.products():
         try:

@@ -3,14 +3,11 @@
 from typing import Final
 
 from registry.events import Event, Trail
-from registry.names import FLAGGED
+from registry.names import FLAGGED, TAMPERED, VOID
 from registry.people import CONFIRM, TRAIL_BROKEN
 
 EMERGENCY: Final = "emergency"
 """Subject of a roll-back that a service did."""
-TAMPERED: Final = "alias.tampered"
-VOID: Final = "sign-off.void"
-"""The server's event when the sign-off of a champion does not hold any more."""
 
 
 def flags(trail: Trail) -> list[Event]:

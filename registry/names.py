@@ -91,6 +91,10 @@ USER: Final = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}"
 """How a user may be called, at every door."""
 FLAGGED: Final = "signature.flagged"
 """The server's event beside the signature of an account that somebody else could have logged in with: its subject."""
+TAMPERED: Final = "alias.tampered"
+"""The server's event where an alias is not where the trail has it."""
+VOID: Final = "sign-off.void"
+"""The server's event where the sign-off of a champion does not hold any more."""
 
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 _TEACHER = re.compile(r"teacher-[a-z0-9][a-z0-9._-]{0,50}", re.ASCII)

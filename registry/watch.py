@@ -27,9 +27,9 @@ from registry.endpoints import Answer, add_route, bad_body, refusal
 from registry.errors import RegistryError
 from registry.events import Entry, Event, Trail
 from registry.facts import VersionFacts
-from registry.flagged import TAMPERED, VOID, flags
+from registry.flagged import flags
 from registry.gate import Gate, foreign_page, person
-from registry.names import ALIASES, CHAMPION, PROMOTER
+from registry.names import ALIASES, CHAMPION, PROMOTER, TAMPERED, VOID
 from registry.people import TRAIL_BROKEN
 from registry.serving import Serving
 

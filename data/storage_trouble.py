@@ -17,7 +17,7 @@ _NEW_CREDENTIALS = "log in again, or renew the keys"
 _REGION = "set AWS_DEFAULT_REGION to the bucket's region, or 'region' in .dvc/config"
 _RIGHTS = "give these credentials the right to list the bucket, and to put and get objects under this prefix"
 _MOUNT = "see that the disk or network share is mounted and writable"
-_LOCK = "make the bucket with object lock, which switches versioning on; it cannot be added to every store later"
+_LOCK = "make a bucket with object lock, which keeps versions too, and name that one in changeover.yaml"
 
 _CODES: dict[str, tuple[str, str]] = {
     **dict.fromkeys(

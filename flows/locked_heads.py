@@ -73,7 +73,7 @@ def check(address: str) -> str:
     return f"{address} at {without_user(client.meta.endpoint_url)}"
 
 
-_LOCK = "make a bucket with object lock and set audit.s3 to it"
+_LOCK = "make a bucket with object lock, which keeps versions too, and name it as audit.s3"
 _RIGHTS = "see that the bucket has object lock and the credentials may use it"
 
 
@@ -101,7 +101,7 @@ def _client() -> Any:
     import boto3
     from botocore.config import Config
 
-    return boto3.client("s3", config=Config(connect_timeout=10, read_timeout=30, retries={"max_attempts": 3, "mode": "standard"}))
+    return boto3.client("s3", config=Config(connect_timeout=10, read_timeout=30, retries={"max_attempts": 1, "mode": "standard"}))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from flows.prefect_password import log_in
 from flows.serve_state import begin_serving
 from flows.servers import address
 from flows.services import connect_as
+from flows.trail import check_head
 from flows.webhook import receive
 from registry.flags import put_back_aliases
 
@@ -92,7 +93,10 @@ def deployments(plant: Plant) -> list[Any]:
 
 
 def serve(plant: Plant, say: Callable[[str], None]) -> None:
-    """Register the deployments and carry out their runs until interrupted. ServerError if a server is not up."""
+    """Register the deployments and carry out their runs until interrupted. ServerError if a server is not up, Broken where a
+    witness of the audit trail contradicts it."""
+    for silent in check_head(plant):
+        say(f"a witness of the audit trail could not be asked: {silent}")
     address(plant, "mlflow")
     url = connect(plant)
     os.chdir(plant.path)  # runs are started here, wherever the command was typed

@@ -1,4 +1,4 @@
-"""The head of the audit trail, kept in the plant's git history and in a bucket, and what 'changeover audit' makes of it."""
+"""The head of the audit trail, kept in the plant's git history, and what 'changeover audit' makes of it."""
 
 import csv
 import io
@@ -6,18 +6,14 @@ import json
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import sqlalchemy as sa
-from botocore.stub import ANY, Stubber
 
-from data.errors import ChangeoverError
-from flows import locked_heads
 from flows.plant import Plant
 from flows.trail import check_head, database, keep_head, kept_heads, key_file
 from registry.audit import head
@@ -185,22 +181,6 @@ def test_a_clock_that_ran_ahead_has_not_the_last_word(plant: Plant) -> None:
         keep_head(plant)
 
 
-def test_a_bucket_that_does_not_answer_is_said_and_one_that_disagrees_stops(bucket: tuple[Plant, Stubber]) -> None:
-    plant, stub = bucket
-    append(plant, 3)
-    number, digest = head(database(plant)).split(":")
-    expect_put(stub, f"{number}:{digest}")
-    keep_head(plant)
-    stub.add_client_error("list_object_versions", "AccessDenied", "no")
-    (silent,) = check_head(plant)
-    assert "s3://vault/plant-7 cannot be read" in silent
-    other = f"{int(number) + 5:011d}-{digest}"
-    page = {"Versions": [{"Key": f"plant-7/head-{other}"}], "IsTruncated": False}
-    stub.add_response("list_object_versions", page, {"Bucket": "vault", "Prefix": "plant-7/head-"})
-    with pytest.raises(Broken, match="its end was cut off"):
-        check_head(plant)
-
-
 def test_an_edited_file_of_heads(plant: Plant) -> None:
     append(plant, 2)
     keep_head(plant)
@@ -261,58 +241,3 @@ def test_the_trail_of_a_plant_on_postgresql(plant: Plant, postgresql: Callable[[
     assert result.exit_code == 0 and "the trail holds: 3 events" in result.stdout
     monkeypatch.setenv("PGPASSWORD", "wrong")
     assert "password authentication failed" in the_error(changeover("audit", "verify"))
-
-
-@pytest.fixture
-def bucket(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Plant, Stubber]]:
-    """A plant with a bucket. S3 itself is botocore's stub, which checks every request against the model of the service."""
-    (plant.path / "changeover.yaml").write_text("audit: {s3: 's3://vault/plant-7', retain_days: 30}\n")
-    client = boto3.client("s3", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="y")
-    monkeypatch.setattr(locked_heads, "_client", lambda: client)
-    with Stubber(client) as stub:
-        yield Plant.open(plant.path), stub
-
-
-def expect_put(stub: Stubber, kept: str) -> None:
-    number, digest = kept.split(":")
-    stub.add_response(
-        "put_object",
-        {},
-        {
-            "Bucket": "vault",
-            "Key": f"plant-7/head-{int(number):011d}-{digest}",
-            "Body": ANY,
-            "ContentType": "text/plain",
-            "ChecksumAlgorithm": "SHA256",
-            "ObjectLockMode": "COMPLIANCE",
-            "ObjectLockRetainUntilDate": ANY,
-        },
-    )
-
-
-def test_the_head_is_locked_in_a_bucket(bucket: tuple[Plant, Stubber]) -> None:
-    plant, stub = bucket
-    append(plant, 3)
-    stub.add_client_error("put_object", "InvalidRequest", "Bucket is missing Object Lock Configuration")
-    with pytest.raises(ChangeoverError, match=r"s3://vault/plant-7 does not take .* see that the bucket has object lock"):
-        keep_head(plant)
-    expect_put(stub, head(database(plant)))
-    assert not keep_head(plant)  # it is in git already, and is written to the bucket now
-    keep_head(plant)  # and not again
-    stub.assert_no_pending_responses()
-
-
-def test_heads_in_the_bucket_are_used(bucket: tuple[Plant, Stubber]) -> None:
-    plant, stub = bucket
-    append(plant, 3)
-    number, digest = head(database(plant)).split(":")
-    cut(plant, 2)
-    keys = [f"plant-7/head-{int(number):011d}-{digest}", "plant-7/head-of-cattle"]
-    page = {"Versions": [{"Key": key} for key in keys], "DeleteMarkers": [{"Key": keys[0]}], "IsTruncated": False}
-    stub.add_response("list_object_versions", page, {"Bucket": "vault", "Prefix": "plant-7/head-"})
-    assert changeover("audit", "verify").stdout.splitlines() == [
-        "the trail ends with event 2, but event 3 existed: its end was cut off"
-    ]
-    stub.add_client_error("list_object_versions", "AccessDenied", "Access Denied")
-    result = changeover("audit", "verify")
-    assert result.exit_code == 1 and "s3://vault/plant-7 cannot be read" in result.stdout

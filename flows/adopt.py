@@ -17,7 +17,7 @@ from flows.processes import ProcessMark
 from flows.servers import servers_lock
 from flows.services import connect_as
 from registry.errors import RegistryError
-from registry.record import record
+from registry.record import record, recorded
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ def tell_trail(plant: Plant, say: Callable[[str], None]) -> None:
     if known is None or not known.adopted:
         return
     try:
-        record(connect_as(plant, "promoter"), "adopt", "", subject=known.id, reason=known.adopted[:2000])
+        connection = connect_as(plant, "promoter")
+        if not any((one.action, one.subject) == ("adopt", known.id) for one in recorded(connection)):  # by a killed one
+            record(connection, "adopt", "", subject=known.id, reason=known.adopted[:2000])
     except RegistryError as problem:
         say(f"the audit trail could not be told that this plant was adopted: {problem}; it is tried again at the next 'up'")
         return

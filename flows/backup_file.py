@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -143,7 +144,7 @@ def unfinished(target: Path) -> Iterator[Path]:
             raise BackupError(f"another process is writing {target}; wait until it has ended") from error
         try:
             _empty(room)
-            room.chmod(0o700)
+            _keep_private(room)
             yield room
             for folder, _, _ in os.walk(room):
                 sync_folder(Path(folder))
@@ -154,6 +155,16 @@ def unfinished(target: Path) -> Iterator[Path]:
             raise
     finally:
         os.close(handle)
+
+
+def _keep_private(room: Path) -> None:
+    """What is written here holds secrets. BackupError on a disk that keeps no modes."""
+    with suppress(PermissionError):
+        room.chmod(0o700)
+    if room.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise BackupError(
+            f"others can read what is written to {room.parent}, but it holds keys and passwords; mount that disk with umask=077"
+        )
 
 
 def _empty(room: Path) -> None:

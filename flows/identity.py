@@ -155,6 +155,8 @@ def _copied(plant: Plant, known: Identity) -> str:
         return ""
     if same_folder and _gone_or_here(Path(then.path), here):
         return ""
+    if here.path == then.path:
+        return f"{plant.path} is a copy: the plant of this path was another folder"
     return f"{plant.path} is a copy of the plant at {then.path}"
 
 

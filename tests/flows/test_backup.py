@@ -25,7 +25,7 @@ from data.sample import write_sample
 from flows import servers
 from flows.adopt import adopt, tell_trail
 from flows.backup import backup, last_backup
-from flows.backup_file import LIST, SUM, content, read_backup
+from flows.backup_file import LIST, SUM, content, read_backup, unfinished
 from flows.doctor import examine
 from flows.errors import BackupError
 from flows.identity import copied, settled
@@ -280,6 +280,26 @@ def test_where_a_backup_or_a_plant_may_not_go(filled: Plant, tmp_path: Path) -> 
     assert "leave --database out" in refused("restore", made.target, tmp_path / "back", "--database", "postgresql://u@h/d")
     (tmp_path / "back").mkdir()  # an empty one is as good as none
     assert changeover("restore", made.target, tmp_path / "back").exit_code == 0
+
+
+def test_two_at_once_to_one_place_and_a_disk_that_keeps_no_modes(
+    filled: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unfinished(tmp_path / "backup") as room:
+        assert "another process is writing" in refused("backup", tmp_path / "backup", "--plant", filled.path)
+        assert room.is_dir()
+    shutil.rmtree(tmp_path / "backup")
+    real = Path.chmod
+
+    def chmod(path: Path, mode: int) -> None:
+        if path.name == ".backup.unfinished":  # as on a disk of FAT or a share of Windows
+            real(path, 0o755)
+            raise PermissionError(1, "Operation not permitted", str(path))
+        real(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", chmod)
+    assert "mount that disk with umask=077" in refused("backup", tmp_path / "backup", "--plant", filled.path)
+    assert not list(tmp_path.glob(".*.unfinished"))
 
 
 @pytest.mark.parametrize("what", ["changed", "missing", "longer", "list", "sum"])

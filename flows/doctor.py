@@ -15,8 +15,10 @@ from data.store import probe_store
 from flows import locked_heads
 from flows.backup import last_backup
 from flows.database import NoDatabase, try_database
+from flows.errors import PlantError
 from flows.identity import FIX as ADOPT
 from flows.identity import copied
+from flows.locks import host_lock_file
 from flows.plant import Plant
 from flows.pointer import disagreement, pointed_at, products_on_the_line
 from flows.prefect_password import password_file, prefect_password
@@ -46,7 +48,7 @@ class Finding:
 
 def examine(place: Path | None = None) -> list[Finding]:
     """Look at everything; ``place`` is the plant, or None for the one around here. Nothing is changed, nothing raises."""
-    findings = [*_python(), *_tools(), *_processor(), *_memory()]
+    findings = [*_python(), *_tools(), *_processor(), *_memory(), *_home()]
     try:
         plant = Plant.open(place) if place else Plant.find()
     except ChangeoverError as error:
@@ -119,6 +121,14 @@ def _memory() -> Iterator[Finding]:
     free = psutil.virtual_memory().available
     fix = "" if free >= LOW_MEMORY else "close other programs; training and the servers want 4 GB"
     yield Finding("ok" if not fix else "warning", "memory", f"{free / 1e9:.1f} GB free", fix)
+
+
+def _home() -> Iterator[Finding]:
+    try:
+        yield Finding("ok", "cache folder", str(host_lock_file().parent))
+    except PlantError as problem:
+        found, _, fix = str(problem).rpartition("; ")
+        yield Finding("error", "cache folder", found, fix)
 
 
 def _disk(path: Path) -> Iterator[Finding]:

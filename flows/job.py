@@ -15,6 +15,7 @@ from data.errors import BadSettings
 from data.files import write_json, write_text
 from flows.config import PlantConfig, Product, read_product_file
 from flows.errors import PlantError
+from flows.locks import host_lock_file
 from flows.plant import Plant
 from flows.presets import Order, check_preset, parse_budget
 
@@ -88,7 +89,7 @@ def make_job(
     """Check what was asked for before anything is started; what is None comes from ``changeover.yaml``.
 
     ``warm_start``: ``same`` or a product of this plant, whose champion training starts from.
-    BadName, BadSettings or PlantError for what cannot be done.
+    BadName, BadSettings or PlantError for what cannot be done, a home or cache folder that cannot be written among it.
     """
     check_name("product", product)
     own = plant.config.products.get(product, Product())
@@ -104,6 +105,7 @@ def make_job(
     order = Order(check_preset(preset), parse_budget(budget) if budget else None, seed, warm)
     job = Job(plant, product, batch, folder, order)
     job.params()
+    host_lock_file()  # better now than when training is to begin
     return job
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flows.errors import PlantError
 from flows.plant import Plant
 
 
@@ -35,11 +36,27 @@ def host_lock(waiting: Callable[[str], None]) -> Iterator[None]:
 
     ``CHANGEOVER_HOST_LOCK`` names another lock file, such as one for each GPU of a machine with several.
     """
-    named = os.environ.get("CHANGEOVER_HOST_LOCK")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "changeover"
-    path = Path(named).expanduser() if named else cache / "host.lock"
-    with _held(path, "another changeover on this machine is training; waiting for it to end", waiting):
+    with _held(host_lock_file(), "another changeover on this machine is training; waiting for it to end", waiting):
         yield
+
+
+def host_lock_file() -> Path:
+    """The lock of this machine's trainings: one for all plants of an account, so outside of any. PlantError where it cannot be
+    written."""
+    named = os.environ.get("CHANGEOVER_HOST_LOCK")
+    place = named or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        path = Path(place).expanduser() if named else Path(place).expanduser() / "changeover" / "host.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except (OSError, RuntimeError) as problem:  # no home at all is the latter
+        why = getattr(problem, "strerror", None) or problem
+        what = "CHANGEOVER_HOST_LOCK" if named else "XDG_CACHE_HOME" if os.environ.get("XDG_CACHE_HOME") else "HOME"
+        raise PlantError(
+            f"{place}, where this machine's trainings wait for each other, cannot be written ({why}, as {what} says); set"
+            " XDG_CACHE_HOME to a folder, or CHANGEOVER_HOST_LOCK to a file, that this account can write"
+        ) from problem
+    return path
 
 
 @contextmanager

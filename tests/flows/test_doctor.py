@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from flows import doctor, servers
+from flows.errors import PlantError
+from flows.job import make_job
 from flows.plant import Plant
 from flows.prefect_password import password_file, prefect_password
 from flows.serve_state import serve_state
@@ -42,6 +44,23 @@ def test_a_full_disk_and_an_old_library_are_found(plant: Plant, monkeypatch: pyt
     assert seen["disk"].state == "warning" and "free some space" in seen["disk"].fix
     assert seen["torch"].state == "error" and "needs 99.0" in seen["torch"].fix
     assert seen["no-such-library"].found == "missing"
+
+
+@pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME", "CHANGEOVER_HOST_LOCK"])
+def test_a_home_that_cannot_be_written_is_found_before_a_run(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("XDG_CACHE_HOME", "CHANGEOVER_HOST_LOCK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "/proc/none")  # nobody writes there, not even root
+    seen = found(plant.path)["cache folder"]
+    assert seen.state == "error" and f"as {variable} says" in seen.found
+    assert "set XDG_CACHE_HOME to a folder, or CHANGEOVER_HOST_LOCK to a file" in seen.fix
+    with pytest.raises(PlantError, match=f"as {variable} says"):
+        make_job(plant, "bolt", "b1", str(tmp_path))
+    monkeypatch.setenv("CHANGEOVER_HOST_LOCK", str(tmp_path / "locks" / "gpu0"))
+    assert found(plant.path)["cache folder"].state == "ok"
+    make_job(plant, "bolt", "b1", str(tmp_path))
 
 
 def test_the_command_ends_with_one_when_something_is_wrong(plant: Plant) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from flows.errors import BackupError
 from flows.plant import Plant
+from registry.guard_names import NAME
 from registry.server import DATABASE
 
 SQLITE = (DATABASE, "users.db")
@@ -37,16 +38,25 @@ def copy_database(plant: Plant, folder: Path) -> list[Path]:
         raise BackupError(f"{names} cannot be copied ({error}); see 'changeover doctor' and run again") from error
 
 
+def has_trail(database: str) -> bool:
+    """Whether a PostgreSQL database holds a registry's audit trail; False where it cannot be asked, which others tell."""
+    try:
+        engine = sa.create_engine(database, poolclass=sa.NullPool, connect_args={"connect_timeout": 5})
+        return sa.inspect(engine).has_table(NAME)
+    except (ImportError, sa.exc.SQLAlchemyError):
+        return False
+
+
 def check_empty(database: str) -> None:
     """BackupError where something is in the PostgreSQL database, or where it cannot be reached."""
-    engine = sa.create_engine(database)
     try:
+        engine = sa.create_engine(database, poolclass=sa.NullPool, connect_args={"connect_timeout": 10})
         tables = sa.inspect(engine).get_table_names()
-    except sa.exc.DBAPIError as error:
-        first = str(error.orig).strip().partition("\n")[0]
+    except ImportError as error:
+        raise BackupError("PostgreSQL needs psycopg2, which is not installed; pip install 'changeover[postgresql]'") from error
+    except sa.exc.SQLAlchemyError as error:
+        first = str(getattr(error, "orig", error)).strip().partition("\n")[0]
         raise BackupError(f"the database {database} cannot be reached ({first}); create it, and see PGPASSWORD") from error
-    finally:
-        engine.dispose()
     if tables:
         raise BackupError(f"the database {database} is not empty (it has table {sorted(tables)[0]}); give a new, empty one")
 

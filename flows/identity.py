@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from data.files import write_json
+from flows.database_copy import has_trail
 from flows.errors import CopiedPlant, PlantError
 from flows.plant import Plant
 from flows.processes import ProcessMark
@@ -87,6 +88,8 @@ def settled(plant: Plant) -> Identity:
     """The identity, made at the first call, with the place and what lies outside as they are now. CopiedPlant for a copy."""
     check_own(plant)
     known = identity_of(plant)
+    if known is None:
+        _check_unused(plant)
     plant.state.mkdir(exist_ok=True)
     now = Identity(secrets.token_hex(16), _place(plant), {}) if known is None else replace(known, place=_place(plant))
     now = replace(now, outside=outside(plant))
@@ -142,6 +145,27 @@ def outside(plant: Plant) -> dict[str, str]:
     ):
         found["storage.publish"] = str(published)
     return found
+
+
+def _check_unused(plant: Plant) -> None:
+    """A clone of a plant's git repository has its settings and nothing else: no registry, no keys, and no identity.
+
+    It would give production's services other passwords, and take from its line what it does not know. PlantError.
+    """
+    if (plant.state / "mlflow" / "secrets").exists():  # of before there were identities
+        return
+    shared = outside(plant)
+    used = []
+    # Several plants may publish to one folder, each its own products.
+    if "storage.publish" in shared and any((plant.publish / name / "current.json").exists() for name in plant.products()):
+        used.append(f"storage.publish {shared['storage.publish']}")
+    if (database := shared.get("registry.database")) and has_trail(database):
+        used.append(f"registry.database {database}")
+    if used:
+        raise PlantError(
+            f"{plant.path} was never up, but {' and '.join(used)} is used for its products already; give it its own in"
+            " changeover.yaml, or bring that plant back with 'changeover restore'"
+        )
 
 
 def _copied(plant: Plant, known: Identity) -> str:

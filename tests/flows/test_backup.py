@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from data.repository import dvc
+from data.repository import dvc, git
 from data.sample import write_sample
 from flows import servers
 from flows.adopt import adopt, tell_trail
@@ -428,6 +428,10 @@ def test_a_drill_on_postgresql(  # noqa: PLR0915 - one story
         sign_off(connect_as_person(back, "rosa", PASSWORD), "nut", 1, "approved", "fine")
         assert promote(back, "nut").changed and keep_head(back)
         assert audit.verify(named(second), key=key_file(back)) == []
+
+        # A clone of its git repository has the address of the database, and no keys.
+        git(back.path, "clone", "--quiet", str(back.path), str(tmp_path / "clone"))
+        assert f"{named(second)} is used for its products already" in refused("up", "--plant", tmp_path / "clone")
     finally:
         for one in (plant, back):
             if one is not None and one.path.exists():

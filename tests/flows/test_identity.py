@@ -184,6 +184,21 @@ def test_the_original_is_gone(known: Plant, tmp_path: Path) -> None:
     assert changeover("adopt", "--plant", copy.path).stdout.endswith("is no copy; nothing was changed\n")
 
 
+def test_a_clone_of_the_repository_takes_nothing_from_the_line(known: Plant, tmp_path: Path) -> None:
+    """It has the settings, and no registry: every product would be retracted."""
+    line = tmp_path / "line"
+    (line / "bolt").mkdir(parents=True)
+    (line / "bolt" / "current.json").write_text("{}")
+    (known.path / "changeover.yaml").write_text(f"storage: {{publish: {line}}}\nproducts: {{bolt: {{}}}}\n")
+    git = ["/usr/bin/env", "git"]
+    subprocess.run([*git, "commit", "--quiet", "--all", "--message", "x"], cwd=known.path, check=True)
+    subprocess.run([*git, "clone", "--quiet", known.path, tmp_path / "clone"], check=True)
+    error = the_error(changeover("up", "--plant", tmp_path / "clone"))
+    assert f"storage.publish {line} is used for its products already" in error
+    assert not (tmp_path / "clone" / ".changeover" / "plant.json").exists()
+    assert copied(Plant.open(known.path)) == "" and settled(Plant.open(known.path))
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"id": 1}', '{"id": "x", "place": {}}', '{"id": null, "place": null}'])
 def test_an_identity_that_cannot_be_read_is_told(known: Plant, text: str) -> None:
     (known.state / "plant.json").write_text(text)

@@ -12,16 +12,23 @@ from PIL import Image
 
 from data.errors import ChangeoverError
 from data.sample import write_sample
+from flows.identity import identity_of
 from flows.job import make_job
 from flows.plant import Plant
 from flows.rebuild import rebuild
-from flows.services import connect_as
+from flows.restore import Changed, restore
+from flows.servers import free_port, server_status
+from flows.services import connect_as, connect_as_person
 from flows.set_up import set_up
+from flows.trail import database
 from models.warm_start import read_warm_start
+from registry import audit
 from registry.record import recorded
 from registry.signature import Publisher
-from registry.versions import Version, versions
-from tests.flows.test_changeover import changeover
+from registry.users import add_user, change_password
+from registry.versions import Version, register, versions
+from tests.flows.test_changeover import PASSWORD, changeover
+from tests.registry.conftest import request_for
 from tests.registry.test_signature import lay
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -82,6 +89,70 @@ def assert_untouched(clone: Plant) -> None:
     assert run(clone.path, "git", "status", "--porcelain") == ""
     assert list((clone.state / "rebuild").iterdir()) == []
     assert not (clone.batch(PRODUCT, "b1").good).exists() and not (clone.path / ".dvc" / "cache" / "files").exists()
+
+
+def test_a_restored_plant_works_beside_its_original_which_never_notices(
+    running: Plant, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The restore drill: another path, other ports; signs, promotes, inspects, rebuilds bit for bit.
+
+    tests/flows/test_backup.py has it on PostgreSQL, with a plant that was destroyed.
+    """
+    monkeypatch.setenv("CHANGEOVER_HOST_LOCK", str(running.state / "host.lock"))
+    changeover(running, "backup", tmp_path / "backup")
+    ports = [free_port(26100 + os.getpid() % 5000)]
+    ports.append(free_port(ports[0] + 1))
+    back = Plant.open(restore(tmp_path / "backup", tmp_path / "elsewhere", Changed(*ports), lambda text: None)[0])
+    assert "run 'changeover adopt'" in changeover(back, "up", code=2).stderr
+
+    before = what_is_seen(running)
+    hidden = [(place, place.with_name(f"{place.name} hidden")) for place in (running.state / "store", running.path / ".dvc")]
+    try:
+        changeover(back, "adopt")
+        changeover(back, "up")
+        assert [server.port for server in server_status(back).values()] == ports
+        assert "the trail holds" in changeover(back, "audit", "verify").stdout
+        assert "adopt" in changeover(back, "audit", "list", "--action", "adopt").stdout
+        trainer = connect_as(back, "trainer")
+        for place, aside in hidden:  # nothing of the original is at hand
+            place.rename(aside)
+        told = json.loads(changeover(back, "rebuild", PRODUCT, version.version, "--json").stdout)
+        assert told["outcome"] == "identical", told
+
+        add_user(connect_as(back, "admin"), "drill", "first horse battery", "qa")
+        change_password(connect_as_person(back, "drill", "first horse battery"), PASSWORD)
+        approve = ("--version", version.version, "--approve", "--reason", "fine", "--user", "drill")
+        if version.gates != "passed":  # trained for seconds: what is signed here is a model of the tests
+            register(trainer, request_for(tmp_path, PRODUCT, "b9"))
+            approve = ("--version", 2, *approve[2:])
+        changeover(back, "sign-off", "--product", PRODUCT, *approve)
+        changeover(back, "promote", "--product", PRODUCT)
+        line = ("--published", back.publish, "--publisher", back.publish / PRODUCT / "publisher.pub")
+        if version.gates == "passed":
+            images = running.state / "sample-disc" / "good"
+            assert json.loads(changeover(back, "inspect", images, "--product", PRODUCT, *line, "--json").stdout)["images"]
+        assert "heads that were kept agree" in changeover(back, "audit", "verify").stdout
+    finally:
+        for place, aside in hidden:
+            if aside.exists():
+                aside.rename(place)
+        changeover(back, "down")
+    assert what_is_seen(running) == before
+    assert "the trail holds" in changeover(running, "audit", "verify").stdout
+
+
+def what_is_seen(plant: Plant) -> dict[str, object]:
+    """Of a plant at work, what another must not touch."""
+    published = sorted((str(path), path.stat().st_mtime_ns) for path in plant.publish.rglob("*"))
+    servers = {server.name: (server.mark, server.port, server.running) for server in server_status(plant).values()}
+    return {
+        "servers": servers,
+        "published": published,
+        "trail": audit.head(database(plant)),
+        "git": run(plant.path, "git", "rev-parse", "HEAD"),
+        "changes": run(plant.path, "git", "status", "--porcelain"),
+        "identity": identity_of(plant),
+    }
 
 
 def test_a_store_with_other_images_is_refused(running: Plant, version: Version, clone: Plant) -> None:

@@ -44,7 +44,7 @@ def ready(registry: Registry, folder: Path) -> dict[str, Any]:
     return {"name": "gear", "source": f"models:/{model}", "run_id": run.info.run_id, "model_id": model, "tags": named}
 
 
-def deed(name: str, by: Connection, request: str, wrong: str = "", **body: Any) -> dict[str, Any]:
+def deed(name: str, by: Connection, request: str, /, wrong: str = "", **body: Any) -> dict[str, Any]:
     """As ``kills.Deed`` has it. ``request``: method and path."""
     method, path = request.split()
     return {"name": name, "by": (by.user, by.password), "method": method, "path": path, "body": body, "wrong": wrong}

@@ -1,12 +1,27 @@
 """The plant's Prefect server, as a client of it sees it."""
 
+import contextlib
 import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from flows.errors import PlantError
+from flows.errors import PlantError, ServerError
 from flows.plant import Plant
 from flows.prefect_password import FOR_CLIENTS, prefect_password
-from flows.servers import address
+from flows.run_record import our_run
+from flows.servers import address, server_status
+from flows.terminal import say, show_cursor
+
+GONE = 2
+"""The exit code of a run whose server ended: start it, and run the same command again."""
+_GONE = (
+    "the Prefect server of {} ended in the middle of the run, by 'changeover down' or otherwise; start it with"
+    " 'changeover up', and run the same command again to go on from here"
+)
 
 
 def connect(plant: Plant) -> str:
@@ -29,6 +44,46 @@ def connect(plant: Plant) -> str:
         PREFECT_CLI_PROMPT="false",
     )
     return url
+
+
+@contextmanager
+def ends_with_prefect(plant: Plant) -> Iterator[None]:
+    """While the block makes a run: where the Prefect server ends, the stage ends and so does this process, with one sentence.
+
+    Prefect itself would go on to the end, in vain, tell of each event that it cannot send, and hold its process up for minutes.
+    What the run was at is left as by a kill; the same command goes on from there.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            if not server_status(plant)["prefect"].running:
+                _end_stage(over)
+                if not over.is_set():
+                    show_cursor()
+                    say(f"error: {_GONE.format(plant.path)}")
+                    os._exit(GONE)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    except Exception as problem:
+        if server_status(plant)["prefect"].running:
+            raise
+        raise ServerError(_GONE.format(plant.path)) from problem
+    finally:
+        over.set()
+
+
+def _end_stage(over: threading.Event) -> None:
+    # By signals alone: to wait for it here would take its exit code from who started it.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        end = time.monotonic() + 5
+        while (run := our_run()) and run.stage and run.stage.alive() and not over.is_set() and time.monotonic() < end:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.stage.pid, number)
+            time.sleep(0.1)
 
 
 def own_plant(named: object) -> Plant:

@@ -19,6 +19,14 @@ def say(line: str) -> None:
     print(printable(line), file=sys.stderr, flush=True)
 
 
+def show_cursor() -> None:
+    """Gives the terminal its cursor back, which a bar hides, before the process ends without the bar's own end."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        Console(stderr=True).show_cursor()
+
+
 def answer(line: str = "") -> None:
     """A line of a result, on stdout."""
     print(printable(line))

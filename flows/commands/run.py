@@ -49,7 +49,7 @@ def run_changeover(
     """Check the order, then run the flow in this process and show its progress."""
     from flows.asked import Asked, ask_as_person, requested_by
     from flows.job import make_job
-    from flows.orchestration import connect
+    from flows.orchestration import connect, ends_with_prefect
     from flows.progress_view import shown
     from flows.servers import address
     from flows.services import connect_as_person
@@ -62,7 +62,7 @@ def run_changeover(
     if user:
         asked = ask_as_person(connect_as_person(place, user, password_of(user)), product, batch)
     connect(place)
-    with shown(place, job.folder):
+    with shown(place, job.folder), ends_with_prefect(place):
         from flows.changeover import changeover
 
         order = (str(job.images), preset, budget, seed, warm_start)

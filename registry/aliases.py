@@ -129,8 +129,10 @@ class Aliases:
         if found is None:
             return None
         champion = holder(product, CHAMPION)
-        if found and found != champion:
-            why = f"the line was still pointed at version {found}, which is not the champion"
+        # Whoever promotes publishes after it: until then the line keeps what it has, if that is good.
+        is_due = bool(champion) and bool(found) and self.holds(product, found, remembered=True)
+        if found and found != champion and not is_due:
+            why = f"the line was still pointed at version {found}, which is not the champion and not validly signed"
             self._tell(product, champion if champion and self.holds(product, champion) else "", why, "")
             return self._last_told(product)
         last = self._last_told(product)

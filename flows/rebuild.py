@@ -1,5 +1,6 @@
 """Rebuilding: a version is trained again from its record alone, and compared with what was registered."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -14,7 +15,7 @@ import yaml
 
 from data.batch import BatchFolder
 from data.checkout import checked_out, pull_images
-from data.errors import BadBatch
+from data.errors import BadBatch, ChangeoverError
 from data.files import write_yaml
 from data.stage import read_params
 from flows.comparison import Row, compare, exact, machine_differences, outcome
@@ -27,7 +28,7 @@ from flows.plant import Plant
 from flows.set_up import START, TEACHER, WARM, restore_set_up
 from flows.stages import Tell, run_alone
 from registry.connection import Connection
-from registry.errors import Refused
+from registry.errors import Refused, RegistryError
 from registry.record import record
 from registry.teacher_card import CARD
 from registry.versions import Version, version_of
@@ -57,14 +58,27 @@ def rebuild(plant: Plant, connection: Connection, product: str, version: str | i
     """Train ``version`` again from the commit, images, settings and step counts on its record; compare; put it on the trail.
 
     Works in a temporary working tree of the plant's git, with images from the DVC store. PlantError or BadBatch where the record
-    does not suffice or contradicts itself, StageError where a stage fails.
+    does not suffice or contradicts itself, StageError where a stage fails; that it failed is on the trail as well.
     """
     begin = time.monotonic()
     tell("reading the record", None)
     known = version_of(connection, product, version)
+    try:
+        done = _rebuilt(plant, connection, known, tell, begin)
+    except (ChangeoverError, RegistryError, OSError) as problem:
+        with contextlib.suppress(RegistryError):  # the failure itself is what has to be said
+            record(
+                connection, "rebuild", known.product, version=known.version, digest=known.digest, subject="failed",
+                reason=" ".join(str(problem).split())[:2000],
+            )  # fmt: skip
+        raise
+    return _on_the_trail(connection, known, done)
+
+
+def _rebuilt(plant: Plant, connection: Connection, known: Version, tell: Tell, begin: float) -> Rebuilt:
     recorded = fetch_metrics(connection, known)
     _check_record(known, recorded)
-    with checked_out(plant.path, known.commit, product, known.batch) as folder:
+    with checked_out(plant.path, known.commit, known.product, known.batch) as folder:
         tell("fetching images", None)
         pull_images(folder)
         if folder.read_record().digest != known.images:
@@ -84,11 +98,10 @@ def rebuild(plant: Plant, connection: Connection, product: str, version: str | i
     rows.insert(0, exact("record in git", recorded["model_digest"][:16], before["record in git"][:16]))
     rows += compare(recorded, rebuilt)
     explained = machine_differences(recorded, rebuilt)
-    done = Rebuilt(
-        product, known.version, known.batch, known.commit, outcome(rows, explained), tuple(rows), tuple(explained), (),
+    return Rebuilt(
+        known.product, known.version, known.batch, known.commit, outcome(rows, explained), tuple(rows), tuple(explained), (),
         round(time.monotonic() - begin, 1),
     )  # fmt: skip
-    return _on_the_trail(connection, known, done)
 
 
 def _check_record(known: Version, recorded: Mapping[str, Any]) -> None:

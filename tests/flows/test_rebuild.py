@@ -176,6 +176,9 @@ def test_a_commit_that_is_not_there(running: Plant, version: Version, tmp_path: 
     bare = Plant.init(tmp_path / "plant")
     with pytest.raises(ChangeoverError, match="fetch it with 'git fetch' first"):
         rebuild(bare, connect_as(running, "trainer"), PRODUCT, version.version, quiet)
+    last = recorded(connect_as(running, "trainer"), PRODUCT)[-1]  # that it was tried, and why it failed
+    assert (last.action, last.version, last.subject) == ("rebuild", version.version, "failed")
+    assert "fetch it with 'git fetch' first" in last.reason
 
 
 def test_its_lineage_names_everything(running: Plant, version: Version, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def routes(state: Path) -> list[tuple[str, frozenset[str]]]:
     command = [sys.executable, "-m", __name__]
     folder = Path(__file__).parents[2]
     more = {"_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{state / DATABASE}", "_MLFLOW_SGI_NAME": "uvicorn"}
+    more |= {"_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/", "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true"}
     done = subprocess.run(command, env=environment | more, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, set[str]] = {}

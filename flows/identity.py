@@ -118,9 +118,15 @@ def works_for(mark: ProcessMark, plant: Plant) -> bool:
     known = identity_of(plant)
     try:
         process = psutil.Process(mark.pid)
-        whose = process.environ().get(PLANT_ID)
-        return (whose is None or (known is not None and whose == known.id)) and Path(process.cwd()).samefile(plant.state)
-    except (psutil.Error, OSError):  # it ended just now, or it is another account's
+        whose, folder = process.environ().get(PLANT_ID), process.cwd()
+    except psutil.AccessDenied:  # another account's
+        return False
+    except (psutil.Error, OSError):
+        return True  # it is ending just now, and what it leaves behind is ours to end as well
+    try:
+        own = known is not None and whose == known.id
+        return not folder or ((whose is None or own) and Path(folder).samefile(plant.state))
+    except OSError:  # its folder was deleted
         return False
 
 

@@ -94,6 +94,14 @@ def test_servers_of_the_original_are_none_of_a_copy(known: Plant) -> None:
         assert mark.alive() and servers.down(known) == ["mlflow"] and not mark.alive()
 
 
+def test_a_server_that_is_just_dying_is_still_ours(known: Plant) -> None:
+    """Or what it leaves behind would keep its port."""
+    for _ in range(20):
+        with a_server(known) as mark:
+            os.kill(mark.pid, 9)
+            assert all(servers.server_status(known)["mlflow"].mark == mark for _ in range(5))
+
+
 def test_a_moved_plant_is_itself_and_ends_what_it_left_running(known: Plant) -> None:
     first = settled(known)
     with a_server(known) as mark:

@@ -261,7 +261,8 @@ def _write(folder: BatchFolder, detectors: list[Detector], training: dict[str, A
     out.mkdir(parents=True)
     # In one memory layout, whichever way a network came here: the digest stands for the weights.
     states = [{k: v.clone(memory_format=torch.contiguous_format) for k, v in d.state_dict().items()} for d in detectors]
-    torch.save(states, out / "weights.pt")
+    with (out / "weights.pt").open("wb") as stream:  # given a path, torch writes bytes that depend on the path's letters
+        torch.save(states, stream)
     write_json(out / "training.json", {**training, "weights_digest": file_digest(out / "weights.pt")})
     target = folder.file("model")
     shutil.rmtree(target, ignore_errors=True)

@@ -126,6 +126,21 @@ def test_it_goes_on_without_a_restart_and_nothing_counts_against_anybody(place: 
     assert verify(place.database, key=key_file(registry.state)) == []
 
 
+def test_an_event_that_the_database_swallows_stops_the_deed(place: Place) -> None:
+    registry, before = place.registry, tags(place.registry, place.version)
+    engine = sa.create_engine(place.database, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE RULE r AS ON INSERT TO changeover_events DO INSTEAD NOTHING")
+        try:
+            answer = registry.set_tag(registry.ana, place.version.product, "1", "qa.reason", "unseen?")
+        finally:
+            connection.exec_driver_sql("DROP RULE r ON changeover_events")
+    engine.dispose()
+    assert answer.status_code == 503 and "of the audit trail was swallowed" in answer.json()["message"], answer.text
+    assert tags(registry, place.version) == before
+    assert verify(place.database, key=key_file(registry.state)) == []
+
+
 def events(registry: Registry) -> list[object]:
     found = registry.admin.call("GET", "/changeover/events")["events"]
     assert isinstance(found, list)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from registry.delays import MOST, Delays
@@ -212,3 +213,21 @@ def test_the_count_is_written_at_the_end(trail: Trail) -> None:
     strangers.close()
     assert trail.events()[-1].reason == "and 1 more attempts from 1 addresses in the last minute, the last as 'user-20'"
     assert len(trail.events()) == EACH_MINUTE + 1
+
+
+def test_attempts_that_the_trail_could_not_take_are_counted_on(tmp_path: Path) -> None:
+    trail = Trail(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    trail.prepare()
+    strangers = Strangers(trail)
+    for number in range(EACH_MINUTE + 3):
+        strangers.record(Entry(actor="nobody", action="log-in", subject=f"user {number}", address=HERE, allowed=False))
+    with trail.engine.connect() as connection:
+        connection.exec_driver_sql("ALTER TABLE changeover_events RENAME TO away")
+        for _ in range(2):  # as at the end of each minute
+            with pytest.raises(OperationalError, match="no such table"):
+                strangers.close()
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO changeover_events")
+    strangers.record(Entry(actor="nobody", action="log-in", subject="one more", address=HERE, allowed=False))
+    strangers.close()
+    assert trail.events()[-1].reason.startswith("and 4 more attempts from 1 addresses in the last minute, the last as 'one more'")
+    trail.close()

@@ -17,7 +17,7 @@ from data.errors import BadBatch, ChangeoverError, StorageTrouble
 from data.files import file_digest, write_yaml
 from data.lost import POINTERS, lost_of
 from data.repository import dvc, git, try_git
-from data.store import fetch, place_of
+from data.store import fetch, look_into_store, place_of
 from data.version import plant_lock
 
 
@@ -122,6 +122,7 @@ def _pull(tree: Path, folder: Path, pointers: list[str], name: str) -> None:
     """Fill the cache of ``tree``, which starts empty, and lay out what is in it. Names what the store has not."""
     fetch(tree, folder, *pointers)
     if gone := lost_of(tree, folder, pointers):
+        look_into_store(tree)
         raise StorageTrouble(
             f"{place_of(tree)} has lost {gone[0].as_text()} of {name}; restore the store from its backup, or, where the plant's"
             " cache has it still, run the same batch again, which fills the store"

@@ -12,7 +12,7 @@ import yaml
 from data.batch import BatchFolder
 from data.dvc_settings import read_settings
 from data.errors import BadBatch
-from data.store import fetch
+from data.store import fetch, look_into_store
 
 _HASH = re.compile(r"[0-9a-f]{32}(\.dir)?", re.ASCII)
 POINTERS = ("good.dvc", "library.dvc")
@@ -55,7 +55,9 @@ def fetch_lost(plant: Path, folder: BatchFolder) -> list[Lost]:
     if len(targets) < len(gone):
         targets.append("dvc.yaml")
     fetch(plant, folder.path, *targets)
-    return lost(plant, folder)
+    if gone := lost(plant, folder):
+        look_into_store(plant)
+    return gone
 
 
 def _lost_among(plant: Path, outputs: Mapping[str, str]) -> list[Lost]:

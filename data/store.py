@@ -38,6 +38,17 @@ def probe_store(plant: Path) -> Probed:
     return _probe_folder(Path(url))
 
 
+def look_into_store(plant: Path) -> None:
+    """StorageTrouble where the store cannot be read; an empty one is none, but a missing bucket is, which DVC takes for empty."""
+    name, url = _remote(plant)
+    place, files, root = _opened(plant, name, url)
+    try:
+        files.ls(root)
+    except Exception as error:
+        if not isinstance(error, FileNotFoundError) or error.__cause__ is not None:
+            raise storage_trouble(error, place, "cannot be read") from error
+
+
 def place_of(plant: Path) -> str:
     """Where the store is, in words, as ``probe_store`` says it."""
     return f"storage {without_user(_remote(plant)[1])}"
@@ -67,6 +78,20 @@ def _probe_folder(folder: Path) -> Probed:
 
 
 def _probe_remote(plant: Path, name: str, url: str) -> Probed:
+    place, files, root = _opened(plant, name, url)
+    probe = f"{root.rstrip('/')}/.changeover-probe-{secrets.token_hex(8)}"
+    # Its own limits leave out the wait for the permission to send a body, which may last for ever.
+    limit = {"timeout": 3 * ANSWER_SECONDS} if getattr(files, "async_impl", False) else {}
+    return _probed(
+        place,
+        lambda: files.pipe_file(probe, _PROBE, **limit),
+        lambda: bytes(files.cat_file(probe, **limit)),
+        lambda: files.rm_file(probe, **limit),
+    )
+
+
+def _opened(plant: Path, name: str, url: str) -> tuple[str, Any, str]:
+    """The store in words, DVC's file system for it, and where it begins there."""
     from dvc.config import Config
     from dvc.fs import get_cloud_fs
 
@@ -78,17 +103,9 @@ def _probe_remote(plant: Path, name: str, url: str) -> Probed:
         files = filesystem.fs
         if endpoint := _endpoint(files):
             place += f" at {endpoint}"
-        probe = filesystem.join(root, f".changeover-probe-{secrets.token_hex(8)}")
     except Exception as error:  # a missing profile, a wrong value: whatever the client raises
         raise storage_trouble(error, place, "cannot be used", "correct .dvc/config and the credentials") from error
-    # Its own limits leave out the wait for the permission to send a body, which may last for ever.
-    limit = {"timeout": 3 * ANSWER_SECONDS} if getattr(files, "async_impl", False) else {}
-    return _probed(
-        place,
-        lambda: files.pipe_file(probe, _PROBE, **limit),
-        lambda: bytes(files.cat_file(probe, **limit)),
-        lambda: files.rm_file(probe, **limit),
-    )
+    return place, files, root
 
 
 def _probed(place: str, write: Callable[[], object], read: Callable[[], bytes], delete: Callable[[], object]) -> Probed:
@@ -146,5 +163,6 @@ def _with_store(plant: Path, folder: Path, verb: str, *targets: str) -> None:
     try:
         dvc(folder, verb, *targets)  # without --quiet, which swallows the reason
     except ChangeoverError:
-        probe_store(plant)  # says it better where the store is the reason
+        # These say it better where the store is the reason. Who only fetches may have no right to write.
+        probe_store(plant) if verb == "push" else look_into_store(plant)
         raise

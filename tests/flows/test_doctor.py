@@ -87,6 +87,15 @@ def test_serve_in_words() -> None:
         assert serve_state(never).as_text().startswith("not running: ") and "changeover promote" in serve_state(never).as_text()
 
 
+def test_a_store_that_cannot_be_written_is_an_error(plant: Plant) -> None:
+    file = plant.path / "taken"
+    file.write_text("x")
+    (plant.path / ".dvc" / "config.local").write_text(f"['remote \"store\"']\n    url = {file}\n")
+    finding = found(plant.path)["storage"]
+    assert finding.state == "error" and finding.found.startswith(f"storage {file} cannot be written: ")
+    assert finding.fix == "move the file away, or set another storage.remote"
+
+
 @pytest.mark.servers
 @pytest.mark.slow
 def test_what_stays_on_the_line_without_serve_is_an_error(plant: Plant) -> None:

@@ -35,8 +35,8 @@ LENIENT = "{image_auroc: 0.5, easy_escape: 1.0, champion_slack: 1.0, parity: 1.0
 
 @pytest.fixture(scope="session")
 def running(pattern: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    """A plant with both servers up, on ports that were free, and a sample product in ``sample/``."""
-    path = tmp_path_factory.mktemp("running") / "plant"
+    """A plant with both servers up, on ports that were free. No name of its folder is ASCII."""
+    path = tmp_path_factory.mktemp("running") / "Werk Süd ß" / "線"
     shutil.copytree(pattern, path)
     mlflow = free_port(20100 + os.getpid() % 5000)  # two test runs at once do not fight for the same
     prefect = free_port(mlflow + 1)

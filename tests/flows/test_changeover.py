@@ -11,12 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from data.checkout import pulled
+from data.errors import StorageTrouble
 from data.sample import write_sample
+from data.store import push
+from data.version import version_batch
+from flows.job import make_job
 from flows.locks import batch_lock
 from flows.plant import Plant
 from flows.run_record import RunState, read_runs
 from flows.services import connect_as, connect_as_person
+from flows.trained_before import lay_again, trained_before
 from registry.record import recorded
 from registry.users import change_password
 from registry.versions import versions
@@ -32,8 +39,9 @@ def command(plant: Plant, *arguments: object) -> list[str]:
 
 
 def environment(plant: Plant) -> dict[str, str]:
-    """Ours, with the password, and a lock of the tests' own: another training on this machine is not waited for."""
-    return os.environ | {"CHANGEOVER_PASSWORD": PASSWORD, "CHANGEOVER_HOST_LOCK": str(plant.state / "host.lock")}
+    """Poor in words on encodings, with the password, and a lock of the tests' own: another training here is not waited for."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("LANG", "PYTHONUTF8", "PYTHONIOENCODING")}
+    return kept | {"LC_ALL": "C", "CHANGEOVER_PASSWORD": PASSWORD, "CHANGEOVER_HOST_LOCK": str(plant.state / "host.lock")}
 
 
 def changeover(plant: Plant, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -157,6 +165,81 @@ def test_the_same_run_again_does_nothing(running: Plant, sample: Path, candidate
     assert len(versions(connect_as(running, "trainer"), PRODUCT)) == 1
 
 
+def test_a_lost_cache_is_pulled_and_nothing_is_trained_again(running: Plant, sample: Path, candidate: dict[str, Any]) -> None:
+    folder, head = running.batch(PRODUCT, "b1"), git(running, "rev-parse", "HEAD")
+    before = {name: folder.file(name).read_bytes() for name in MADE}
+    shutil.rmtree(running.path / ".dvc" / "cache")
+    for name in ("model", "report", "defects"):
+        shutil.rmtree(folder.file(name))
+    folder.file("dvc.lock").unlink()
+    again = changeover(running, *order(sample, "b1"))
+    assert json.loads(again.stdout)["version"] == "1" and "nothing is trained" in again.stderr
+    assert {name: folder.file(name).read_bytes() for name in MADE} == before
+    assert git(running, "rev-parse", "HEAD") == head
+    assert len(versions(connect_as(running, "trainer"), PRODUCT)) == 1
+
+
+MADE = ("model/weights.pt", "model/training.json", "report/model.onnx", "report/metrics.json", "defects/index.json", "dvc.lock")
+
+
+def test_what_a_lost_store_and_half_a_cache_leave(running: Plant, sample: Path, candidate: dict[str, Any]) -> None:
+    """The steps of such a run by themselves: which version it is, what is laid, and what is gone for good."""
+    job = make_job(running, PRODUCT, "b1", str(sample / "good"), None, "40s")
+    (version,) = versions(connect_as(running, "trainer"), PRODUCT)
+    cache, store = running.path / ".dvc" / "cache" / "files", running.state / "store"
+    assert trained_before(job, connect_as(running, "trainer")) == version
+    other = make_job(running, PRODUCT, "b1", str(sample / "good"), None, "41s")
+    assert trained_before(other, connect_as(running, "trainer")) is None, "another order is another training"
+
+    # The store, and half of the cache: what is in the batch's folder fills both again.
+    there = {file.relative_to(store) for file in store.rglob("*") if file.is_file()}
+    shutil.rmtree(store)
+    for file in sorted(file for file in cache.rglob("*") if file.is_file())[::2]:
+        file.unlink()
+    version_batch(running.path, job.folder)
+    assert lay_again(job, version) == []
+    push(running.path, job.folder.path, "dvc.yaml")
+    assert {file.relative_to(store) for file in store.rglob("*") if file.is_file()} == there
+
+    # The list of a folder's files, everywhere: it is named, and made again from nothing.
+    kept = running.state / "kept-model"
+    job.folder.file("model").rename(kept)
+    md5 = next(out["md5"] for out in locked(job.folder.file("dvc.lock"))["train"]["outs"] if out["path"] == "model")
+    for place in (cache / "md5", store / "files" / "md5"):
+        (place / md5[:2] / md5[2:]).unlink()
+    (gone,) = lay_again(job, version)
+    assert gone.as_text() == f"the list of files of model/ ({md5})"
+    again = changeover(running, *order(sample, "b1"))
+    assert json.loads(again.stdout)["version"] == "1"
+    assert f"cache and store have lost the list of files of model/ ({md5}): restore the store" in again.stderr
+    with (
+        pytest.raises(
+            StorageTrouble, match=rf"has lost the list of files of model/ \({md5}\) of {PRODUCT}/b1; restore the store"
+        ),
+        pulled(running.path, version.commit, PRODUCT, "b1", "model"),
+    ):
+        pass
+    kept.rename(job.folder.file("model"))
+    assert lay_again(job, version) == []
+    push(running.path, job.folder.path, "dvc.yaml")
+
+
+def locked(file: Path) -> dict[str, Any]:
+    stages: dict[str, Any] = yaml.safe_load(file.read_text())["stages"]
+    return stages
+
+
+def test_a_store_out_of_reach_stops_a_run_before_it_begins(running: Plant, sample: Path, candidate: dict[str, Any]) -> None:
+    settings = running.path / ".dvc" / "config.local"
+    settings.write_text("['remote \"store\"']\n    url = s3://nobody-made-this\n    endpointurl = http://127.0.0.1:9\n")
+    try:
+        lines = changeover(running, *order(sample, "b9"), code=2).stderr.splitlines()
+    finally:
+        settings.unlink()
+    assert lines[-1].startswith("error: storage s3://nobody-made-this cannot be ") or "127.0.0.1:9" in lines[-1]
+    assert not any("validate" in line for line in lines) and not running.batch(PRODUCT, "b9").path.exists()
+
+
 def test_changed_images_are_refused(running: Plant, sample: Path, candidate: dict[str, Any], tmp_path: Path) -> None:
     shutil.copytree(sample / "good", tmp_path / "good")
     next((tmp_path / "good").iterdir()).unlink()
@@ -224,6 +307,11 @@ def test_signed_promoted_inspected_and_kept(running: Plant, sample: Path, candid
     assert [(line["version"], line["qa"], line["by"], line["reason"]) for line in history] == [
         ("1", "approved", "eva", "looks right")
     ]
+
+    assert changeover(running, "audit", "verify").stdout.startswith("the trail holds")
+    certificate = running.state / "Zertifikat 線.html"
+    changeover(running, "audit", "certificate", *product, "--version", 1, "--out", certificate)
+    assert "Eva Huber" in certificate.read_text(encoding="utf-8")
 
     # Its own model was promoted: the batch is not decided anew, and stays as it is.
     assert json.loads(changeover(running, *order(sample, "b1")).stdout)["version"] == "1"

@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from data.dvc_settings import set_remote
 from data.errors import ChangeoverError
 from data.sample import write_sample
 from flows.identity import identity_of
@@ -64,7 +64,7 @@ def clone(running: Plant, version: Version, tmp_path_factory: pytest.TempPathFac
     path = tmp_path_factory.mktemp("clone") / "plant"
     run(running.path, "git", "clone", "--quiet", str(running.path), str(path))
     store = str(running.state / "store")
-    run(path, sys.executable, "-m", "dvc", "remote", "modify", "--local", "store", "url", store)
+    set_remote(path / ".dvc" / "config.local", "store", store)
     return Plant.open(path)
 
 
@@ -164,7 +164,7 @@ def test_a_store_with_other_images_is_refused(running: Plant, version: Version, 
     file.chmod(0o644)
     file.write_bytes(content + b"more")
     try:
-        with pytest.raises(ChangeoverError, match=r"not those on record|'dvc pull' failed"):
+        with pytest.raises(ChangeoverError, match=r"not those on record|'dvc (fetch|checkout)' failed"):
             rebuild(clone, connect_as(running, "trainer"), PRODUCT, version.version, quiet)
     finally:
         file.write_bytes(content)

@@ -39,6 +39,7 @@ LOOPBACK: Final = "127.0.0.1"
 DATABASE: Final = "mlflow.db"
 MOST_WORKERS: Final = 32
 START_SECONDS: Final = 120
+CONNECT_SECONDS: Final = 10
 SHUTDOWN_SECONDS: Final = 10
 """For requests under way when the server is told to end."""
 # Longer, and a dismissed user could go on for that long on another worker; shorter, and every request pays for scrypt.
@@ -98,6 +99,7 @@ def server_command(
         # For each of MLflow's three stores, and for the trail.
         environment["MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"] = str(CONNECTIONS)
         environment["MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW"] = "0"
+        environment.setdefault("PGCONNECT_TIMEOUT", str(CONNECT_SECONDS))  # a host that is silent is waited for no longer
     if password is not None:
         environment["PGPASSWORD"] = password
     return command, environment

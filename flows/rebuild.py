@@ -139,8 +139,12 @@ def _train_again(plant: Plant, folder: BatchFolder, recorded: Mapping[str, Any],
     """The stages, from the images on. Tuning is not repeated: its choice is on record, and it was made by the clock."""
     params = read_params(folder)
     training = recorded["training"]
-    # A version of before was never planned anew.
-    replay = [{**{key: log[key] for key in _REPLAYED}, "changes": log.get("changes", [])} for log in training["networks"]]
+    # A version of before was never planned anew, and knew no other number format.
+    before = {"changes": [], "form": "bfloat16"}
+    replay = [
+        {**{key: log[key] for key in _REPLAYED}, **{key: log.get(key, value) for key, value in before.items()}}
+        for log in training["networks"]
+    ]
     params["train"] = {**(params.get("train") or {}), "replay": replay}
     write_yaml(folder.file("params.yaml"), params)
     if _read(folder.file("study") / "best.json").get("params") != training["chosen"]:

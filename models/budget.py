@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from models.number_format import Format, fastest_on
 from models.training_log import Change, TrainingLog
 
 VALIDATION_SHARE = 0.1  # of the budget
@@ -24,6 +25,8 @@ class Plan:
     ``stop``: the step to end at all the same, where a recorded training was out of time before it had made all its steps.
     ``changes``: where a recorded training was planned anew.
 
+    ``form``: the number format; None takes the faster one.
+
     ``threads``: of this process; None takes the faster of one and as many as there are cores (one wins where other programs
     hold the cores: every operation of several threads waits for the slowest of them).
     """
@@ -34,6 +37,7 @@ class Plan:
     threads: int | None = None
     stop: int | None = None
     changes: tuple[Change, ...] = ()
+    form: Format | None = None
 
 
 @dataclass(frozen=True)
@@ -58,23 +62,24 @@ def choose_threads(seconds: Callable[[], float]) -> None:
     torch.set_num_threads(min(tried, key=lambda threads: tried[threads]))
 
 
-def planned(plan: Plan, measured: Callable[[bool], Costs], device: torch.device) -> TrainingLog:
+def planned(plan: Plan, measured: Callable[[bool, Format], Costs], device: torch.device) -> TrainingLog:
     """The log of a training that begins: how many steps and validations fit into the plan's seconds, of which measuring them is a
-    part. ``measured``: takes whether to measure a validation too."""
+    part. ``measured``: takes whether to measure a validation too, and the number format."""
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    if plan.steps is not None:
-        return TrainingLog(plan.steps, plan.validations, device=str(device), threads=torch.get_num_threads())
     started = time.monotonic()
+    form = plan.form or fastest_on(device)
+    if plan.steps is not None:
+        return TrainingLog(plan.steps, plan.validations, device=str(device), threads=torch.get_num_threads(), form=form)
     if plan.threads is None and device.type == "cpu":
-        choose_threads(lambda: measured(False).step)
-    costs = measured(True)
+        choose_threads(lambda: measured(False, form).step)
+    costs = measured(True, form)
     left = plan.seconds - (time.monotonic() - started)
     validations = min(plan.validations, int(VALIDATION_SHARE * max(left, 0.0) / max(costs.validation, 1e-3)))
     steps = int(SLACK * (left - (validations + 1) * costs.validation) / costs.step)
     return TrainingLog(
         max(steps, 10), validations, seconds=time.monotonic() - started, device=str(device), threads=torch.get_num_threads(),
-        reserve=costs.validation,
+        reserve=costs.validation, form=form,
     )  # fmt: skip
 
 

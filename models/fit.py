@@ -21,6 +21,7 @@ from models.curriculum import Schedule
 from models.detector import Detector, TrainingBatch, build_detector
 from models.hard_negatives import Spot, find_spots, paces_between, searched
 from models.memorise import memorised
+from models.number_format import Format, computing_in
 from models.pacing import Mine, paced_batches, state_of
 from models.training_log import TrainingLog
 
@@ -88,9 +89,11 @@ def learning_rate_at(progress: float) -> float:
 class _Run:
     """One detector in training: network, averaged network, optimiser."""
 
-    def __init__(self, spec: Spec, channels: int, seed: int, device: torch.device, good: Tensor, begin: Begin) -> None:
+    def __init__(
+        self, spec: Spec, channels: int, seed: int, device: torch.device, form: Format, good: Tensor, begin: Begin
+    ) -> None:
         make_deterministic(seed)
-        self.device, self.spec = device, spec
+        self.device, self.form, self.spec = device, form, spec
         self.network = build_detector(spec.detector, channels, spec.settings).to(device)
         begin(self.network)
         self.network.to(memory_format=torch.channels_last)
@@ -106,7 +109,7 @@ class _Run:
         self.network.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.spec.learning_rate * learning_rate_at(progress)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with computing_in(self.form, self.device):
             loss = self.network.training_loss(batch.to(self.device), progress)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -199,15 +202,19 @@ def fit(
         begin(family)
         return memorised(family.to(device), good, images, validate)
 
-    def fresh() -> _Run:
-        return _Run(spec, channels, crop_plan.seed, device, good, begin)
+    def fresh(form: Format) -> _Run:
+        return _Run(spec, channels, crop_plan.seed, device, form, good, begin)
 
     state = load_checkpoint(checkpoint, key)
     if state is None:
-        log = planned(plan, lambda too: measure(fresh, series(5), images, workers, validate if too else None), device)
+        log = planned(
+            plan,
+            lambda too, form: measure(lambda: fresh(form), series(5), images, workers, validate if too else None),
+            device,
+        )
     else:
         log = resumed_log(state)
-    run = fresh()
+    run = fresh(log.form)
     best, stale = (None, 0) if state is None else run.restore(state)
     begun, waited = time.monotonic() - log.seconds, 0.0
     last_saved = last_mark = time.monotonic()

@@ -24,7 +24,7 @@ def memorised(
     Images are taken in as they are, not mirrored: test-time flips would show the detector what it has never seen.
     """
     started, device = time.monotonic(), next(detector.parameters()).device
-    log = TrainingLog(1, 0, device=str(device), threads=torch.get_num_threads())
+    log = TrainingLog(1, 0, device=str(device), threads=torch.get_num_threads(), form="float32")
     detector.eval().prepare(crops.to(device))
     whole = (torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device) for image in images)
     reach = detector.memorise((as_seen(image.float() / 255.0) for image in whole), len(images))

@@ -28,6 +28,7 @@ from models.exam import read_batch
 from models.fit import Report, fit
 from models.machine import environment, packages
 from models.networks import NETWORKS
+from models.number_format import Format
 from models.objective import TuneSet, objective, tune_set
 from models.preprocess import at_working_scale
 from models.teacher_file import TeacherCard, TeacherFile, read_teacher, teach
@@ -48,6 +49,7 @@ class Replay(BaseModel):
     steps: PositiveInt
     threads: int = Field(ge=1, le=1024)
     changes: tuple[Change, ...] = ()
+    form: Format = "bfloat16"
 
 
 class TrainSettings(BaseModel):
@@ -242,7 +244,7 @@ def _network(
     plan = Plan(seconds, threads=threads)
     if settings.replay is not None:
         told = settings.replay[number]
-        plan = Plan(seconds, told.steps_planned, told.validations_planned, told.threads, told.steps, told.changes)
+        plan = Plan(seconds, told.steps_planned, told.validations_planned, told.threads, told.steps, told.changes, told.form)
     detector, training = fit(
         seen, crops, spec, plan, lambda made: objective([made], material.examined, [view.reduction]).value,
         checkpoint=work / f"checkpoint-{number}.pt", key=key, report=report, begin=begin,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.hard_negatives import Spot
+from models.number_format import Format
 
 Change = tuple[int, float, int]
 """Training was planned anew: the step, the progress there in 0..1, and how many steps it has in all from then on."""
@@ -18,6 +19,7 @@ class TrainingLog:
     ``mastered``: dice of the steps since the competence was last looked at; ``competences``: (step, competence from there on).
     ``steps_planned``: at first; ``changes``: where that was planned anew. ``marks``: (step, seconds) where the last paces began;
     ``reserve``: seconds kept for the last validation.
+    ``form``: the number format of the steps; logs of before it was chosen are of bfloat16.
     ``ended_by``: steps, time, early stop, or stop (a rebuild ends where its record ended).
     """
 
@@ -39,6 +41,7 @@ class TrainingLog:
     changes: list[Change] = field(default_factory=list)
     marks: list[tuple[int, float]] = field(default_factory=list)
     reserve: float = 0.0
+    form: Format = "bfloat16"
 
     @property
     def plan(self) -> Change:

@@ -169,7 +169,8 @@ def tune(folder: BatchFolder) -> None:
     about = [params, _fingerprint(batch), card and card.digest]
     key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
     journal = folder.work / "tune" / f"journal-{key}.log"
-    study = _study(journal, settings, seed)
+    study = _study(journal)
+    first = [asked(default) for default in DEFAULTS if default["detector"] in settings.detectors]
     progress, started = Progress(folder.path, "tune"), time.monotonic()
     spent = sum(t.user_attrs.get("seconds", 0.0) for t in study.trials)
     done = len([t for t in study.trials if t.state == TrialState.COMPLETE])
@@ -177,7 +178,7 @@ def tune(folder: BatchFolder) -> None:
     while done < planned and spent + time.monotonic() - started < settings.seconds:
         left = settings.seconds - spent - (time.monotonic() - started)
         each = left / (planned - done)
-        trial = study.ask()
+        trial = _next(study, done, first, seed)
         chosen = suggest(trial, settings)
         spec = spec_of(chosen, settings.side, card)
         if card is not None and families()[spec.detector].teacher_kind == card.kind:
@@ -207,26 +208,36 @@ def tune(folder: BatchFolder) -> None:
     _write_study(folder, finished, journal, {"scale": scale, "side": settings.side})
 
 
-def _study(journal: Path, settings: TuneSettings, seed: int) -> Any:
-    """The study that ``journal`` keeps, or a new one with its first trials in the queue."""
+def _study(journal: Path) -> Any:
+    """The study that ``journal`` keeps, or a new one. What a killed process had begun is given up: it is asked for again."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name="study",
         storage=JournalStorage(JournalFileBackend(str(journal))),
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=3),
         direction="maximize",
         load_if_exists=True,
     )
-    if not study.trials:
-        for default in DEFAULTS:
-            if default["detector"] in settings.detectors:
-                study.enqueue_trial(asked(default))
+    for begun in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(begun.number, state=TrialState.FAIL)
     return study
+
+
+def _next(study: Any, done: int, first: list[dict[str, Any]], seed: int) -> Any:
+    """The trial after ``done`` complete ones: of those to be tried ``first``, then what the sampler chooses. Each by its place
+    alone, and not by how often the study was taken up again."""
+    import optuna
+    from optuna.trial import TrialState
+
+    if done < len(first) and not study.get_trials(states=(TrialState.WAITING,)):
+        study.enqueue_trial(first[done])
+    study.sampler = optuna.samplers.TPESampler(seed=seed + done, n_startup_trials=3)
+    return study.ask()
 
 
 def _write_study(folder: BatchFolder, finished: list[Any], journal: Path, fixed: dict[str, Any]) -> None:

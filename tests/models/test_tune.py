@@ -1,14 +1,24 @@
-"""What a study may be asked for."""
+"""What a study may be asked for, and a study that is killed."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from optuna.trial import FixedTrial
 
+from data.batch import BatchFolder
 from data.defects.recipe import Recipe
 from data.errors import BadSettings
+from data.files import write_yaml
+from models import tune as tuning
 from models.detector import build_detector, families
 from models.networks import NETWORKS
 from models.teacher_file import TeacherCard
 from models.tune import DEFAULTS, MIXES, TuneSettings, asked, default_of, read_settings, recipe_of, spec_of, suggest
+from tests.models.trained_batch import a_batch
 
 
 def test_unknown_networks_are_refused_and_all_known_ones_make_a_specification() -> None:
@@ -43,3 +53,61 @@ def test_a_teacher_changes_the_networks_of_the_families_that_take_it() -> None:
         assert taught == ({**settings, "backbone": "resnet18"} if takes else settings)
         if takes:
             build_detector(family, 1, taught)
+
+
+class Killed(BaseException):
+    """Nothing in the study cleans up after this, as nothing does after SIGKILL."""
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = a_batch(tmp_path_factory.mktemp("study") / "batch")
+    write_yaml(folder.file("params.yaml"), {"seed": 3, "tune": {"trials": 7, "seconds": 1e6}})
+    return folder.path
+
+
+def studied(pattern: Path, path: Path, monkeypatch: pytest.MonkeyPatch, kills: set[str]) -> list[Any]:
+    """The choices and values of a study whose trainings take no time, killed once at each of ``kills`` (place and trial)."""
+    folder = BatchFolder(shutil.copytree(pattern, path, dirs_exist_ok=True))
+    left = set(kills)
+
+    def die(place: str, folder: BatchFolder) -> None:
+        journals = "".join(file.read_text() for file in (folder.work / "tune").glob("journal-*.log"))
+        done = journals.replace(" ", "").count('"state":1')  # complete
+        if (mark := f"{place} {done}") in left:
+            left.discard(mark)
+            raise Killed(mark)
+
+    def fit(_images: Any, crops: Any, spec: Any, *_: Any, **__: Any) -> Any:
+        die("training", folder)
+        return SimpleNamespace(rate=spec.learning_rate, name=spec.detector), SimpleNamespace(steps=1)
+
+    def value(detectors: Any, _examined: Any) -> Any:
+        die("measuring", folder)
+        return SimpleNamespace(value=len(detectors[0].name) / 100 - detectors[0].rate, pixel_ap={}, separation={})
+
+    def chosen(trial: Any, settings: Any) -> Any:
+        die("asking", folder)
+        return suggest(trial, settings)
+
+    monkeypatch.setattr(tuning, "fit", fit)
+    monkeypatch.setattr(tuning, "objective", value)
+    monkeypatch.setattr(tuning, "suggest", chosen)
+    for _ in range(len(kills) + 1):
+        try:
+            tuning.tune(folder)
+            break
+        except Killed:
+            continue
+    assert not left, "it was not killed there"
+    trials = json.loads((folder.file("study") / "trials.json").read_text())
+    return [(trial["params"], trial["value"]) for trial in trials]
+
+
+def test_a_study_that_is_killed_gives_the_same_study(pattern: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = studied(pattern, tmp_path / "whole", monkeypatch, set())
+    assert len(whole) == 7 and len({json.dumps(params) for params, _ in whole}) == 7
+    first = len(TuneSettings().detectors)
+    assert [params["detector"] for params, _ in whole[:first]] == [one["detector"] for one in DEFAULTS[:first]]
+    kills = {"training 0", "asking 1", "measuring 1", f"training {first}", f"asking {first + 1}", f"measuring {first + 1}"}
+    assert studied(pattern, tmp_path / "killed", monkeypatch, kills) == whole

@@ -121,7 +121,8 @@ class _Run:
     def state(self) -> dict[str, Any]:
         """What ``restore`` goes on from, beside the course of validation."""
         parts: dict[str, Any] = {"network": self.network, "average": self.average, "optimiser": self.optimiser}
-        return {**{name: part.state_dict() for name, part in parts.items()}, "rng": torch.get_rng_state()}
+        on_gpu = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {**{name: part.state_dict() for name, part in parts.items()}, "rng": torch.get_rng_state(), "rng_on_gpu": on_gpu}
 
     def restore(self, state: dict[str, Any]) -> tuple[Any, int]:
         """Go on from a checkpoint; the best validation so far and how many were no better since."""
@@ -129,6 +130,8 @@ class _Run:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["rng"])
+        if state.get("rng_on_gpu") is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["rng_on_gpu"], self.device)
         return state["best"], state["stale"]
 
     @torch.no_grad()

@@ -56,17 +56,28 @@ def run_checks(
     rules = _rules(table, record, history, settings)
     passed: dict[str, bool] = {}
     named: dict[str, set[str]] = {}
+    # As severe as the worst rule that failed; where none did, as the worst of all.
+    severity: dict[tuple[str, bool], Severity] = {}
     for rule, result in zip(rules, _expect(table, rules), strict=True):
-        passed[rule.check] = passed.get(rule.check, True) and bool(result["success"])
+        success = bool(result["success"])
+        passed[rule.check] = passed.get(rule.check, True) and success
+        if severity.get((rule.check, success)) != "error":
+            severity[rule.check, success] = rule.severity
         rows = result["result"].get("unexpected_index_list") or []
         named.setdefault(rule.check, set()).update(str(row["name"]) for row in rows)
-    severity = {rule.check: rule.severity for rule in rules}
     words = _words(table, record, history, settings)
     named |= _stand_out(table, passed, named)
+    # In the order of the page; a rule that nobody wrote words for counts as any other, and comes last.
+    order = [*(name for name in words if name in passed), *(name for name in passed if name not in words)]
     return [
-        Check(name, passed[name], severity[name], observed, limit, text, tuple(sorted(named[name])))
-        for name, (observed, limit, text) in words.items()
-        if name in passed
+        Check(
+            name,
+            passed[name],
+            severity[name, passed[name]],
+            *(words.get(name) or _bare_words(name, rules, named)),
+            tuple(sorted(named[name])),
+        )
+        for name in order
     ]
 
 
@@ -242,6 +253,16 @@ def _words(
             "material.",
         )
     return words
+
+
+def _bare_words(name: str, rules: Sequence[Rule], named: Mapping[str, set[str]]) -> tuple[str, str, str]:
+    """The same for a check without words of its own: from its rules."""
+    allowed = "; ".join(
+        f"{rule.kind.removeprefix('Expect')} {', '.join(f'{key}={value}' for key, value in rule.arguments.items())}"
+        for rule in rules
+        if rule.check == name
+    )
+    return f"{len(named[name])} images against it", allowed, "Look at the images named; correct or leave out what is wrong."
 
 
 def _counted(column: pd.Series, names: Mapping[int, str], unit: str = "") -> str:

@@ -13,6 +13,7 @@ from data.batch import LIBRARY, BatchFolder, check_name
 from data.defects.library import lay_library
 from data.errors import BadSettings
 from data.files import write_json, write_text
+from data.history import EarlierBatch
 from flows.config import PlantConfig, Product, read_product_file
 from flows.errors import PlantError
 from flows.locks import host_lock_file
@@ -139,8 +140,8 @@ def pipeline() -> str:
 
 
 def history(plant: Plant, product: str, batch: str) -> dict[str, Any]:
-    """Brightness, contrast and sharpness of every image of the product's other batches that passed validation."""
-    batches = {}
+    """Brightness, contrast and sharpness of the product's other batches that passed validation (see ``data.history``)."""
+    batches: dict[str, Any] = {}
     for file in sorted((plant.path / "products" / product).glob("*/validation.json")):
         name = file.parent.name
         if name == batch:
@@ -148,10 +149,8 @@ def history(plant: Plant, product: str, batch: str) -> dict[str, Any]:
         try:
             validation = json.loads(file.read_text(encoding="utf-8"))
             if validation["passed"]:
-                batches[name] = {
-                    key: [fact[key] for fact in validation["facts"]] for key in ("brightness", "contrast", "sharpness")
-                }
-        except (OSError, ValueError, KeyError):
+                batches[name] = EarlierBatch.of_facts(validation["facts"]).model_dump(mode="json")
+        except (OSError, ValueError, KeyError, TypeError):
             continue  # a batch that is being worked on right now
     return {"batches": batches}
 

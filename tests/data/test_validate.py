@@ -16,9 +16,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from data import checks
 from data.batch import BatchFolder, BatchRecord, Rejection
 from data.errors import BadBatch, BadSettings
-from data.history import read_history
+from data.history import COMPARED, QUANTILES, EarlierBatch, History, read_history
 from data.ingest import ingest
 from data.outliers import ValidateSettings, robust
 from data.sample import render_good
@@ -214,6 +215,30 @@ def test_a_batch_that_was_tampered_with_stops(source: Path, folder: BatchFolder,
     assert check(folder, "unchanged")["images"] == ["extra.png" if harm == "added" else victim.name]
 
 
+def bare_rule(severity: Any, low: float) -> checks.Rule:
+    return checks.Rule("size", severity, "ExpectColumnValuesToBeBetween", {"column": "width", "min_value": low})
+
+
+def test_a_rule_without_words_stops_the_batch_like_any_other(
+    source: Path, folder: BatchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(source, folder)
+    usual, extra = checks._rules, [bare_rule("error", 300)]
+    monkeypatch.setattr(checks, "_rules", lambda *given: [*usual(*given), *extra])
+    with pytest.raises(BadBatch, match=r"fails check 'size': 30 images against it .*, allowed .*min_value=300"):
+        validate(folder)
+    found = check(folder, "size")
+    assert (found["passed"], found["severity"], len(found["images"])) == (False, "error", 30) and not findings(folder)["passed"]
+    assert not folder.file("split.json").exists() and "min_value=300" in folder.file("validation.html").read_text()
+    # Of several rules the one that failed says how severe it is, not the last.
+    extra.append(bare_rule("warning", 0))
+    with pytest.raises(BadBatch):
+        validate(folder)
+    extra[:] = [bare_rule("warning", 300), bare_rule("error", 0)]
+    validate(folder)
+    assert check(folder, "size")["severity"] == "warning" and not check(folder, "size")["passed"]
+
+
 def test_everything_unreadable_is_told_not_crashed(source: Path, folder: BatchFolder) -> None:
     record = prepare(source, folder)
     for image in record.images:
@@ -242,6 +267,7 @@ def test_drift_from_earlier_batches(source: Path, folder: BatchFolder) -> None:
     history(folder)
     validate(folder)
     assert failed(folder) == set() and check(folder, "drift of brightness")["passed"]
+    assert not [found["name"] for found in findings(folder)["checks"] if "against it" in found["observed"]], "all have words"
     history(folder, brightness=1.4)
     validate(folder)
     assert failed(folder) == {"drift of brightness"}
@@ -249,6 +275,30 @@ def test_drift_from_earlier_batches(source: Path, folder: BatchFolder) -> None:
     validate(folder)
     assert failed(folder) == {"drift of sharpness", "drift of contrast"}
     assert findings(folder)["passed"]
+
+
+@pytest.mark.parametrize("images", [1, 2, 24, 25, 26, 500])
+def test_a_history_of_quantiles_sets_the_limits_that_all_images_would(images: int) -> None:
+    rng = np.random.default_rng(images)
+    facts = [
+        {"brightness": rng.normal(middle, 0.06), "contrast": rng.normal(0.2, 0.03), "sharpness": rng.lognormal(-6, 0.8)}
+        for middle in rng.normal(0.5, 0.03, images)
+    ]
+    few = [{key: value * 1.3 for key, value in fact.items()} for fact in facts[:3]]
+    old = History(batches={name: EarlierBatch(**columns(some)) for name, some in (("a", facts), ("b", few))})
+    new = History(batches={name: EarlierBatch.of_facts(some) for name, some in (("a", facts), ("b", few))})
+    assert History.model_validate_json(new.model_dump_json()) == new, "as it is read again"
+    assert all(len(getattr(new.batches["a"], column)) == min(images, QUANTILES) for column in COMPARED)
+    for column in COMPARED:
+        before, now = (np.asarray(history.limits(column, 3.0)) for history in (old, new))
+        if column == "sharpness":
+            before, now = np.log(before), np.log(now)
+        exact = images <= QUANTILES  # but for six digits
+        assert np.abs(now - before).max() <= (1e-4 if exact else 0.05) * np.ptp(before), column
+
+
+def columns(facts: list[dict[str, float]]) -> dict[str, Any]:
+    return {column: [fact[column] for fact in facts] for column in COMPARED}
 
 
 def test_no_history_is_no_drift_check(source: Path, folder: BatchFolder) -> None:

@@ -70,7 +70,11 @@ def test_history_is_that_of_the_other_batches_and_stands_once_decided(plant: Pla
         (folder / "validation.json").write_text(json.dumps({"passed": passed, "facts": [fact]}))
     plant.batch("bolt", "a").file("../damaged").resolve().mkdir()
     (plant.batch("bolt", "damaged").path / "validation.json").write_text("{")
-    assert history(plant, "bolt", "mine") == {"batches": {"a": {"brightness": [0.5], "contrast": [0.1], "sharpness": [9.0]}}}
+    for number, broken in enumerate(("[]", '{"passed": true, "facts": [{"brightness": null}]}', '{"passed": true, "facts": []}')):
+        plant.batch("bolt", f"broken{number}").path.mkdir()
+        (plant.batch("bolt", f"broken{number}").path / "validation.json").write_text(broken)
+    kept = {"images": 1, "brightness": [0.5], "contrast": [0.1], "sharpness": [9.0]}
+    assert history(plant, "bolt", "mine") == {"batches": {"a": kept}}
 
     job = make_job(plant, "bolt", "mine", str(tmp_path))
     job.folder.file("decision.json").write_text("{}")

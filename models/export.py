@@ -43,7 +43,7 @@ def export(inspector: Inspector, target: Path, channels: int, properties: dict[s
             keep_initializers_as_inputs=False,
         )
         model = onnx.load(temporary)
-        smallest = math.ceil(STRIDE / inspector.scale)  # reflection needs more pixels than it pads
+        smallest = math.ceil(STRIDE / inspector.scale)  # less than one cell of the coarsest maps at working scale
         _describe(model, {"channels": str(channels), "min_side": str(smallest), **properties})
         onnx.checker.check_model(model)
         temporary.write_bytes(model.SerializeToString(deterministic=True))

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from models.hard_negatives import Spot
-from models.number_format import Format
+if TYPE_CHECKING:  # who only reads a log, as a certificate does, need not load torch
+    from models.hard_negatives import Spot
+    from models.number_format import Format
 
 Change = tuple[int, float, int]
 """Training was planned anew: the step, the progress there in 0..1, and how many steps it has in all from then on."""
@@ -35,13 +36,13 @@ class TrainingLog:
     losses: list[tuple[int, float, float]] = field(default_factory=list)
     validations: list[tuple[int, float]] = field(default_factory=list)
     smoothed: float = 0.0
-    spots: list[list[Spot]] = field(default_factory=list)
+    spots: list[list["Spot"]] = field(default_factory=list)
     mastered: list[float] = field(default_factory=list)
     competences: list[tuple[int, float]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     marks: list[tuple[int, float]] = field(default_factory=list)
     reserve: float = 0.0
-    form: Format = "bfloat16"
+    form: "Format" = "bfloat16"
 
     @property
     def plan(self) -> Change:

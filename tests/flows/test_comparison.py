@@ -1,6 +1,8 @@
 """What counts as the same model again."""
 
 import copy
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -76,3 +78,10 @@ def test_a_gpu_and_missing_scores(metrics: dict[str, Any]) -> None:
     rebuilt = other_weights(metrics)
     rebuilt["scores"]["lock"] = rebuilt["scores"]["lock"][:99]
     assert judged(metrics, rebuilt) == "different"
+
+
+def test_who_only_reads_records_does_not_wait_for_torch() -> None:
+    reads = ["flows.lineage", "flows.certificate", "flows.rebuild", "models.gates", "data.defects.recipe", "models.training_log"]
+    code = f"import sys, {', '.join(reads)}; print(*sorted({{'torch', 'mlflow', 'prefect', 'onnxruntime'}} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -1,13 +1,17 @@
 """The plant's store of images and models (DVC's remote): whether it does what it should, and in words why not."""
 
 import os
+import re
 import secrets
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.dvc_settings import read_settings
+from data.dvc_settings import read_settings, write_settings
 from data.errors import ChangeoverError, StorageTrouble
 from data.repository import dvc
 from data.storage_trouble import storage_trouble, without_user
@@ -161,8 +165,42 @@ def fetch(plant: Path, folder: Path, *targets: str) -> None:
 
 def _with_store(plant: Path, folder: Path, verb: str, *targets: str) -> None:
     try:
-        dvc(folder, verb, *targets)  # without --quiet, which swallows the reason
-    except ChangeoverError:
+        with _apart(plant, folder, targets) as place:
+            dvc(place, verb, *targets)  # without --quiet, which swallows the reason
+    except ChangeoverError as error:
         # These say it better where the store is the reason. Who only fetches may have no right to write.
         probe_store(plant) if verb == "push" else look_into_store(plant)
-        raise
+        raise ChangeoverError(_ROOM.sub(str(folder), str(error))) from error
+
+
+_ROOM = re.compile(r"\S*/\.changeover/transfer-\w+\S*(?<![:;,.])")
+
+
+@contextmanager
+def _apart(plant: Path, folder: Path, targets: Sequence[str]) -> Iterator[Path]:
+    """``folder``, with the records that ``targets`` name, in a DVC repository of its own with the plant's cache and store.
+
+    DVC keeps its repository locked for a whole transfer, which may take longer than the other runs of the plant wait.
+    """
+    merged, plant = read_settings(plant), plant.resolve()
+    state = plant / ".changeover"
+    state.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="transfer-", dir=state) as name:
+        room = Path(name)
+        (room / ".dvc").mkdir()
+        (room / ".dvc" / "config").touch()
+        ours = {
+            "core": {**(merged.get("core") or {}), "no_scm": True, "site_cache_dir": str(room / ".dvc" / "site")},
+            "cache": {"dir": str(plant / ".dvc" / "cache"), **(merged.get("cache") or {})},
+            "remote": merged.get("remote") or {},
+        }
+        write_settings(room / ".dvc" / "config.local", ours)
+        place = room / folder.resolve().relative_to(plant)
+        place.mkdir(parents=True, exist_ok=True)
+        for record in {*targets, *(_PIPELINE if "dvc.yaml" in targets else ())}:
+            if (folder / record).is_file():
+                shutil.copyfile(folder / record, place / record)
+        yield place
+
+
+_PIPELINE = ("dvc.yaml", "dvc.lock", "params.yaml")

@@ -45,26 +45,33 @@ def version_batch(plant: Path, folder: BatchFolder) -> str:
     with plant_lock(plant):
         _check_plant(plant)
         dvc(folder.path, "add", "--quiet", *stored)
-        tagged = try_git(plant, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
-        if tagged is not None:
-            for path, read in (
-                (folder.file("batch.yaml"), _recorded),
-                *((folder.file(f"{name}.dvc"), _stored) for name in stored),
-            ):
-                then = try_git(plant, "show", f"{tagged}:{_inside(plant, path)}") or ""
-                if read(then) != read(path.read_text(encoding="utf-8")):
-                    raise BadBatch(
-                        f"tag {tag} stands for other images than are in {folder.path} ({path.name} differs from commit "
-                        f"{tagged[:10]}); a batch never changes: use a new batch name"
-                    )
-        # Of a batch that has its tag too: a store that was lost is filled again.
-        push(plant, folder.path, *(f"{name}.dvc" for name in stored))
+        _tagged(plant, folder, tag, stored)
+    # Of a batch that has its tag too: a store that was lost is filled again. Without the lock, since it may take longer than the
+    # runs of other products wait; before the tag, which so stands for images that the store has.
+    push(plant, folder.path, *(f"{name}.dvc" for name in stored))
+    with plant_lock(plant):
+        tagged = _tagged(plant, folder, tag, stored)
         if tagged is not None:
             return tagged
         commit = _commit(plant, paths, f"Add {len(record.images)} images of {tag}")
         message = f"{len(record.images)} good images, digest {record.digest}"
         git(plant, *_identity(plant), "tag", "--annotate", "--message", message, tag, commit)
         return commit
+
+
+def _tagged(plant: Path, folder: BatchFolder, tag: str, stored: Sequence[str]) -> str | None:
+    """The commit that ``tag`` stands for, None where there is none. BadBatch if it holds other images than the folder."""
+    tagged = try_git(plant, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
+    if tagged is None:
+        return None
+    for path, read in ((folder.file("batch.yaml"), _recorded), *((folder.file(f"{name}.dvc"), _stored) for name in stored)):
+        then = try_git(plant, "show", f"{tagged}:{_inside(plant, path)}") or ""
+        if read(then) != read(path.read_text(encoding="utf-8")):
+            raise BadBatch(
+                f"tag {tag} stands for other images than are in {folder.path} ({path.name} differs from commit "
+                f"{tagged[:10]}); a batch never changes: use a new batch name"
+            )
+    return tagged
 
 
 def _recorded(batch_yaml: str) -> Any:

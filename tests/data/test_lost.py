@@ -9,7 +9,10 @@ import yaml
 from data.batch import BatchFolder
 from data.dvc_settings import read_settings, set_remote
 from data.errors import BadBatch, StorageTrouble
+from data.files import write_yaml
 from data.lost import fetch_lost, lost
+from data.repository import dvc
+from data.store import push
 from data.version import version_batch
 from tests.s3 import S3, s3, s3_server
 
@@ -44,6 +47,25 @@ def test_images_come_back_from_a_store_with_an_umlaut(plant: Path, batch: BatchF
     assert gone.md5 == md5, "neither has it"
     version_batch(plant, batch)  # but the folder has
     assert lost(plant, batch) == [] and (store / "files" / "md5" / md5[:2] / md5[2:]).is_file()
+
+
+def test_what_stages_made_goes_to_the_store_and_comes_back(plant: Path) -> None:
+    folder = BatchFolder.of(plant, "bolt", "a")
+    folder.path.mkdir(parents=True)
+    make = {"cmd": "mkdir model && echo 1 > model/weights && echo 2 > told.json", "params": ["seed"]}
+    stages = {"train": {**make, "outs": ["model", {"told.json": {"cache": False}}]}}
+    write_yaml(folder.file("params.yaml"), {"seed": 1})
+    write_yaml(folder.file("dvc.yaml"), {"stages": stages})
+    dvc(folder.path, "repro", "--quiet", "train")
+    push(plant, folder.path, "dvc.yaml")
+    stored = [file.read_text() for file in (plant.parent / "store").rglob("*") if file.is_file()]
+    assert sorted(text for text in stored if "md5" not in text) == ["1\n"] and len(stored) == 2
+    shutil.rmtree(plant / ".dvc" / "cache")
+    assert [gone.output for gone in lost(plant, folder)] == ["model"] and fetch_lost(plant, folder) == []
+    shutil.rmtree(folder.file("model"))
+    dvc(folder.path, "checkout", "--quiet", "dvc.yaml")
+    assert (folder.file("model") / "weights").read_text() == "1\n"
+    assert not [place.name for place in (plant / ".changeover").iterdir() if place.is_dir()]
 
 
 def test_a_store_out_of_reach_and_a_damaged_record(plant: Path, batch: BatchFolder, s3: S3) -> None:

@@ -1,15 +1,22 @@
 """Versioning in throw-away git and DVC repositories."""
 
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
+from typing import ClassVar
 
 import pytest
 from filelock import FileLock
 
 from data.batch import BatchFolder
+from data.dvc_settings import set_remote
 from data.errors import BadBatch, ChangeoverError
 from data.ingest import ingest
+from data.repository import dvc
 from data.version import commit_files, plant_commit, version_batch
 from tests.data.conftest import Deliver, git
 
@@ -146,6 +153,69 @@ def test_a_held_lock_is_waited_for_and_then_named(plant: Path, batch: BatchFolde
         pytest.raises(ChangeoverError, match=r"git\.lock has been held for 0\.1 s by another process"),
     ):
         version_batch(plant, batch)
+
+
+def test_a_slow_upload_holds_nobody_up(plant: Path, batch: BatchFolder, deliver: Deliver, tmp_path: Path) -> None:
+    """The store does not answer until another product has been versioned and a stage could run."""
+    other = BatchFolder.of(plant, "nut", "a")
+    ingest(deliver(12, "nuts", first=40), other, "nut", "a")
+    with slow_store(plant) as (arrived, answer), ThreadPoolExecutor(1) as pool:
+        uploading = pool.submit(version_batch, plant, batch)
+        assert arrived.wait(60), "the upload has begun"
+        assert git(plant, "tag") == "", "no tag for what the store has not got"
+        commit = commit_files(plant, [other.file("batch.yaml")], "Meanwhile")
+        dvc(other.path, "add", "--quiet", "good")  # by DVC's own lock
+        assert not uploading.done()
+        answer.set()
+        made = uploading.result(60)
+    assert git(plant, "rev-parse", "bolt/a^{commit}") == made != commit
+    assert [place.name for place in (plant / ".changeover").iterdir() if place.is_dir()] == [], "no room is left"
+
+
+@contextmanager
+def slow_store(plant: Path) -> Iterator[tuple[Event, Event]]:
+    """A store behind HTTP that takes every file, once it may: events for "somebody asked" and "it may answer"."""
+    arrived, answer = Event(), Event()
+
+    class Store(BaseHTTPRequestHandler):
+        kept: ClassVar[dict[str, bytes]] = {}
+
+        def _any(self) -> None:
+            content = self._body()
+            arrived.set()
+            answer.wait(60)
+            if self.command == "POST":
+                self.kept[self.path] = content
+            found = self.kept.get(self.path)
+            self.send_response(200 if found is not None else 404)
+            self.send_header("Content-Length", str(len(found or b"")))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(found or b"")
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    for verb in ("GET", "HEAD", "POST"):
+        setattr(Store, f"do_{verb}", Store._any)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Store) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        set_remote(plant / ".dvc" / "config", "store", f"http://127.0.0.1:{server.server_port}")
+        try:
+            yield arrived, answer
+        finally:
+            answer.set()
+            server.shutdown()
 
 
 def test_commits_at_the_same_time_wait_for_each_other(plant: Path) -> None:

@@ -5,9 +5,6 @@ with the folders of the machine that wrote them. A name is taken where only one 
 is refused: going on without parts would measure the threshold on parts that the weights have seen.
 """
 
-import codecs
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -17,11 +14,10 @@ from unicodedata import normalize
 from data.batch import Rejection
 from data.errors import BadBatch
 from data.source_names import SourceNames
+from data.table import read_table
 
 GROUPS_FILE = "groups.csv"
-MAX_BYTES = 16 * 2**20
 MAX_LENGTH = 200
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _READ = re.compile(r"groups\.csv(\.(csv|txt))?")
 """Names that are read, in lower case. Systems that hide endings make ``groups.csv.txt``."""
 _MEANT = re.compile(r"groups?([ _-]?(\(\d+\)|copy|kopie))?\.(csv|txt|tsv|tab|xlsx?|xlsm|ods|numbers|json)(\.(csv|txt))?")
@@ -39,10 +35,10 @@ def read_groups(source: Path, names: set[str]) -> tuple[dict[str, str], list[Rej
     if path is None:
         _refuse_below(names)
         return {}, []
-    lines, separator = _lines(path)
-    told = f"{path.name} (separated by {SEPARATORS.get(separator, repr(separator))})"
+    table = read_table(path, ("file", "group"))
+    lines = [(number, row["file"], normalize("NFC", row["group"])) for number, row in table.lines if row["file"]]
     files = SourceNames(name for name in names if not _MEANT.fullmatch(PurePosixPath(name).name.lower()))
-    prefix = _prefix(told, [written for _, written, _ in lines], files)
+    prefix = _prefix(str(table), [written for _, written, _ in lines], files)
     groups: dict[str, str] = {}
     unmatched: list[Rejection] = []
     for number, written, group in lines:
@@ -65,12 +61,12 @@ def read_groups(source: Path, names: set[str]) -> tuple[dict[str, str], list[Rej
     if not lines or len(unmatched) == len(lines):
         first = f" ({unmatched[0].reason}; the folder has {min(files.names, default='no file')[:80]!r})" if lines else ""
         raise BadBatch(
-            f"{told} has {len(lines)} lines, and none of them names one file of the folder{first}; write the names as they are "
+            f"{table} has {len(lines)} lines, and none of them names one file of the folder{first}; write the names as they are "
             f"in the folder, or take {path.name} out of it"
         )
     if not groups:
         raise BadBatch(
-            f"{told} names no part for any of its {len(lines)} files; fill the column group, or take it out of the folder"
+            f"{table} names no part for any of its {len(lines)} files; fill the column group, or take it out of the folder"
         )
     return groups, unmatched
 
@@ -106,7 +102,7 @@ def _refuse_below(names: Iterable[str]) -> None:
         )
 
 
-def _prefix(told: str, written: list[str], files: SourceNames) -> str:
+def _prefix(table: str, written: list[str], files: SourceNames) -> str:
     """The folders that all names begin with because the table was written elsewhere, as a text to be cut off; mostly ``""``.
 
     BadBatch where the names of two such places fit files: one of them belongs to another delivery.
@@ -121,63 +117,7 @@ def _prefix(told: str, written: list[str], files: SourceNames) -> str:
     other = next((prefixes[0] for prefixes in found if prefixes and best not in prefixes), None)
     if other is not None:
         raise BadBatch(
-            f"{told} names files in {best[:80]!r} and in {other[:80]!r}; one delivery has one table: keep the lines of this "
+            f"{table} names files in {best[:80]!r} and in {other[:80]!r}; one delivery has one table: keep the lines of this "
             "folder, with names as seen from it"
         )
     return best
-
-
-def _lines(path: Path) -> tuple[list[tuple[int, str, str]], str]:
-    """(line number, file, group) of every line with content, and the separator; BadBatch if it is not a small table of those
-    columns."""
-    if path.is_symlink() or not path.is_file():
-        raise BadBatch(f"{path.name} is not a regular file; put the table itself there, or remove it")
-    if path.stat().st_size > MAX_BYTES:
-        raise BadBatch(
-            f"{path.name} has {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_BYTES >> 20}: keep the columns file and group"
-        )
-    try:
-        text, skipped, separator = _opened(_text(path.read_bytes()))
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
-        columns = [column.strip().lower() for column in next(reader, [])]
-        if columns.count("file") != 1 or columns.count("group") != 1:
-            raise BadBatch(
-                f"{path.name} has columns {', '.join(map(repr, columns))[:120]}; it needs file,group, separated by commas, "
-                "semicolons or tabs: name them so in line 1"
-            )
-        file, group = columns.index("file"), columns.index("group")
-        lines: list[tuple[int, str, str]] = []
-        for cells in reader:
-            if any(cell.strip() for cell in cells[len(columns) :]):  # a name with a comma, say, that is not quoted
-                raise BadBatch(
-                    f"{path.name}, line {reader.line_num + skipped}, has {len(cells)} cells, but line 1 has {len(columns)}; "
-                    "put names that contain the separator into double quotes"
-                )
-            row = [normalize("NFC", cell.strip()) for cell in cells] + [""] * len(columns)
-            if row[file]:
-                lines.append((reader.line_num + skipped, cells[file].strip(), row[group]))
-    except UnicodeDecodeError as error:
-        raise BadBatch(f"{path.name} is not UTF-8 (byte {error.start}); save it as 'CSV UTF-8'") from error
-    except OSError as error:
-        raise BadBatch(f"{path.name} cannot be read ({error.strerror}); grant read permission or remove it") from error
-    except csv.Error as error:
-        raise BadBatch(f"{path.name} is not a well-formed table ({error}); save it as comma-separated values") from error
-    return lines, separator
-
-
-def _text(content: bytes) -> str:
-    """UTF-8, or the UTF-16 with a mark that spreadsheets call Unicode text."""
-    sixteen = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if sixteen else "utf-8-sig")
-
-
-def _opened(text: str) -> tuple[str, int, str]:
-    """The table, the number of lines before it (a spreadsheet's ``sep=;``), and its separator."""
-    first, _, rest = text.partition("\n")
-    if (told := first.strip("\r").strip('"')).lower().startswith("sep=") and len(told) == len("sep=") + 1:
-        return rest, 1, told[-1]
-    for separator in SEPARATORS:
-        columns = {column.strip().strip('"').lower() for column in first.split(separator)}
-        if {"file", "group"} <= columns:
-            return text, 0, separator
-    return text, 0, ","

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,42 @@ def replacing(target: Path) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+@contextmanager
+def replacing_folder(target: Path, scratch: Path) -> Iterator[Path]:
+    """Yield ``scratch``, an empty folder on the file system of ``target``; on success it takes the place of ``target``, whole.
+
+    What else lies in ``target`` (DVC's ``.gitignore``) is kept. On failure ``target`` stays as it was, and a kill leaves the old
+    folder, the new one, or for an instant none.
+    """
+    former = scratch.with_name(f"{scratch.name}.former")
+    if former.is_dir() and not target.exists():  # killed in that instant
+        former.rename(target)
+    for left in (scratch, former):
+        shutil.rmtree(left, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+        for other in target.iterdir() if target.is_dir() else ():
+            if not (scratch / other.name).exists():
+                copy = shutil.copytree if other.is_dir() else shutil.copy2
+                copy(other, scratch / other.name)
+        for file in scratch.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
+        if target.is_dir():
+            target.rename(former)
+        try:
+            scratch.rename(target)
+        except BaseException:
+            if former.exists():
+                former.rename(target)
+            raise
+    finally:
+        for left in (scratch, former):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(target: Path, text: str) -> None:

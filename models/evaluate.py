@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.batch import BatchFolder
 from data.errors import BadBatch
-from data.files import file_digest, write_json
+from data.files import file_digest, replacing_folder, write_json
 from data.progress import Progress
 from data.stage import read_params, run_stage
 from models.assemble import Examined, assemble, examine
@@ -69,7 +69,14 @@ def figures(good: list[Examined], defects: list[Examined], threshold: float) -> 
 
 
 def evaluate(folder: BatchFolder) -> None:
-    """Write ``report/``: ``model.onnx``, ``report.html``, ``good.png``, ``defects.png``, ``metrics.json``."""
+    """Write ``report/``, whole: ``model.onnx``, ``report.html``, ``good.png``, ``defects.png``, ``metrics.json``."""
+    with replacing_folder(folder.file("report"), folder.work / "report") as out:
+        told = _evaluated(folder, out)
+    print(told)
+
+
+def _evaluated(folder: BatchFolder, out: Path) -> str:
+    """Write the files into ``out``; the figures in one line."""
     started = time.monotonic()
     params = read_params(folder)
     settings: EvaluateSettings = read_settings(params, "evaluate", EvaluateSettings)
@@ -77,8 +84,6 @@ def evaluate(folder: BatchFolder) -> None:
     batch = read_batch(folder, ("train", "tune", "calibrate", "lock"))
     detectors, training = read_trained(folder, batch.channels)
     region = Region(**settings.region)
-    out = folder.file("report")
-    out.mkdir(exist_ok=True)
     model = out / "model.onnx"
     progress = Progress(folder.path, "evaluate")
     count = len(batch.good["calibrate"]) + len(batch.good["lock"]) + len(batch.defects["lock"])
@@ -132,7 +137,7 @@ def evaluate(folder: BatchFolder) -> None:
     }  # fmt: skip
     _report(out, metrics, folder, calibrated + good, defects, trials, training)
     write_json(out / "metrics.json", metrics)
-    print(
+    return (
         f"overkill {ours['overkill']['count']} of {ours['overkill']['n']}, "
         f"escape {ours['escape']['count']} of {ours['escape']['n']}, "
         f"image AUROC {ours['image_auroc']:.3f}, gates {'passed' if metrics['passed'] else 'failed'}"

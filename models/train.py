@@ -18,7 +18,7 @@ from data.defects.library import Cutout, read_library
 from data.defects.regenerate import read_recipe
 from data.defects.scale import measure_scale
 from data.errors import BadBatch, BadSettings
-from data.files import file_digest, write_json
+from data.files import file_digest, replacing_folder, write_json
 from data.progress import Progress
 from data.stage import read_params, run_stage
 from models.budget import Plan
@@ -258,17 +258,13 @@ def _network(
 
 def _write(folder: BatchFolder, detectors: list[Detector], training: dict[str, Any]) -> None:
     """Put ``model/`` in its place, whole, and clear what training kept for a resumption."""
-    out = folder.work / "model"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
     # In one memory layout, whichever way a network came here: the digest stands for the weights.
     states = [{k: v.clone(memory_format=torch.contiguous_format) for k, v in d.state_dict().items()} for d in detectors]
-    with (out / "weights.pt").open("wb") as stream:  # given a path, torch writes bytes that depend on the path's letters
-        torch.save(states, stream)
-    write_json(out / "training.json", {**training, "weights_digest": file_digest(out / "weights.pt")})
-    target = folder.file("model")
-    shutil.rmtree(target, ignore_errors=True)
-    out.rename(target)
+    with replacing_folder(folder.file("model"), folder.work / "model") as out:
+        with (out / "weights.pt").open("wb") as stream:  # given a path, torch writes bytes that depend on the path's letters
+            torch.save(states, stream)
+        write_json(out / "training.json", {**training, "weights_digest": file_digest(out / "weights.pt")})
+        shutil.rmtree(folder.file("model"), ignore_errors=True)  # DVC's hash is of all that lies in there
     shutil.rmtree(folder.work / "train", ignore_errors=True)
 
 

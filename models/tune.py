@@ -16,7 +16,7 @@ from data.defects.recipe import TRAINING_FAMILIES, Recipe
 from data.defects.regenerate import read_recipe
 from data.defects.scale import measure_scale
 from data.errors import BadSettings
-from data.files import write_json
+from data.files import replacing_folder, write_json
 from data.progress import Progress
 from data.stage import read_params, run_stage
 from models.budget import Plan
@@ -241,8 +241,6 @@ def _next(study: Any, done: int, first: list[dict[str, Any]], seed: int) -> Any:
 
 
 def _write_study(folder: BatchFolder, finished: list[Any], journal: Path, fixed: dict[str, Any]) -> None:
-    out = folder.file("study")
-    out.mkdir(exist_ok=True)
     keys = ("families", "steps")
     trials = [
         {
@@ -252,9 +250,10 @@ def _write_study(folder: BatchFolder, finished: list[Any], journal: Path, fixed:
         for trial in finished
     ]  # fmt: skip
     best = max(finished, key=lambda t: (t.value, -t.number))
-    write_json(out / "trials.json", trials)
-    shutil.copyfile(journal, out / "journal.log")
-    write_json(out / "best.json", {"params": best.user_attrs["chosen"], "value": best.value, **fixed})
+    with replacing_folder(folder.file("study"), folder.work / "study") as out:
+        write_json(out / "trials.json", trials)
+        shutil.copyfile(journal, out / "journal.log")
+        write_json(out / "best.json", {"params": best.user_attrs["chosen"], "value": best.value, **fixed})
 
 
 def _fingerprint(batch: Batch) -> str:

@@ -52,5 +52,7 @@ class SegmentationDetector(Detector):
         fine, _, classes = self.heads(images)
         if self.guide == 0:
             return fine.float()
-        guide = F.interpolate(F.logsigmoid(classes.float()), size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        # The logarithm of the sigmoid. PyTorch's own is exported as two operations, of which the second gets a zero.
+        sure = -F.softplus(-classes.float())
+        guide = F.interpolate(sure, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         return fine.float() + self.guide * guide

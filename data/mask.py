@@ -22,8 +22,11 @@ BLACK = 0.05
 """Share of the brightest level up to which the ground counts as black: JPEG leaves traces there."""
 
 
-def read_mask(path: Path) -> NDArray[np.float32]:
-    """What is defect, (H, W) in 0..1, all 0 if the mask is black; BadImage if it is damaged or its ground is not black."""
+def read_mask(path: Path, soft: bool = False) -> NDArray[np.float32]:
+    """What is defect, (H, W) in 0..1, all 0 if the mask is black; BadImage if it is damaged or its ground is not black.
+
+    ``soft``: grey between black and white is a share, however few levels of it there are.
+    """
     try:
         with Image.open(path, formats=FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS or getattr(picture, "n_frames", 1) > 1:
@@ -42,7 +45,7 @@ def read_mask(path: Path) -> NDArray[np.float32]:
     if levels.min() > BLACK * most and colours:
         raise BadImage(f"mask {path.name!r} has no black ground; paint the defect white on black")
     used = np.unique(levels[levels > 0])
-    return np.asarray(levels > 0 if len(used) <= CLASSES and not lossy else levels / most, np.float32)
+    return np.asarray(levels > 0 if len(used) <= CLASSES and not lossy and not soft else levels / most, np.float32)
 
 
 def _levels(picture: Image.Image) -> tuple[NDArray[Any], bool]:

@@ -291,6 +291,51 @@ def test_cutouts_that_cannot_be_used_are_named(tmp_path: Path, spoil: Callable[[
         read_library(tmp_path, 1)
 
 
+def test_a_mask_beside_counts_alone(tmp_path: Path) -> None:
+    """Programs save every picture with an alpha channel, opaque where nobody drew on it."""
+    pixels = np.full((16, 24, 4), 200, np.uint8)
+    pixels[..., 3] = 255
+    cv2.imwrite(str(tmp_path / "crack.png"), pixels)
+    with pytest.raises(BadBatch, match=r"crack.png has no mask; save it with transparency, or put crack.mask.png beside it"):
+        read_library(tmp_path, 1)
+    mask = np.zeros((16, 24), np.uint8)
+    mask[4:6] = 1
+    cv2.imwrite(str(tmp_path / "crack.mask.png"), mask)
+    (cutout,) = read_library(tmp_path, 1)
+    np.testing.assert_array_equal(cutout.mask, mask)
+
+
+def test_cutouts_are_found_whatever_they_are_called(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    write_cutout(library, "crack.PNG")
+    write_cutout(library / "pits", "pit.png")
+    picture, mask = np.full((8, 8, 3), (0, 0, 250), np.uint8), np.full((8, 8), 255, np.uint8)
+    for name, pixels in (("stain.jpg", picture), ("stain_mask.png", mask), ("hole.JPG", picture), ("hole.mask.PNG", mask)):
+        cv2.imwrite(str(library / name), pixels)
+    for name in ("._crack.PNG", ".DS_Store", "LICENSE", "notes.txt"):
+        (library / name).write_bytes(b"no picture")
+    (library / ".trash").mkdir()
+    (library / ".trash" / "old.png").write_bytes(b"no picture")
+    assert [cutout.image.shape for cutout in read_library(library, 3)] == [(16, 24, 3), (8, 8, 3), (16, 24, 3), (8, 8, 3)]
+    lay_library(library, tmp_path / "batch" / "library")
+    laid = sorted(path.relative_to(tmp_path / "batch").as_posix() for path in (tmp_path / "batch").rglob("*") if path.is_file())
+    names = ("crack.PNG", "hole.JPG", "hole.mask.PNG", "index.json", "pits/pit.png", "stain.jpg", "stain_mask.png")
+    assert laid == [f"library/{name}" for name in names]
+    assert len(read_library(tmp_path / "batch" / "library", 1)) == 4
+
+
+@pytest.mark.parametrize("name", ["crack.xcf", "crack.gif", "crack", "broken_link.png", "pits", "lone.mask.png"])
+def test_what_would_give_nothing_is_named(tmp_path: Path, name: str) -> None:
+    write_cutout(tmp_path / "library")
+    write_cutout(tmp_path / "elsewhere")
+    if name in {"broken_link.png", "pits"}:
+        (tmp_path / "library" / name).symlink_to(tmp_path / ("nowhere" if name == "broken_link.png" else "elsewhere"))
+    else:
+        (tmp_path / "library" / name).write_bytes((tmp_path / "elsewhere" / "crack.png").read_bytes())
+    with pytest.raises(BadBatch, match=rf"'{name}' in library .*(is no image that is read|has no picture beside it)"):
+        read_library(tmp_path / "library", 1)
+
+
 def test_grain_is_the_correlation_length_of_the_texture() -> None:
     rng = np.random.default_rng(0)
     fine = [rng.normal(128, 20, (128, 128)) for _ in range(4)]

@@ -105,12 +105,13 @@ def interval(rate: dict[str, object], top: float, target: object = None) -> Mark
     return svg(400, 44, label, parts, "interval")
 
 
-def _frame(x: Axis, y: Axis, x_label: str, y_label: str) -> list[Markup]:
-    """Axes with ticks, faint guides and names."""
+def _frame(x: Axis, y: Axis, x_label: str, y_label: str, whole: bool = False) -> list[Markup]:
+    """Axes with ticks, faint guides and names; ``whole``: along x there are whole numbers only."""
     parts = [line(x.start, y.start, x.end, y.start, "axis")]
     for tick in y.ticks(4):
         parts += [line(x.start, y(tick), x.end, y(tick), "guide"), text(x.start - 8, y(tick) + 4, tick_text(tick), "tick", "end")]
-    parts += [text(x(tick), y.start + 20, tick_text(tick), "tick", "middle") for tick in x.ticks(5)]
+    ticks = [tick for tick in x.ticks(5) if not whole or tick == round(tick)]
+    parts += [text(x(tick), y.start + 20, tick_text(tick), "tick", "middle") for tick in ticks]
     parts += [text(x.start, y.end - 14, y_label, "name"), text(x.end, y.start + 40, x_label, "name", "end")]
     return parts
 
@@ -144,18 +145,18 @@ def learning_chart(learning: Sequence[tuple[float, float]], unit: str) -> Markup
     return svg(460, 256, f"Training loss, from {number_text(losses[0])} to {number_text(means[-1])}", parts)
 
 
-def trials_chart(trials: Sequence[dict[str, object]]) -> Markup:
+def trials_chart(trials: Sequence[dict[str, object]], width: int = 960) -> Markup:
     """The value of every finished trial by its number, and the best so far."""
     pairs = [(trial.get("number"), trial.get("value")) for trial in trials]
     done = [(number, value) for number, value in pairs if known(number) and known(value)]
     if not done:
         return NOTHING
     done.sort()
-    x = Axis(min(n for n, _ in done) - 0.5, max(n for n, _ in done) + 0.5, 56, 948)
+    x = Axis(min(n for n, _ in done) - 0.5, max(n for n, _ in done) + 0.5, 56, width - 12)
     low, high = min(v for _, v in done), max(v for _, v in done)
     margin = 0.08 * (high - low) or 0.05
     y = Axis(low - margin, high + margin, 190, 34)
-    parts = _frame(x, y, "trial", "value reached (higher is better)")
+    parts = _frame(x, y, "trial", "value reached (higher is better)", whole=True)
     best = done[0][1]
     steps: list[tuple[float, float]] = []
     for number, value in done:
@@ -166,4 +167,4 @@ def trials_chart(trials: Sequence[dict[str, object]]) -> Markup:
     for number, value in done:
         kind, radius = ("dot", 6) if value == best else ("ring", 4)
         parts.append(dot.format(x(number), y(value), radius, kind, number_text(number), number_text(value)))
-    return svg(960, 236, f"{len(done)} finished trials; the best reached {number_text(best)}", parts)
+    return svg(width, 236, f"{len(done)} finished trials; the best reached {number_text(best)}", parts)

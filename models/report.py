@@ -14,7 +14,7 @@ from data.page import templates
 from models import charts, wording
 from models.contact_sheet import write_sheet
 from models.example import Example, by_family, closest_calls, spread, worst_escapes, worst_false_alarms
-from models.histogram import Row, score_histogram
+from models.histogram import BROAD, NARROW, Row, Shape, score_histogram
 from models.legend import legend
 from models.overlay import HALO, OUTLINE, ColourScale
 from models.picture import Picture, embed_all
@@ -93,6 +93,7 @@ def page(contents: ReportContents, scale: ColourScale) -> str:
         overkill_chart=charts.interval(metrics["overkill"], axis_top(metrics["overkill"]), metrics["overkill_target"]),
         escape_chart=charts.interval(metrics["escape"], axis_top(metrics["escape"])),
         histogram=histogram(metrics),
+        narrow_histogram=histogram(metrics, NARROW),
         legend=legend(scale),
         halo="rgb({},{},{})".format(*HALO),
         outline="rgb({},{},{})".format(*OUTLINE),
@@ -100,6 +101,7 @@ def page(contents: ReportContents, scale: ColourScale) -> str:
         trial_count=len(contents.study),
         best=best_trial(contents.study),
         trials_chart=charts.trials_chart(contents.study),
+        narrow_trials_chart=charts.trials_chart(contents.study, 460),
         schedule_chart=charts.schedule_chart(contents.schedule) if contents.schedule else Markup(""),
         learning_chart=charts.learning_chart(contents.learning, contents.learning_unit),
         listed=LISTED,
@@ -215,7 +217,7 @@ def better(gain: float, good: str, bad: str) -> str:
     return "the same" if gain == 0 else f"{good} (better)" if gain > 0 else f"{bad} (worse)"
 
 
-def histogram(metrics: Mapping[str, Any]) -> Markup:
+def histogram(metrics: Mapping[str, Any], shape: Shape = BROAD) -> Markup:
     """The score chart: calibrate and lock good images, then pseudo-defects."""
     scores = metrics["scores"]
     rows = [
@@ -223,7 +225,7 @@ def histogram(metrics: Mapping[str, Any]) -> Markup:
         Row("Good, lock", f"{len(scores['lock'])} images; give the overkill", tuple(scores["lock"])),
         Row("Pseudo-defects", f"{len(scores['defects'])} images", tuple(scores["defects"])),
     ]
-    return score_histogram(rows, metrics["threshold"])
+    return score_histogram(rows, metrics["threshold"], shape)
 
 
 def best_trial(study: Sequence[Mapping[str, Any]]) -> Any:

@@ -20,6 +20,7 @@ from registry.sign_off import SignOff
 from registry.sign_off import sign_off as sign
 from registry.versions import Version, register
 
+from ..page_layout import layout_faults
 from ..registry.conftest import request_for, running
 from .test_cli import changeover
 from .test_trail import append, cut
@@ -139,6 +140,32 @@ def test_it_prints(tmp_path: Path) -> None:
     made = (tmp_path / "c.pdf").read_bytes()
     assert made.startswith(b"%PDF-") and made.rstrip().endswith(b"%%EOF")
     assert [path.name for path in tmp_path.iterdir()] == ["c.pdf"]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not Path("/usr/bin/chromium").exists(), reason="no chromium at /usr/bin/chromium")
+def test_its_layout_holds_at_every_width_and_on_paper(tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    events = [
+        *EVENTS,
+        event(4, allowed=False, actor="vic", reason="only role qa may sign a version; ask an administrator for the role"),
+        event(
+            5, actor="a-person-with-a-long-name@plant.example", subject="qa.reason", after="looked at " * 9, reason="why " * 30
+        ),
+        event(6, actor="publisher", action="publish", subject="/srv/plant/published/bolt/3", after="b" * 64),
+    ]
+    pages = {
+        "approved": certificate(VERSION, SIGNED, events, [], HEAD, 7, NOW, names=NAMES),
+        "broken": certificate(replace(VERSION, product="p" * 90), SIGNED, [], ["event 3 was edited " * 9] * 30, HEAD, 0, NOW),
+    }
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        for name, text in pages.items():
+            page.set_content(text)
+            assert layout_faults(page) == [], name
+        browser.close()
 
 
 @pytest.mark.servers

@@ -15,6 +15,7 @@ from data.errors import BadModel
 from models.example import Example, closest_calls, spread, worst_escapes, worst_false_alarms
 from models.report import ReportContents, write_report
 from tests.models.report_contents import champion, contents
+from tests.page_layout import layout_faults
 
 HOSTILE = '"><script>alert(1)</script><img src=https://evil.example/x onerror=alert(1)>{{ 7*7 }}\u202e.png'
 
@@ -265,4 +266,34 @@ def test_in_a_browser(tmp_path: Path) -> None:
         page.keyboard.press("Escape")
         assert page.locator(".large:popover-open").count() == 0
         assert complaints == []
+        browser.close()
+
+
+def long_names() -> ReportContents:
+    """Names as long as people make them, without a place to break them."""
+    report, long = small(), "housing_cover_left_" * 4
+    report.metrics.update({"product": long, "batch": long, "champion": {**champion(), "batch": long}})
+    report.metrics["families"] = {f"{name}_{long}": figures for name, figures in report.metrics["families"].items()}
+    report.metrics["gates"][2] |= {"name": long, "text": f"Pixel AP 0.48 of {long} is at least 0.3."}
+    report.validation["checks"][4]["images"] = [f"{n}-{long}.png" for n in range(9)]
+    rejected = (Rejection(source_name=f"{long}/{long}.png", reason="damaged: row 31 is missing"),)
+    record = report.record.model_copy(update={"rejected": rejected})
+    examples = [replace(e, name=f"{long}{e.name}", family=e.family and f"{e.family}_{long}") for e in report.examples]
+    return replace(report, record=record, examples=examples)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not Path("/usr/bin/chromium").exists(), reason="no chromium at /usr/bin/chromium")
+def test_the_layout_holds_at_every_width_and_on_paper(tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    made = {name: VARIANTS[name]() for name in ("champion", "failed gates", "long and narrow", "nothing measured")}
+    made["long names"] = long_names()
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        for name, report in made.items():
+            write_report(tmp_path / "report.html", report)
+            page.goto((tmp_path / "report.html").as_uri())
+            assert layout_faults(page) == [], name
         browser.close()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.charts import Axis, bar, interval, learning_chart, schedule_chart, trials_chart
-from models.histogram import Row, bin_edges, counts, logarithmic, score_histogram
+from models.histogram import BROAD, NARROW, Row, bin_edges, counts, logarithmic, score_histogram
 from models.wording import bounds, duration_text, flat, number_text, percent_text
 
 SAMPLES = {
@@ -27,8 +27,9 @@ def test_histogram_counts_equal_numpys(name: str) -> None:
     assert threshold in edges
     tally = counts(scores, edges)
     assert tally.sum() == len(scores)
-    drawn = str(score_histogram([Row("good", "", tuple(scores))], threshold))
-    assert [int(n) for n in re.findall(r'data-count="(\d+)"', drawn)] == [n for n in tally if n]
+    drawn, narrow = (str(score_histogram([Row("good", "", tuple(scores))], threshold, shape)) for shape in (BROAD, NARROW))
+    for drawing in (drawn, narrow):
+        assert [int(n) for n in re.findall(r'data-count="(\d+)"', drawing)] == [n for n in tally if n]
     off_edge = scores + 1e-12 * np.abs(scores)  # numpy's bins hold their lower edge, ours the upper one
     if not np.isin(scores, edges).any():
         assert (tally == np.histogram(off_edge, edges)[0]).all()
@@ -68,6 +69,7 @@ def test_charts_of_nothing_are_empty_and_single_points_do_not_fail() -> None:
     assert trials_chart([]) == learning_chart([], "step") == bar(None) == ""
     assert trials_chart([{"number": 0, "value": None}]) == ""
     assert "1 finished trials" in trials_chart([{"number": 3, "value": 0.5}])
+    assert re.findall(r'text-anchor="middle">(.*?)<', trials_chart([{"number": 3, "value": 0.5}])) == ["3"]  # no trial 2.8
     assert "nan" not in learning_chart([(0, 1.0)], "step") + learning_chart([(0, 0.0), (1, 0.0)], "step") + schedule_chart(
         [(0, 0, 1)]
     )

@@ -32,7 +32,7 @@ from flows.commands import (
     teachers,
     users,
 )
-from flows.terminal import say
+from flows.terminal import say, write_anything
 from registry.errors import RegistryError
 
 USER_ERROR, INTERRUPTED, BUG = 2, 130, 1
@@ -43,6 +43,7 @@ class OneLineErrors(TyperGroup):
 
     def main(self, args: Any = None, **options: Any) -> Any:  # type: ignore[override]  # passed on by name
         """Run the command line and exit: 0, 2 for what the user can correct, 1 for a bug of ours, 130 for Ctrl-C."""
+        write_anything()
         args = list(sys.argv[1:] if args is None else args)
         if "--debug" in args:  # wanted mostly after an error, when it is typed at the end of the line
             args = ["--debug", *(arg for arg in args if arg != "--debug")]

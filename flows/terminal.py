@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TextIO
 
 from registry.printable import printable
 
@@ -14,9 +15,26 @@ PLAIN_EVERY = 10.0
 """Seconds between two plain lines about the same piece of work."""
 
 
+def write_anything() -> None:
+    """Let stdout and stderr write letters that the terminal's encoding lacks as escapes, instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        _lenient(stream)
+
+
+def _lenient(stream: TextIO) -> None:
+    if getattr(stream, "errors", "backslashreplace") != "backslashreplace" and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _fitting(text: str, stream: TextIO) -> str:
+    """``text`` made printable, in letters that ``stream`` can write."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return printable(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
 def say(line: str) -> None:
     """A line about what is going on, on stderr: stdout carries results only."""
-    print(printable(line), file=sys.stderr, flush=True)
+    print(_fitting(line, sys.stderr), file=sys.stderr, flush=True)
 
 
 def show_cursor() -> None:
@@ -29,7 +47,7 @@ def show_cursor() -> None:
 
 def answer(line: str = "") -> None:
     """A line of a result, on stdout."""
-    print(printable(line))
+    print(_fitting(line, sys.stdout))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -43,23 +61,24 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(printable(title)), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    _lenient(sys.stdout)  # for what Rich draws
+    table = Table(title=Text(_fitting(title, sys.stdout)), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(_plain(column, sys.stdout), overflow="fold")
     for row in rows:
         table.add_row(*(_coloured(_one_line(cell)) for cell in row))
     Console().print(table)
 
 
 def _one_line(cell: str) -> str:
-    return printable(" ".join(cell.split()))
+    return _fitting(" ".join(cell.split()), sys.stdout)
 
 
-def _plain(text: str) -> str:
-    """``text`` where Rich looks for its markup in square brackets."""
+def _plain(text: str, stream: TextIO | None = None) -> str:
+    """``text`` where Rich looks for its markup in square brackets, for ``stream`` or stderr."""
     from rich.markup import escape
 
-    return escape(printable(text))
+    return escape(_fitting(text, stream or sys.stderr))
 
 
 def _coloured(cell: str):  # type: ignore[no-untyped-def]  # rich is imported where it is used
@@ -86,6 +105,7 @@ def waiting(text: str) -> Iterator[Callable[[str], None]]:
         return
     from rich.console import Console
 
+    _lenient(sys.stderr)
     with Console(stderr=True).status(_plain(text)) as status:
         yield lambda news: status.update(_plain(news))
 
@@ -100,6 +120,7 @@ def telling(what: str) -> Iterator[Callable[[str, float | None], None]]:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+        _lenient(sys.stderr)
         columns = (SpinnerColumn(), TextColumn("[bold]{task.fields[what]}"), BarColumn(bar_width=28), TimeElapsedColumn())
         with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
             title = _plain(what)

@@ -89,6 +89,53 @@ with telling(evil) as tell:
     assert "\\x1b]0;title\\x07" in text and "[red]rich[/]" in text
 
 
+STRICT = """
+import os, sys, time
+from flows.terminal import answer, print_table, say, telling, waiting
+name = os.fsdecode(b"b\\xffad \\xe2\\x89\\xa5 \\xc3\\xbc.png")
+print_table(name, ("image", name), [(name, "first"), (name, "last")])
+answer(name)
+say(name)
+with waiting(name) as news:
+    news(name)
+with telling(name) as tell:
+    tell(name, 0.5)
+"""
+
+
+@pytest.mark.parametrize(
+    "locale",
+    [
+        {"PYTHONIOENCODING": "ascii:strict"},
+        {"PYTHONIOENCODING": "latin-1:strict"},
+        {"PYTHONIOENCODING": "utf-8:strict"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ],
+    ids=["ascii", "latin-1", "utf-8", "C"],
+)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_name_that_the_terminal_cannot_write_is_escaped(locale: dict[str, str], terminal: bool) -> None:
+    """A table is never lost for the sake of one letter."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "200"} | locale
+    leader, follower = pty.openpty() if terminal else os.pipe()
+    with subprocess.Popen([sys.executable, "-c", STRICT], stdout=follower, stderr=subprocess.STDOUT, env=environment) as child:
+        os.close(follower)
+        found = b""
+        while piece := _read(leader):
+            found += piece
+        assert child.wait(30) == 0, found.decode("latin-1")
+    os.close(leader)
+    text = found.decode("latin-1")
+    assert "first" in text and "last" in text and "b\\udcffad" in text
+
+
+def _read(leader: int) -> bytes:
+    try:
+        return os.read(leader, 65536)
+    except OSError:  # the other end of the pseudo-terminal is closed
+        return b""
+
+
 @pytest.mark.parametrize("debug", [False, True])
 def test_errors(plant: Plant, monkeypatch: pytest.MonkeyPatch, debug: bool) -> None:
     def fail(*_: object) -> None:

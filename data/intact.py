@@ -1,0 +1,78 @@
+"""Whether a file is whole: decoders repair what is damaged, and fill what is missing, without a word."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.errors import BadImage
+
+LEAST_TAIL, MISSING_TAIL = 0.05, 0.125
+"""Shares of an image's rows, at the end of its file, that may be of one level without being named, and without being refused."""
+MOST_OF_LEVEL = 0.05
+"""Share of the level of the last rows among all other pixels, up to which the last rows are something that is missing."""
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The last rows of a file that are all of one level: ``rows`` of ``height``; ``missing`` if they look like what was never
+    written: level 0, which hardly occurs in the rest."""
+
+    rows: int
+    height: int
+    missing: bool
+
+    @property
+    def share(self) -> float:
+        """Of the image's rows, 0..1."""
+        return self.rows / self.height
+
+    def __str__(self) -> str:
+        return f"its last {self.rows} of {self.height} rows are all of one level, as in a file that is still being written"
+
+
+def check_png(content: bytes, name: str) -> None:
+    """BadImage unless every chunk has its checksum and the last one is there. Pillow looks at those of the header only."""
+    at = 8
+    while at + 12 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, at)
+        end = at + 12 + size
+        if end > len(content):
+            break
+        if (
+            kind in {b"IHDR", b"PLTE", b"IDAT", b"tRNS"}
+            and zlib.crc32(content[at + 4 : end - 4]) != struct.unpack_from(">I", content, end - 4)[0]
+        ):
+            raise BadImage(f"{name!r} is damaged (the checksum of {kind.decode()} is wrong); export the image again")
+        if kind == b"IEND":
+            return
+        at = end
+    raise BadImage(f"{name!r} is damaged (its end is missing); export the image again")
+
+
+def check_jpeg(content: bytes, name: str) -> None:
+    """BadImage if the decoder has any complaint; Pillow does not pass its warnings on."""
+    import simplejpeg
+
+    try:
+        simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1, strict=True)  # at an eighth of the size: fast
+    except ValueError as error:
+        raise BadImage(f"{name!r} is damaged ({str(error).splitlines()[0][:120]}); export the image again") from error
+
+
+def tail(pixels: np.ndarray) -> Tail:
+    """The last rows of ``pixels`` (H, W, C), in the order in which the file holds them."""
+    level, height = pixels[-1, 0], len(pixels)
+    if not (pixels[-1] == level).all():
+        return Tail(0, height, False)
+    other = (pixels != level).any(axis=(1, 2))  # (H,)
+    rows = int(np.argmax(other[::-1])) if other.any() else height
+    rest = pixels[: height - rows]
+    missing = (
+        rows >= MISSING_TAIL * height
+        and not level.any()
+        and bool(rest.size)
+        and float((rest == 0).all(axis=2).mean()) <= MOST_OF_LEVEL
+    )
+    return Tail(rows, height, missing)

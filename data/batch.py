@@ -106,6 +106,10 @@ class BatchFolder:
         """Scratch of running stages (checkpoints, progress): git-ignored, may be deleted at any time."""
         return self.path / ".work"
 
+    def channels(self) -> int | None:
+        """Channels of every image of the batch, 1 or 3, whatever a single picture shows; None in a folder without a record."""
+        return self.read_record().images[0].channels if self.file("batch.yaml").exists() else None
+
     def file(self, name: str) -> Path:
         """A record in this folder, such as ``validation.json``."""
         return self.path / name

@@ -15,6 +15,7 @@ import pandas as pd
 from data.batch import MIN_IMAGES, BatchRecord
 from data.history import History
 from data.image import MIN_SIDE
+from data.intact import LEAST_TAIL
 from data.outliers import ValidateSettings, brightness_limits, clipped_limit, detail_limit
 
 SIZE_SPREAD = 0.05
@@ -122,6 +123,9 @@ def _rules(table: pd.DataFrame, record: BatchRecord, history: History, settings:
     ]
     for column in ("overexposed", "underexposed"):
         rules.append(_between("exposure", "warning", column, None, clipped_limit(table[column], settings)))
+    rules += [_at_most("orientation", "turned", 1), _between("last rows", "warning", "tail", None, _tail_limit(table))]
+    if channels == 3:  # among grey ones it makes no difference
+        rules.append(_at_most("files in colour", "stored", 1))
     for column in ("width", "height"):
         middle = float(table[column].median())
         rules.append(_between("one size", "warning", column, (1 - SIZE_SPREAD) * middle, (1 + SIZE_SPREAD) * middle))
@@ -143,6 +147,16 @@ def _between(check: str, severity: Severity, column: str, low: float | None, hig
 def _at_least(check: str, severity: Severity, column: str, least: int) -> Rule:
     """At least so many different values in a column."""
     return Rule(check, severity, "ExpectColumnUniqueValueCountToBeBetween", {"column": column, "min_value": least})
+
+
+def _at_most(check: str, column: str, most: int) -> Rule:
+    """At most so many different values in a column, or a warning."""
+    return Rule(check, "warning", "ExpectColumnUniqueValueCountToBeBetween", {"column": column, "max_value": most})
+
+
+def _tail_limit(table: pd.DataFrame) -> float:
+    """Share of an image's last rows that may be of one level: as much as there is, where most images are so."""
+    return 1.0 if float((table["tail"].dropna() > LEAST_TAIL).mean()) > 0.5 else LEAST_TAIL
 
 
 def _expect(table: pd.DataFrame, rules: Sequence[Rule]) -> list[dict[str, Any]]:
@@ -206,6 +220,24 @@ def _words(
             _counted(table["channels"], {1: "grey", 3: "colour"}),
             "one kind",
             "All grey or all colour: the model has one kind of input.",
+        ),
+        "files in colour": (
+            _counted(table["stored"], {1: "grey", 3: "in colour"}),
+            "all saved alike",
+            "Grey files in a batch in colour are taken as pictures without any colour: check that one camera took all of them.",
+        ),
+        "orientation": (
+            _counted(
+                table["turned"], {1: "upright", 2: "mirrored", 3: "turned by 180°", 6: "turned by 90°", 8: "turned by 270°"}
+            ),
+            "all alike",
+            "A camera that looks straight down guesses how it is held, and its EXIF data turn some images. Look whether parts "
+            "lie alike; if not, switch that off in the camera, and remove the orientation from the files.",
+        ),
+        "last rows": (
+            f"up to {table['tail'].max():.0%} of an image",
+            f"≤ {_tail_limit(table):.0%}",
+            "Images whose last rows are all of one level, as in a file that was not written to its end: look at them.",
         ),
         "bit depth": (_counted(table["bits"], {}, " bits"), "8 bits", "Bits a channel."),
         "enough images": (f"{usable}", f"≥ {MIN_IMAGES}", "Fewer good images cannot be split into four subsets: deliver more."),
@@ -284,6 +316,9 @@ def _stand_out(table: pd.DataFrame, passed: Mapping[str, bool], named_by_rules: 
     named: dict[str, set[str]] = {}
     if not passed.get("near-duplicates", True):
         named["near-duplicates"] = set(table["name"][table["repeats"] > 0])
+    for check, column in (("orientation", "turned"), ("files in colour", "stored")):
+        if not passed.get(check, True):
+            named[check] = set(table["name"][table[column].notna() & (table[column] != table[column].mode()[0])])
     if not passed["distinct images"]:
         named["distinct images"] = set(table["name"][table["duplicate_of"].notna()])
     if not passed.get("one size", True) and len(named_by_rules["one size"]) > len(table) / 4:

@@ -24,9 +24,11 @@ def image_facts(folder: BatchFolder, record: BatchRecord) -> pd.DataFrame:
     """One row for each image of the record, in its order, read from ``folder.good``. Progress goes to stage ``validate``.
 
     Columns: ``name``; ``sha256`` of the file as it is now; ``problem``, why it cannot be read, or None; ``width``, ``height``
-    in px, ``channels`` 1 or 3, ``bits`` a channel, ``bytes``; of the grey image ``brightness`` (mean, 0..1), ``contrast``
-    (standard deviation, 0..0.5), ``sharpness`` (variance of the Laplacian at standard size, ≥ 0), ``overexposed`` and
-    ``underexposed`` (share of pixels of at least 250, at most 5); ``duplicate_of``, the image that it nearly repeats, or None.
+    in px, ``channels`` 1 or 3, ``bits`` a channel, ``bytes``; ``stored``, channels of the file, 1 or 3; ``turned``, the EXIF
+    orientation that was applied; ``tail``, the share of rows at the file's end that are all of one level (0..1); of the grey
+    image ``brightness`` (mean, 0..1), ``contrast`` (standard deviation, 0..0.5), ``sharpness`` (variance of the Laplacian at
+    standard size, ≥ 0), ``overexposed`` and ``underexposed`` (share of pixels of at least 250, at most 5); ``duplicate_of``, the
+    image that it nearly repeats, or None.
     Of a file that cannot be read all facts are missing (NaN or None).
     """
     progress = Progress(folder.path, "validate")
@@ -54,7 +56,7 @@ def image_facts(folder: BatchFolder, record: BatchRecord) -> pd.DataFrame:
 
 COLUMNS = [
     *("name", "sha256", "problem", "width", "height", "channels", "bits", "bytes"),
-    *("brightness", "contrast", "sharpness", "overexposed", "underexposed", "duplicate_of"),
+    *("stored", "turned", "tail", "brightness", "contrast", "sharpness", "overexposed", "underexposed", "duplicate_of"),
 ]
 
 
@@ -64,10 +66,13 @@ def _measure(folder: BatchFolder, image: ImageRecord) -> tuple[dict[str, Any], n
     try:
         content = read_bytes(folder.good / image.name)
         row["sha256"] = hashlib.sha256(content).hexdigest()
-        pixels = decode_image(content, image.name).pixels
+        # Grey images are looked at as they are, so that colour among them is found.
+        decoded = decode_image(content, image.name, 3 if image.channels == 3 else None)
     except BadImage as error:
         return {**row, "problem": str(error)}, None
+    pixels = decoded.pixels
     height, width, channels = pixels.shape
+    row |= {"stored": 3 if decoded.colour else 1, "turned": decoded.turned, "tail": decoded.tail.share}
     grey = pixels[:, :, 0] if channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     row |= {"width": width, "height": height, "channels": channels, "bits": 8 * pixels.itemsize, "bytes": len(content)}
     row |= {

@@ -22,11 +22,14 @@ from filelock import FileLock, Timeout
 
 from data.batch import MIN_IMAGES, BatchFolder, BatchRecord, ImageRecord, Rejection, check_name, images_digest
 from data.errors import BadBatch, BadImage, OutOfSpace
-from data.groups import GROUPS_FILE, read_groups
+from data.files import file_digest
+from data.groups import groups_table, read_groups
 from data.image import decode_image, read_bytes
+from data.intact import Tail
+from data.kind import Seen, channels_of
+from data.settle import settled
+from data.walk import File, shown, walk
 
-ODD_SHARE = 0.10
-"""Up to this share of images with another number of channels than the rest are left out; above it, the batch is refused."""
 SPARE_BYTES = 64 * 2**20
 INCOMING, OUTGOING = ".good-incoming", ".good-outgoing"
 
@@ -42,7 +45,8 @@ class _Candidate:
     bytes: int
     width: int
     height: int
-    channels: int
+    seen: Seen
+    tail: Tail
 
 
 def ingest(
@@ -63,28 +67,31 @@ def ingest(
     report = on_progress or (lambda done, total: None)
     with _only_one(folder, f"{product}/{batch}"):
         _clear(folder)
-        files, rejected = _walk(source)
-        groups, unmatched = read_groups(source, {name for _, name in files})
+        found = settled(lambda: walk(source))
+        table = groups_table(source)
+        files = [file for file in found.files if file.path != table]
+        rejected = [Rejection(source_name=one.name, reason=one.reason) for one in found.skipped if not one.expected]
+        groups, unmatched = read_groups(source, {file.name for file in files})
         candidates = _judge(files, rejected, lambda done: report(done, 2 * len(files)))
-        candidates = _one_kind(candidates, rejected)
-        rejected.extend(unmatched)
-        rejected.sort(key=lambda rejection: rejection.source_name)
-        if len(candidates) < MIN_IMAGES:
-            raise BadBatch(_too_few(source, len(candidates), len(files), rejected))
-        images = _records(candidates, groups)
-        record = BatchRecord(product=product, batch=batch, digest=images_digest(images), images=images, rejected=tuple(rejected))
         existing = folder.read_record() if folder.file("batch.yaml").exists() else None
+        paths = {file.name: file.path for file in files}
+        if existing is not None and _same_delivery(existing, candidates, groups, paths):
+            record = existing
+        else:
+            record = _judged(source, product, batch, candidates, groups, [*rejected, *unmatched], len(files))
         if existing is not None and existing.digest != record.digest:
             raise BadBatch(
                 f"{source} holds other images or parts than batch {batch!r} has on record "
-                f"({len(images)} now, {len(existing.images)} then); a batch never changes: give these images a new batch name"
+                f"({len(record.images)} now, {len(existing.images)} then); a batch never changes: give these images a new "
+                "batch name"
             )
         if existing is None or not _complete(folder, existing):
-            _copy(candidates, images, folder, lambda done: report(len(files) + done * len(files) // len(images), 2 * len(files)))
+            share = len(files) / len(record.images)
+            _copy(paths, record.images, folder, lambda done: report(len(files) + int(done * share), 2 * len(files)))
         if existing is None:
             folder.write_record(record)
         report(2 * len(files), 2 * len(files))
-        return existing or record
+        return record
 
 
 def _checked_source(source: Path, folder: BatchFolder) -> Path:
@@ -124,53 +131,21 @@ def _clear(folder: BatchFolder) -> None:
             shutil.rmtree(leftover)
 
 
-def _walk(source: Path) -> tuple[list[tuple[Path, str]], list[Rejection]]:
-    """Files below ``source`` in a fixed order, each with its name for the record, and what cannot even be tried."""
-    files: list[tuple[Path, str]] = []
-    rejected: list[Rejection] = []
-
-    def refuse(path: Path, reason: str) -> None:
-        rejected.append(Rejection(source_name=_shown(path.relative_to(source)), reason=reason))
-
-    def unreadable(error: OSError) -> None:
-        refuse(Path(error.filename), f"folder cannot be read ({error.strerror})")
-
-    for root, folders, names in os.walk(source, onerror=unreadable):
-        for name in folders:
-            if not name.startswith(".") and Path(root, name).is_symlink():
-                refuse(Path(root, name), "link to a folder; links are not followed")
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            path = Path(root, name)
-            if name.startswith(".") or path == source / GROUPS_FILE:
-                continue
-            if path.is_symlink() and not path.exists():
-                refuse(path, "broken link")
-            elif path.is_symlink() and not path.resolve().is_relative_to(source):
-                refuse(path, "link to a file outside the folder")
-            else:
-                files.append((path, _shown(path.relative_to(source))))
-    return sorted(files, key=lambda file: file[1]), rejected
-
-
-def _shown(path: Path) -> str:
-    """A path as text that can be stored as UTF-8, whatever bytes the file system holds."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
-
-
-def _judge(files: Sequence[tuple[Path, str]], rejected: list[Rejection], report: Callable[[int], None]) -> list[_Candidate]:
+def _judge(files: Sequence[File], rejected: list[Rejection], report: Callable[[int], None]) -> list[_Candidate]:
     """Read and decode every file; refusals and repetitions are added to ``rejected``."""
     candidates: list[_Candidate] = []
     first: dict[str, str] = {}
     pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1))
     try:
-        for done, (verdict, (_, name)) in enumerate(zip(pool.map(_examine, files), files, strict=True), start=1):
+        for done, (verdict, file) in enumerate(zip(pool.map(_examine, files), files, strict=True), start=1):
             if isinstance(verdict, str):
-                rejected.append(Rejection(source_name=name, reason=verdict))
+                rejected.append(Rejection(source_name=file.name, reason=verdict))
             elif verdict.sha256 in first:
-                rejected.append(Rejection(source_name=name, reason=f"the same image as {first[verdict.sha256]!r}, byte for byte"))
+                rejected.append(
+                    Rejection(source_name=file.name, reason=f"the same image as {first[verdict.sha256]!r}, byte for byte")
+                )
             else:
-                first[verdict.sha256] = name
+                first[verdict.sha256] = file.name
                 candidates.append(verdict)
             report(done)
     finally:
@@ -178,39 +153,77 @@ def _judge(files: Sequence[tuple[Path, str]], rejected: list[Rejection], report:
     return candidates
 
 
-def _examine(file: tuple[Path, str]) -> _Candidate | str:
+def _examine(file: File) -> _Candidate | str:
     """What one file is, or why it is refused."""
-    path, name = file
     try:
-        content = read_bytes(path)
-        decoded = decode_image(content, path.name)
+        content = read_bytes(file.path)
+        decoded = decode_image(content, file.path.name)
     except BadImage as error:
-        return _shown(Path(str(error)))
+        return shown(Path(str(error)))
     height, width, channels = decoded.pixels.shape
-    return _Candidate(path, name, decoded.extension, hashlib.sha256(content).hexdigest(), len(content), width, height, channels)
+    return _Candidate(
+        file.path, file.name, decoded.extension, hashlib.sha256(content).hexdigest(), len(content), width, height,
+        Seen(3 if decoded.colour else 1, channels == 3), decoded.tail,
+    )  # fmt: skip
 
 
-def _one_kind(candidates: list[_Candidate], rejected: list[Rejection]) -> list[_Candidate]:
-    """The images of the commoner number of channels; the rest is rejected, or the batch if the rest is more than 10 %."""
-    kinds = Counter(candidate.channels for candidate in candidates)
-    if len(kinds) < 2:
+def _same_delivery(
+    existing: BatchRecord, candidates: Sequence[_Candidate], groups: dict[str, str], paths: dict[str, Path]
+) -> bool:
+    """Whether the source is the one that ``existing`` was made of, though today's rules might take other files of it.
+
+    Every image on record is there unchanged, and whatever could be taken in addition was looked at and left then.
+    """
+    digests = {candidate.source_name: candidate.sha256 for candidate in candidates}
+    # A table that named no image then may name them now, since spellings are told apart less strictly.
+    ungrouped = any("groups" in rejection.source_name.lower() for rejection in existing.rejected)
+    for image in existing.images:
+        if image.source_name not in paths:
+            return False
+        if image.sha256 != (digests.get(image.source_name) or file_digest(paths[image.source_name])):
+            return False
+        if groups.get(image.source_name) != image.group and not (ungrouped and image.group is None):
+            return False
+    known = {image.source_name for image in existing.images} | {rejection.source_name for rejection in existing.rejected}
+    return digests.keys() <= known
+
+
+def _judged(
+    source: Path, product: str, batch: str, candidates: list[_Candidate], groups: dict[str, str], rejected: list[Rejection],
+    tried: int,
+) -> BatchRecord:  # fmt: skip
+    """The record of a batch of ``candidates``; BadBatch if they are too few or of two kinds."""
+    candidates, channels = _one_kind(_finished(candidates, rejected), rejected)
+    rejected.sort(key=lambda rejection: rejection.source_name)
+    if len(candidates) < MIN_IMAGES:
+        raise BadBatch(_too_few(source, len(candidates), tried, rejected))
+    images = _records(candidates, groups, channels)
+    return BatchRecord(product=product, batch=batch, digest=images_digest(images), images=images, rejected=tuple(rejected))
+
+
+def _finished(candidates: list[_Candidate], rejected: list[Rejection]) -> list[_Candidate]:
+    """Without images whose last rows were never written. Where most images end so, that is how the camera takes them."""
+    cut = [candidate for candidate in candidates if candidate.tail.missing]
+    if 2 * len(cut) > len(candidates):
         return candidates
-    (usual, many), (_, few) = kinds.most_common()
-    word = {1: "grey", 3: "colour"}
-    if few > ODD_SHARE * len(candidates):
-        raise BadBatch(
-            f"{kinds[1]} grey and {kinds[3]} colour images in one batch; a batch is one or the other (at most "
-            f"{ODD_SHARE:.0%} are left out as strays): convert them to one kind or ingest two batches"
-        )
-    for candidate in candidates:
-        if candidate.channels != usual:
-            reason = f"{word[candidate.channels]} image among {many} {word[usual]} images; convert it to {word[usual]}"
-            rejected.append(Rejection(source_name=candidate.source_name, reason=reason))
-    return [candidate for candidate in candidates if candidate.channels == usual]
+    rejected.extend(Rejection(source_name=one.source_name, reason=f"{one.tail}; deliver it again") for one in cut)
+    return [candidate for candidate in candidates if candidate not in cut]
+
+
+def _one_kind(candidates: list[_Candidate], rejected: list[Rejection]) -> tuple[list[_Candidate], int]:
+    """The images of the batch's kind, and its channels; strays are rejected."""
+    channels, odd = channels_of([candidate.seen for candidate in candidates])
+    for number in odd:
+        reason = f"colour image among {len(candidates) - len(odd)} grey images; convert it to grey"
+        rejected.append(Rejection(source_name=candidates[number].source_name, reason=reason))
+    return [candidate for number, candidate in enumerate(candidates) if number not in odd], channels
 
 
 def _too_few(source: Path, accepted: int, tried: int, rejected: Sequence[Rejection]) -> str:
     """The message that a batch is too small, with the three commonest reasons."""
+    links = sum(rejection.reason.startswith("link to") for rejection in rejected)
+    what = f"{tried} files and {links} links out of it" if links else f"{tried} files"
+    way = "deliver the files themselves, as 'cp -rL' copies them" if links > accepted else "deliver more good images"
     # Names and numbers differ from file to file: without them reasons can be counted.
     reasons = Counter(
         re.sub(r"'[^']*'|\"[^\"]*\"|\d+(×\d+)?", "…", rejection.reason).removeprefix("… ") for rejection in rejected
@@ -219,13 +232,10 @@ def _too_few(source: Path, accepted: int, tried: int, rejected: Sequence[Rejecti
         f"{count} × {reason}" for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
     )
     why = f" Rejected: {listed}." if listed else ""
-    return (
-        f"{accepted} usable images among {tried} files in {str(source)!r}; at least {MIN_IMAGES} are needed: "
-        f"deliver more good images.{why}"
-    )
+    return f"{accepted} usable images among {what} in {str(source)!r}; at least {MIN_IMAGES} are needed: {way}.{why}"
 
 
-def _records(candidates: Sequence[_Candidate], groups: dict[str, str]) -> tuple[ImageRecord, ...]:
+def _records(candidates: Sequence[_Candidate], groups: dict[str, str], channels: int) -> tuple[ImageRecord, ...]:
     """What ``batch.yaml`` says about each image, sorted by stored name."""
     taken: dict[str, str] = {}
     for candidate in candidates:
@@ -242,7 +252,7 @@ def _records(candidates: Sequence[_Candidate], groups: dict[str, str]) -> tuple[
             bytes=candidate.bytes,
             width=candidate.width,
             height=candidate.height,
-            channels=candidate.channels,
+            channels=channels,
             group=groups.get(candidate.source_name),
         )
         for candidate in candidates
@@ -263,9 +273,7 @@ def _complete(folder: BatchFolder, record: BatchRecord) -> bool:
     return all(path.is_file() and path.stat().st_size == size for path, size in paths)
 
 
-def _copy(
-    candidates: Sequence[_Candidate], images: Sequence[ImageRecord], folder: BatchFolder, report: Callable[[int], None]
-) -> None:
+def _copy(paths: dict[str, Path], images: Sequence[ImageRecord], folder: BatchFolder, report: Callable[[int], None]) -> None:
     """Fill ``.good-incoming``, then put it in the place of ``good``."""
     needed = sum(image.bytes for image in images)
     free = shutil.disk_usage(folder.path).free
@@ -275,7 +283,6 @@ def _copy(
             f"free at {str(folder.path)!r}; clear some space and run again"
         )
     incoming, outgoing = folder.file(INCOMING), folder.file(OUTGOING)
-    paths = {candidate.source_name: candidate.path for candidate in candidates}
     try:
         incoming.mkdir()
         for done, image in enumerate(images, start=1):

@@ -98,7 +98,8 @@ def _ask(job: Job, champion: Fetched | None) -> dict[str, Any]:
         scores, target = metrics["scores"]["calibrate"], metrics["overkill_target"]
     except (KeyError, TypeError):
         return {"action": "retrain", "reason": f"champion {number} has no calibration scores on record to compare with"}
-    images = [partial(read_image, job.folder.good / image.name) for image in unseen(job, champion.version.batch)]
+    channels = job.folder.channels()
+    images = [partial(read_image, job.folder.good / image.name, channels) for image in unseen(job, champion.version.batch)]
     return compare(ExportedInspector(champion.path), scores, target, images).as_dict()
 
 

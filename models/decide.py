@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data.image import in_channels
 from models.exported import ExportedInspector
 from models.metrics import Rate, rate
 
@@ -39,6 +40,8 @@ def decide(
     scores = []
     for load in chosen:
         image = load()
+        if image.shape[2] == 1 and champion.channels == 3:  # a batch without any colour, of a camera that sees colour
+            image = in_channels(image, 3)
         if image.shape[2] != champion.channels:
             return Decision("retrain", f"the champion takes {champion.channels} channels, this batch has {image.shape[2]}")
         scores.append(champion.inspect(image).score)

@@ -52,14 +52,14 @@ def read_split(folder: BatchFolder) -> dict[str, Any]:
 
 def read_batch(folder: BatchFolder, subsets: tuple[str, ...]) -> Batch:
     """Load the good images and exam defects of ``subsets``; what is not asked for is not looked at."""
-    split = read_split(folder)
-    good = {subset: [ExamImage(name, read_image(folder.good / name)) for name in split[subset]] for subset in subsets}
+    split, channels = read_split(folder), folder.channels()
+    good = {subset: [ExamImage(name, read_image(folder.good / name, channels)) for name in split[subset]] for subset in subsets}
     defects: dict[str, list[ExamImage]] = {subset: [] for subset in subsets}
     index = json.loads((folder.file("defects") / "index.json").read_text(encoding="utf-8"))
     for entry in index["defects"]:
         if entry["subset"] not in defects:
             continue
-        image = read_image(folder.file("defects") / entry["file"])
+        image = read_image(folder.file("defects") / entry["file"], channels)
         mask = cv2.imread(str(folder.file("defects") / entry["mask"]), cv2.IMREAD_GRAYSCALE)
         if mask is None or mask.shape != image.shape[:2]:
             raise BadBatch(f"{entry['mask']} in defects/ is damaged; delete the folder defects and run again")

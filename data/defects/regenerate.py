@@ -36,7 +36,9 @@ def regenerate(folder: BatchFolder) -> None:
     params = read_params(folder)
     recipe, seed = read_recipe(params), int(params.get("seed", 0))
     split = json.loads(folder.file("split.json").read_text(encoding="utf-8"))
-    images: dict[str, Image] = {name: read_image(folder.good / name) for subset in ("train", *SUBSETS) for name in split[subset]}
+    names = [name for subset in ("train", *SUBSETS) for name in split[subset]]
+    channels = folder.channels()
+    images: dict[str, Image] = {name: read_image(folder.good / name, channels) for name in names}
     scale = measure_scale([images[name] for name in split["train"]])
     partial = folder.work / "defects"
     shutil.rmtree(partial, ignore_errors=True)

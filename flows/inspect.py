@@ -1,32 +1,52 @@
 """Inspecting images with a registered version, image by image, as the line does."""
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
-from data.errors import BadImage
+from data.errors import BadImage, BadSettings
 from data.files import replacing
+from data.overlay_mark import is_overlay_file, marked
+from data.walk import File, identity, shown, walk
 from registry.line import read_published
 from registry.signature import PublicKey
 
 if TYPE_CHECKING:
     from models.exported import ExportedInspector, Inspection
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp"})
+"""Endings of what claims to be an image. Files with others, or none, are tried as well unless they are plainly no image."""
+BESIDE_IMAGES = frozenset(
+    {".csv", ".db", ".docx", ".html", ".ini", ".json", ".lnk", ".log", ".md", ".pdf", ".txt", ".xlsx", ".xml", ".yaml", ".zip"}
+)
+"""Endings of what people and computers put beside images; such a file is skipped unless it is an image after all."""
+MOST_NAME = 180
+"""Bytes of an overlay's name that are taken from the image's."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image: ``verdict`` is ``pass``, ``reject`` or ``error``; ``reason`` says why there is no score."""
+    """One image: ``verdict`` is ``pass``, ``reject``, ``error`` (it could not be inspected) or ``skipped`` (it is no image);
+    ``reason`` says why there is no score, or what else is remarkable."""
 
     image: str
     verdict: str
     score: float | None = None
     overlay: str | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """``files`` to inspect, in order, and a row for whatever in the same folders is none of them."""
+
+    files: tuple[Path, ...]
+    rows: tuple[Row, ...]
 
 
 @contextmanager
@@ -43,65 +63,166 @@ def published_model(folder: Path, product: str, publisher: Path) -> Iterator[tup
         yield found.version, model
 
 
-def image_files(places: Sequence[Path]) -> list[Path]:
-    """Every file named, and every image in the folders named, sorted within a folder; BadImage if that gives none."""
+def find_images(places: Sequence[Path], out: Path | None = None) -> Found:
+    """Every file named, and what the folders named hold, sorted within a folder; the folder ``out`` for overlays is left out.
+
+    BadImage if that gives nothing; BadSettings if ``out`` would lie over the images.
+    """
+    if out is not None:
+        _check_apart(places, out)
     files: list[Path] = []
+    rows: list[Row] = []
     for place in places:
-        if place.is_dir():
-            files += sorted(file for file in place.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        else:
+        if not _is_folder(place):
             files.append(place)
-    if not files:
-        kinds = ", ".join(sorted(SUFFIXES))
-        raise BadImage(f"no images in {', '.join(map(str, places))[:200]}; name images, or folders that hold some ({kinds})")
-    return files
+            continue
+        found = walk(place, leave=out, follow_out=True)
+        rows += [Row(shown(one.path), "skipped" if one.expected else "error", reason=one.reason) for one in found.skipped]
+        for file in found.files:
+            reason = _no_image(file)
+            if reason:
+                rows.append(Row(shown(file.path), "skipped", reason=reason))
+            else:
+                files.append(file.path)
+    if not files and all(row.verdict == "skipped" for row in rows):
+        left = f" ({len(rows)} other files were skipped)" if rows else ""
+        kinds = "PNG, JPEG, BMP, TIFF or WebP"
+        raise BadImage(
+            f"no images in {', '.join(map(str, places))[:200]}{left}; name images, or folders that hold some ({kinds})"
+        )
+    return Found(tuple(files), tuple(rows))
+
+
+def _no_image(file: File) -> str | None:
+    """Why a file of a folder is nobody's image, or None where it has to be tried."""
+    if is_overlay_file(file.path):
+        return "an overlay of an earlier inspection"
+    if file.path.suffix.lower() in SUFFIXES:
+        return None
+    from data.file_kinds import accepted_kind, other_kind
+
+    try:
+        with file.path.open("rb") as stream:
+            start = stream.read(4096)
+    except OSError:
+        return None
+    beside = file.path.suffix.lower() in BESIDE_IMAGES or _is_text(start)
+    if beside and not accepted_kind(start) and "image" not in (other_kind(start) or ""):
+        return "not an image"
+    return None
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether a file begins as text does. One without content, or full of zeros, may be an image that was never written."""
+    try:
+        return bool(start) and b"\0" not in start and bool(start[:-3].decode("utf-8").strip())
+    except UnicodeDecodeError:
+        return False
+
+
+def _check_apart(places: Sequence[Path], out: Path) -> None:
+    """BadSettings if overlays would lie among the images that are inspected, or images where overlays are not looked for."""
+    own = identity(out)
+    if own is None:
+        return
+    if not _is_folder(out):
+        raise BadSettings(f"--out {str(out)!r} is a file; name a folder for the overlays")
+    for place in places:
+        folder = place if _is_folder(place) else place.absolute().parent
+        if own == identity(folder):
+            raise BadSettings(
+                f"--out {str(out)!r} holds the images of {str(place)!r} themselves; name a folder of its own for the overlays, "
+                "such as --out overlays"
+            )
+        if identity(folder) in map(identity, _real(out).parents):
+            images = [file for file in walk(out).files if not is_overlay_file(file.path)]
+            if images:
+                raise BadSettings(
+                    f"--out {str(out)!r} lies in {str(place)!r} and holds other files than overlays ({images[0].name!r}), which "
+                    "would not be inspected; name a folder of its own for the overlays"
+                )
+
+
+def _is_folder(path: Path) -> bool:
+    """Also where the path may not be looked at, which then is found out when it is read."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _real(path: Path) -> Path:
+    """Without links, as far as it exists."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a link to itself
+        return path.absolute()
 
 
 def inspect(model: Path, files: Sequence[Path], out: Path | None = None) -> Iterator[Row]:
     """Verdicts of ``model`` (an exported inspector) on ``files``, in order; overlays go to ``out``.
 
-    An image that cannot be inspected gives a row with the reason and stops nothing. BadModel if the model does not load.
+    An image that cannot be inspected gives a row with the reason and stops nothing. BadModel if the model does not load;
+    BadSettings, before anything is inspected, if an overlay would replace a file that is none.
     """
+    from data.image import decode_image, read_bytes
     from models.exported import ExportedInspector
+    from models.seen_by_model import for_model
 
+    overlays = _overlays(files, out) if out else [None] * len(files)
     inspector = ExportedInspector(model)
-    names: set[str] = set()
-    for file in files:
+    for file, target in zip(files, overlays, strict=True):
         try:
-            pixels = _pixels(file, inspector.channels)
-            found = inspector.inspect(pixels)
+            decoded = decode_image(read_bytes(file), file.name)
+            fitted = for_model(decoded.pixels, inspector.channels, file.name)
+            found = inspector.inspect(fitted.pixels)
         except BadImage as error:
-            yield Row(str(file), "error", reason=str(error))
+            yield Row(shown(file), "error", reason=shown(Path(str(error))))
             continue
-        overlay = _write_overlay(out, file, names, pixels, found, inspector) if out else None
-        yield Row(str(file), "reject" if found.verdict else "pass", found.score, overlay)
+        reasons = [fitted.remark] if fitted.remark else []
+        if decoded.tail.missing:
+            reasons.append(str(decoded.tail))
+        overlay = _write_overlay(target, decoded.pixels, fitted.raised(found, inspector), inspector) if target else None
+        verdict = "reject" if found.verdict or fitted.rejects else "pass"
+        yield Row(shown(file), verdict, found.score, overlay, "; ".join(reasons))
 
 
-def _pixels(file: Path, channels: int) -> Any:
-    from data.image import read_image
+def _overlays(files: Sequence[Path], out: Path) -> list[Path]:
+    """Where the overlay of each file goes; BadSettings if something else lies there."""
+    taken: set[str] = set()
+    targets: list[Path] = []
+    for file in files:
+        name = os.fsencode(file.stem)[:MOST_NAME].decode("utf-8", "ignore") or "image"
+        while _alike(name) in taken:  # images of the same name in two folders
+            name += "-"
+        taken.add(_alike(name))
+        targets.append(out / f"{name}.png")
+    for target in targets:
+        if os.path.lexists(target) and not is_overlay_file(target):
+            raise BadSettings(
+                f"{shown(target)!r} is there already and is no overlay (of this release); it is not written over: name another "
+                "folder with --out"
+            )
+    return targets
 
-    pixels = read_image(file)
-    if pixels.shape[2] == 1 and channels == 3:
-        return pixels.repeat(3, axis=2)  # a picture without colour, from a camera that sees colour
-    if pixels.shape[2] != channels:
-        raise BadImage(f"{file.name!r} is in colour, but the model was trained on grey images; take images of the same camera")
-    return pixels
+
+def _alike(name: str) -> str:
+    """Some disks take names for one that differ in case, or in how letters are composed."""
+    return normalize("NFC", normalize("NFC", name).casefold())
 
 
-def _write_overlay(
-    out: Path, file: Path, names: set[str], pixels: Any, found: "Inspection", inspector: "ExportedInspector"
-) -> str:
+def _write_overlay(target: Path, pixels: Any, found: "Inspection", inspector: "ExportedInspector") -> str:
     import cv2
 
     from models.overlay import ColourScale, overlaid
 
     picture = overlaid(pixels, found.map, None, ColourScale(inspector.pixel_threshold))
-    name = file.stem
-    while name in names:  # images of the same name in two folders
-        name += "-"
-    names.add(name)
-    target = out / f"{name}.png"
     _, encoded = cv2.imencode(".png", picture[:, :, ::-1])
-    with replacing(target) as temporary:
-        temporary.write_bytes(encoded.tobytes())
-    return str(target)
+    try:
+        with replacing(target) as temporary:
+            temporary.write_bytes(marked(encoded.tobytes()))
+    except OSError as error:
+        raise BadSettings(
+            f"overlay {shown(target)!r} cannot be written ({error.strerror}); name another folder with --out"
+        ) from error
+    return shown(target)

@@ -1,6 +1,7 @@
 """``changeover inspect``."""
 
 import json
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -27,10 +28,13 @@ def inspect(
     plant: PlantOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Inspect images with the champion: pass or reject, with the score. Ends with 1 if an image could not be inspected."""
+    """Inspect images with the champion: pass or reject, with the score. Ends with 1 if anything could not be inspected.
+
+    Hidden files, overlays of earlier inspections and what is no image are skipped, and named.
+    """
     from data.errors import BadSettings
     from flows.fetch import fetch_model
-    from flows.inspect import image_files, published_model
+    from flows.inspect import find_images, published_model
     from flows.inspect import inspect as look
     from flows.terminal import print_table, waiting
 
@@ -38,29 +42,40 @@ def inspect(
         if published is not None or publisher is not None:
             if published is None or publisher is None or version is not None:
                 raise BadSettings("--published and --publisher go together, and without --version; name the folder and the key")
-            files = image_files(images)
+            places = find_images(images, out)
             number, model = stack.enter_context(published_model(published, product, publisher))
         else:
             place = the_plant(plant)
             known_product(place, product)
-            files = image_files(images)
+            places = find_images(images, out)
             fetched = fetch_model(place, product, version, alias)
             number, model = fetched.version.version, fetched.path
-        say = stack.enter_context(waiting(f"inspecting {len(files)} images"))
-        rows = []
-        for row in look(model, files, out):
+        say = stack.enter_context(waiting(f"inspecting {len(places.files)} images"))
+        rows = list(places.rows)
+        for row in look(model, places.files, out):
             rows.append(row)
-            if len(rows) % 50 == 0:
-                say(f"inspected {len(rows)} of {len(files)} images")
-    bad = sum(row.verdict == "error" for row in rows)
+            if (done := len(rows) - len(places.rows)) % 50 == 0:
+                say(f"inspected {done} of {len(places.files)} images")
+    count = Counter(row.verdict for row in rows)
     if as_json:
         print(json.dumps({"product": product, "version": number, "images": [asdict(row) for row in rows]}, indent=2))
     else:
         cells = [
-            (row.image, row.verdict, "" if row.score is None else f"{row.score:.3f}", row.overlay or row.reason) for row in rows
+            (
+                row.image,
+                row.verdict,
+                "" if row.score is None else f"{row.score:.3f}",
+                *([row.overlay or ""] if out else []),
+                row.reason,
+            )
+            for row in rows
+            if row.verdict != "skipped"
         ]
-        print_table(f"{product}, version {number}", ("image", "verdict", "score", "overlay" if out else "remark"), cells)
-        rejected = sum(row.verdict == "reject" for row in rows)
-        typer.echo(f"{len(rows) - bad - rejected} pass, {rejected} reject, {bad} could not be inspected", err=True)
-    if bad:
+        print_table(f"{product}, version {number}", ("image", "verdict", "score", *(["overlay"] if out else []), "remark"), cells)
+        skipped = [f"{row.image} ({row.reason})" for row in rows if row.verdict == "skipped"]
+        if skipped:
+            more = f", and {len(skipped) - 5} more (--json lists them)" if len(skipped) > 5 else ""
+            typer.echo(f"skipped {len(skipped)}: {', '.join(skipped[:5])}{more}", err=True)
+        typer.echo(f"{count['pass']} pass, {count['reject']} reject, {count['error']} could not be inspected", err=True)
+    if count["error"]:
         raise typer.Exit(1)

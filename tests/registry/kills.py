@@ -244,8 +244,8 @@ class Killing:
         if deed.wrong:
             self.plant.run(deed.wrong)
 
-    def deed(self, deed: Deed, every: int) -> dict[str, Any]:
-        """Kills at every ``every``-th place of a deed. ``problems`` are sentences; there should be none."""
+    def deed(self, deed: Deed, tries: int, first: int) -> dict[str, Any]:
+        """Kills at ``tries`` places of a deed, evenly spread, or at all (0). ``problems`` are sentences; there should be none."""
         self._prepare(deed)
         before = self.plant.dump()
         passwords = self.plant.passwords
@@ -253,14 +253,16 @@ class Killing:
         answered = worker.ask(deed)
         worker.end()
         if answered is None or answered[0] != 200:
-            return {"deed": deed.name, "places": [], "problems": [f"it is not done at all: {answered}"]}
+            return {"deed": deed.name, "places": [], "tried": [], "problems": [f"it is not done at all: {answered}"]}
         places, after = answered[2], self.plant.dump()
         changed = {name for name, hashed in self.plant.passwords.items() if passwords.get(name, hashed) != hashed}
         problems = [] if after != before or changed else ["it changes nothing"]
-        for end in range(1, len(places) + 1, every):
+        number = len(places)
+        tried = sorted({(first + one * number // tries) % number + 1 for one in range(tries)} if tries else range(1, number + 1))
+        for end in tried:
             where = f"{deed.name}, {self.workers} worker(s), killed before {end} of {len(places)} ({places[end - 1]})"
             problems += [f"{where}: {problem}" for problem in self._killed(deed, end, before, after, passwords, changed)]
-        return {"deed": deed.name, "places": places, "problems": problems}
+        return {"deed": deed.name, "places": places, "tried": tried, "problems": problems}
 
     def _killed(
         self, deed: Deed, end: int, before: dict[str, Any], after: dict[str, Any], passwords: dict[str, str], changed: set[str]
@@ -347,8 +349,8 @@ def main() -> None:
     plant.keep()
     for workers in plan["workers"]:
         killing = Killing(plant, app, flask_app, watch, workers, tuple(plan["promoter"]))
-        for deed in plant.deeds:
-            told = killing.deed(deed, plan["every"])
+        for number, deed in enumerate(plant.deeds):
+            told = killing.deed(deed, plan["tries"], 5 * number + workers)
             print(json.dumps(told | {"workers": workers}), flush=True)
 
 

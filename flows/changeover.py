@@ -17,6 +17,7 @@ from data.lost import fetch_lost
 from data.store import probe_store, push
 from data.version import commit_files, version_batch
 from flows.asked import Asked
+from flows.config import Product
 from flows.decide import Decided, decide
 from flows.janitor import clean_up
 from flows.job import Job, lay_out, make_job
@@ -51,14 +52,15 @@ def changeover(
     requested_by: str = "",
     request_event: str = "",
 ) -> Outcome:
-    """One changeover. ``batch`` is the scheduled date where it is left away; the rest falls back on ``changeover.yaml``.
+    """One changeover. Where ``batch`` is left away, the scheduled time names it; the rest falls back on ``changeover.yaml``.
 
     ``requested_by`` and ``request_event`` claim who asked (see ``flows.asked``); without them this process's account did.
     """
     begin = time.monotonic()
     place = own_plant(plant)
     address(place, "mlflow")
-    batch = batch or scheduled_batch(flow_run.get_scheduled_start_time())
+    cron = place.config.products.get(product, Product()).cron
+    batch = batch or scheduled_batch(flow_run.get_scheduled_start_time(), cron or "")
     job = make_job(place, product, batch, images, preset, budget, seed, warm_start)
     asked = Asked.of_parameters(requested_by, request_event)
     clean_up(place)

@@ -2,17 +2,19 @@
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import parse_qsl, urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data.batch import check_name
 from data.errors import ChangeoverError
+from flows.cron_line import check_cron
 from flows.errors import PlantError
 from flows.named_teacher import NO_TEACHER, NamedTeacher
 from flows.presets import Preset, parse_budget
+from flows.settings_file import read_settings_file
 from registry.limits import DEFAULT, MIB, Limits
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
@@ -74,6 +76,19 @@ class Section(BaseModel):
     """Base of every section: unknown keys are refused, so that a misspelt one is noticed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, values: Any) -> Any:
+        """A line such as ``storage:`` with nothing behind it, which is left when all below is commented out, sets nothing."""
+        if not isinstance(values, dict):
+            return {} if values is None else values
+        fields = cls.model_fields
+        return {
+            key: value
+            for key, value in values.items()
+            if value is not None or key not in fields or NoneType in get_args(fields[key].annotation)
+        }
 
 
 Settings = TypeVar("Settings", bound=Section)
@@ -202,7 +217,7 @@ class Product(Training):
     @field_validator("cron")
     @classmethod
     def _five_fields(cls, cron: str | None) -> str | None:
-        return None if cron is None else _check_cron(cron)
+        return None if cron is None else check_cron(cron)
 
 
 class Teachers(Section):
@@ -217,7 +232,7 @@ class Teachers(Section):
     @field_validator("cron")
     @classmethod
     def _five_fields(cls, cron: str | None) -> str | None:
-        return None if cron is None else _check_cron(cron)
+        return None if cron is None else check_cron(cron)
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -289,12 +304,6 @@ def _check_budget(budget: Any) -> str:
     return str(budget)
 
 
-def _check_cron(cron: str) -> str:
-    if len(cron.split()) != 5:
-        raise ValueError(f"cron {cron!r} has {len(cron.split())} fields, but needs 5: '0 6 * * 1' is Mondays at six")
-    return cron
-
-
 def _check_teacher(text: str) -> NamedTeacher:
     try:
         return NamedTeacher.parse(text)
@@ -314,20 +323,22 @@ def read_product_file(source: Path) -> ProductFile:
 
 def _read(source: Path, model: type[Settings]) -> Settings:
     try:
-        values = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise PlantError(f"{source}{where} is not readable YAML; correct it, or empty the file for the defaults") from error
-    if not isinstance(values or {}, dict):
-        raise PlantError(f"{source} holds {type(values).__name__}, not 'key: value' lines; correct it, or empty the file")
-    try:
-        return model.model_validate(values or {})
+        return model.model_validate(read_settings_file(source))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "settings"
+        place = ".".join(str(part) for part in first["loc"])[:120] or "settings"
         if first["type"] == "extra_forbidden":
             raise PlantError(f"{source}: {place} is not a setting; see the comments that 'changeover init' writes") from error
-        reason = first["msg"].removeprefix("Value error, ")
-        given = "" if first["type"] == "value_error" else f" {first['input']!r}"
+        reason = first["msg"].removeprefix("Value error, ")[:400]
+        given = "" if first["type"] == "value_error" else f" {_shown(first['input'])}"
+        if first["type"] == "string_type" and not isinstance(first["input"], dict | list | None):
+            reason += " (put it in quotes)"
         raise PlantError(f"{source}: {place}{given}: {reason[0].lower()}{reason[1:]}; correct the line") from error
+
+
+def _shown(value: Any) -> str:
+    """A value as it was given, if it is short."""
+    if isinstance(value, dict | list):
+        return "(lines of its own)" if isinstance(value, dict) else f"(a list of {len(value)})"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"

@@ -7,9 +7,11 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from data.batch import check_name
 from flows.asked import Asked
+from flows.cron_line import EXAMPLE, check_cron, fires_at, fires_once_on, local_zone
 from flows.errors import PlantError, ServerError
 from flows.orchestration import connect
 from flows.plant import Plant
@@ -160,17 +162,29 @@ def _post(url: str, body: Any, auth: tuple[str, str]) -> "httpx.Response":
     return answer
 
 
-def scheduled_batch(now: datetime.datetime) -> str:
-    """The name of a scheduled batch: the local date of its scheduled time, such as 2026-11-21."""
-    return now.astimezone().date().isoformat()
+def scheduled_batch(now: datetime.datetime, cron: str | None = None) -> str:
+    """The name of a batch that is asked for at ``now``, its scheduled time: one name a run.
+
+    Its local date, such as 2026-11-21, where ``cron`` fires at that time and at no other of the day, or is None. Else with the
+    time behind it: 2026-11-21-1800; a run between the firings has its seconds too. ``""``: there is no cron line.
+    """
+    local = now.astimezone(ZoneInfo(local_zone()))
+    name = local.date().isoformat()
+    if cron is None:
+        return name
+    wall = local.replace(tzinfo=None, fold=0)
+    planned = cron != "" and fires_at(cron, wall)
+    if planned and fires_once_on(cron, wall.date()) and not local.fold:
+        return name
+    again = "-2" if local.fold else ""  # the hour that is there twice when summer time ends
+    return f"{name}-{local:%H%M}{again}" if planned else f"{name}-{local:%H%M%S}{again}"
 
 
 def _schedule(owner: str, cron: str) -> Any:
     from prefect.schedules import Cron
     from pydantic import ValidationError
-    from tzlocal import get_localzone_name  # comes with great-expectations
 
     try:
-        return Cron(cron, timezone=get_localzone_name())
+        return Cron(check_cron(cron), timezone=local_zone())
     except (ValueError, ValidationError) as error:
-        raise PlantError(f"cron line {cron!r} of {owner} does not parse; '0 6 * * 1' is Mondays at six") from error
+        raise PlantError(f"cron line {cron!r} of {owner} does not parse; {EXAMPLE}") from error

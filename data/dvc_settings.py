@@ -11,14 +11,31 @@ from data.files import replacing
 def read_settings(plant: Path) -> dict[str, Any]:
     """The settings of the plant from every level, credentials included, relative paths resolved. ChangeoverError if they cannot
     be read."""
-    from dvc.config import Config
     from dvc.exceptions import DvcException
 
     try:
-        merged: dict[str, Any] = Config(dvc_dir=str(plant.resolve() / ".dvc"), validate=False).load_config_to_level()
+        merged: dict[str, Any] = dvc_config(plant, validate=False).load_config_to_level()
     except (DvcException, OSError, UnicodeDecodeError) as error:
         raise ChangeoverError(f"the DVC settings of {plant} cannot be read: {error}; correct .dvc/config") from error
     return merged
+
+
+def dvc_config(plant: Path, validate: bool = True) -> Any:
+    """DVC's own object for the settings of ``plant``. They are read as UTF-8, as they are written, whatever the locale is."""
+    from configobj import ConfigObj, ConfigObjError
+    from dvc.config import Config, ConfigError, _lower_keys, _parse_named
+
+    class Utf8Config(Config):  # type: ignore[misc]  # DVC has no types
+        @staticmethod
+        def load_file(path: str, fs: Any = None) -> dict[str, Any]:
+            try:
+                with Path(path).open("rb") as stream:
+                    settings = ConfigObj(stream, encoding="utf-8", default_encoding="utf-8")
+            except (UnicodeDecodeError, ConfigObjError) as error:
+                raise ConfigError(str(error)) from error
+            return dict(_parse_named(_lower_keys(settings.dict())))
+
+    return Utf8Config(dvc_dir=str(plant.resolve() / ".dvc"), validate=validate)
 
 
 def write_settings(file: Path, settings: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.dvc_settings import read_settings, write_settings
+from data.dvc_settings import dvc_config, read_settings, write_settings
 from data.errors import ChangeoverError, StorageTrouble
 from data.repository import dvc
 from data.storage_trouble import storage_trouble, without_user
@@ -96,12 +96,11 @@ def _probe_remote(plant: Path, name: str, url: str) -> Probed:
 
 def _opened(plant: Path, name: str, url: str) -> tuple[str, Any, str]:
     """The store in words, DVC's file system for it, and where it begins there."""
-    from dvc.config import Config
     from dvc.fs import get_cloud_fs
 
     place = f"storage {without_user(url)}"
     try:
-        kind, settings, root = get_cloud_fs(Config(dvc_dir=str(plant.resolve() / ".dvc")), name=name)
+        kind, settings, root = get_cloud_fs(dvc_config(plant), name=name)
         filesystem = kind(**settings)
         _answer_soon(filesystem)
         files = filesystem.fs

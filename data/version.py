@@ -44,7 +44,7 @@ def version_batch(plant: Path, folder: BatchFolder) -> str:
     paths = [folder.file(name) for name in IMAGE_FILES if name != "library.dvc" or LIBRARY in stored]
     with plant_lock(plant):
         _check_plant(plant)
-        dvc(folder.path, "add", "--quiet", *stored)
+        dvc(folder.path, "add", *stored)  # without --quiet, which swallows the reason of a failure
         _tagged(plant, folder, tag, stored)
     # Of a batch that has its tag too: a store that was lost is filled again. Without the lock, since it may take longer than the
     # runs of other products wait; before the tag, which so stands for images that the store has.

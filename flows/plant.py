@@ -1,14 +1,14 @@
 """The plant: the workspace of a factory, a git and DVC repository with every product's batches and records."""
 
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.batch import BatchFolder
 from data.dvc_settings import set_remote
+from data.errors import ChangeoverError
 from data.files import write_text
+from data.repository import dvc, git, try_git
 from flows.config import TEMPLATE, PlantConfig, read_config
 from flows.errors import PlantError
 
@@ -65,9 +65,12 @@ class Plant:
         if not (path / SETTINGS).exists():
             write_text(path / SETTINGS, TEMPLATE)
         config = read_config(path / SETTINGS)
-        _make_git(path)
-        _make_dvc(path, config.storage.remote)
-        _commit(path)
+        try:
+            _make_git(path)
+            _make_dvc(path, config.storage.remote)
+            _commit(path)
+        except ChangeoverError as error:
+            raise PlantError(str(error)) from error
         return cls.open(path)
 
     @property
@@ -108,12 +111,13 @@ def _refuse_foreign(path: Path) -> None:
 
 def _make_git(path: Path) -> None:
     if not (path / ".git").exists():
-        _run(path, "git", "init", "--quiet", "--initial-branch=main")
+        git(path, "init", "--quiet", "--initial-branch=main")
+    git(path, "rev-parse", "--git-dir")  # raises where git refuses to work
     ignore_large_files(path)
     # Batches are committed by scheduled runs too, where nobody has set up an identity.
-    if not _asks(path, "git", "config", "user.email"):
-        _run(path, "git", "config", "user.name", "Changeover")
-        _run(path, "git", "config", "user.email", "changeover@localhost")
+    if not try_git(path, "config", "user.email"):
+        git(path, "config", "user.name", "Changeover")
+        git(path, "config", "user.email", "changeover@localhost")
 
 
 def ignore_large_files(path: Path) -> bool:
@@ -127,11 +131,10 @@ def ignore_large_files(path: Path) -> bool:
 
 
 def _make_dvc(path: Path, remote: str) -> None:
-    dvc = (sys.executable, "-m", "dvc")
     if not (path / ".dvc" / "config").exists():
         # --force completes an init that was interrupted; there is no cache yet that it could lose.
-        _run(path, *dvc, "init", "--quiet", "--force")
-        _run(path, *dvc, "config", "core.analytics", "false")
+        dvc(path, "init", "--force")  # without --quiet, which swallows the reason of a failure
+        dvc(path, "config", "core.analytics", "false")
     folder = Path(remote).expanduser()
     # DVC reads a folder as seen from its settings; an absolute one stays where it is when the plant is moved.
     inside = str(folder) if folder.is_absolute() else os.path.relpath(path / folder, path / ".dvc")
@@ -140,34 +143,6 @@ def _make_dvc(path: Path, remote: str) -> None:
 
 def _commit(path: Path) -> None:
     files = (SETTINGS, ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
-    _run(path, "git", "add", "--", *files)
-    if _asks(path, "git", "status", "--porcelain", "--", *files):
-        _run(path, "git", "commit", "--quiet", "--message", "Set up the plant", "--", *files)
-
-
-def _environment() -> dict[str, str]:
-    """Ours without the variables that would point git at another repository (set inside git hooks)."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("GIT_") or "AUTHOR" in name or "COMMITTER" in name
-    }
-    return kept | {"DVC_NO_ANALYTICS": "1"}
-
-
-def _asks(path: Path, *command: str) -> str:
-    """What ``command`` prints, or "" if it fails."""
-    answer = subprocess.run(command, cwd=path, env=_environment(), capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else ""
-
-
-def _run(path: Path, *command: str) -> None:
-    try:
-        done = subprocess.run(command, cwd=path, env=_environment(), capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise PlantError(f"{command[0]} is not on the PATH; install it, for example with 'apt install {command[0]}'") from error
-    if done.returncode:
-        reason = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-        raise PlantError(
-            f"'{' '.join(command[-4:])}' failed in {path}: {reason[-1]}; correct that and run 'changeover init {path}' again"
-        )
+    git(path, "add", "--", *files)
+    if git(path, "status", "--porcelain", "--", *files):
+        git(path, "commit", "--quiet", "--no-verify", "--message", "Set up the plant", "--", *files)

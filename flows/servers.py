@@ -126,8 +126,8 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Our environment for a server or a stage: telemetry off, this Python first, no settings of other Prefects."""
     kept = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-    # What they print goes to logs, which are read as UTF-8 whatever the locale is.
-    return kept | TELEMETRY_OFF | {"PYTHONIOENCODING": "utf-8:backslashreplace"} | dict(extra)
+    # Their settings and logs are written and read as UTF-8 whatever the locale is.
+    return kept | TELEMETRY_OFF | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"} | dict(extra)
 
 
 TELEMETRY_OFF = {

@@ -55,6 +55,14 @@ def test_a_configured_identity_is_kept(plant: Path, batch: BatchFolder) -> None:
     assert git(plant, "log", "-1", "--format=%an <%ae>") == "Ada <ada@plant>"
 
 
+def test_commits_and_tags_need_no_key_of_a_person(plant: Path, batch: BatchFolder) -> None:
+    for section, key in (("commit", "gpgSign"), ("tag", "gpgSign"), ("tag", "forceSignAnnotated")):
+        git(plant, "config", f"{section}.{key}", "true")
+    git(plant, "config", "gpg.program", "/no/such/program")
+    assert git(plant, "rev-parse", "HEAD") != version_batch(plant, batch) == git(plant, "rev-parse", "bolt/a^{commit}")
+    assert git(plant, "cat-file", "-t", "bolt/a") == "tag"
+
+
 def test_other_staged_work_is_left_alone(plant: Path, batch: BatchFolder) -> None:
     (plant / "draft").write_text("not ready")
     git(plant, "add", "draft")

@@ -1,11 +1,15 @@
 """Plants: made once, completed when interrupted, never made out of something else."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import flows
+from data.errors import ChangeoverError
+from data.version import commit_files
 from flows.errors import PlantError
 from flows.plant import SETTINGS, Plant
 
@@ -85,6 +89,51 @@ def test_an_identity_is_set_where_there_is_none(tmp_path: Path, monkeypatch: pyt
         monkeypatch.delenv(f"GIT_{name}_EMAIL", raising=False)
     monkeypatch.delenv("EMAIL", raising=False)
     assert commits(Plant.init(tmp_path / "plant").path) == ["Set up the plant"]
+
+
+def test_settings_of_git_that_are_a_persons_own_do_not_stop_a_plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody types the passphrase of a key at night, and what a person ignores in their own repositories is not the plant's."""
+    settings = tmp_path / "gitconfig"
+    settings.write_text(
+        "[user]\nname = Ana\nemail = ana@plant\nsigningkey = 0000\n[commit]\ngpgsign = true\n[tag]\ngpgsign = true\n"
+        f"[gpg]\nprogram = {tmp_path}/no-such-program\n[core]\nexcludesFile = {tmp_path}/ignored\nhooksPath = {tmp_path}/hooks\n"
+    )
+    (tmp_path / "ignored").write_text("*.yaml\nconfig\n")
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "pre-commit").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "hooks" / "pre-commit").chmod(0o755)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    assert commits(Plant.init(tmp_path / "plant").path) == ["Set up the plant"]
+
+
+def test_a_plant_of_another_user_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant = Plant.init(tmp_path / "plant").path
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    fix = f"git config --global --add safe.directory {plant}"
+    for asked in (lambda: Plant.init(plant), lambda: commit_files(plant, [plant / SETTINGS], "Settings")):
+        with pytest.raises(ChangeoverError, match="belongs to another user") as error:
+            asked()
+        assert f"'{fix}'" in str(error.value) and "\n" not in str(error.value)
+    (tmp_path / "gitconfig").write_text(f"[safe]\ndirectory = {plant}\n")
+    assert Plant.init(plant).path == plant
+
+
+def test_a_store_with_an_umlaut_is_the_same_in_every_locale(tmp_path: Path) -> None:
+    """DVC itself reads its settings in the encoding of the locale."""
+    store = tmp_path / "st\u00f6re"
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant" / SETTINGS).write_text(f"storage:\n  remote: {store}\n", encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; from data.repository import dvc; from data.store import probe_store, push;"
+        "from flows.plant import Plant; plant = Plant.init(Path(sys.argv[1])).path; probe_store(plant);"
+        "(plant / 'x').write_text('1'); dvc(plant, 'add', 'x'); push(plant, plant, 'x.dvc')"
+    )
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONPATH": str(Path(flows.__file__).parents[1])}
+    command = [sys.executable, "-c", code, str(tmp_path / "plant")]
+    done = subprocess.run(command, env=os.environ | locale, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sum(path.is_file() for path in store.rglob("*")) == 1
 
 
 @pytest.mark.parametrize(

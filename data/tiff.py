@@ -15,6 +15,8 @@ ORIENTATION, COLOUR_TABLE = 274, 320
 
 SIZES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 """``struct`` code of each type of whole numbers; of others only the count is kept."""
+WIDTHS = {5: 8, 10: 8, 11: 4, 12: 8}
+"""Bytes of one value of the other types: fractions and floating-point numbers."""
 CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}
 """How many channels each understood meaning of pixels has: grey (twice), RGB, colour table, YCbCr."""
 MEANINGS = {
@@ -29,11 +31,16 @@ STACK_TAGS = {33628, 33629, 33630, 33631}
 
 @dataclass(frozen=True)
 class Entry:
-    """One tag: its values, and where in the file the first of them lies."""
+    """One tag: its values, where in the file the first of them lies, and where their number stands.
+
+    ``values`` is empty where they are no whole numbers; ``lost`` is true where they would lie beyond the end of the file.
+    """
 
     values: tuple[int, ...]
     count: int
     at: int
+    counted_at: int
+    lost: bool = False
 
 
 Directory = dict[int, Entry]
@@ -45,7 +52,14 @@ def is_tiff(content: bytes) -> bool:
 
 
 def checked_tiff(content: bytes, name: str) -> tuple[bytes, int]:
-    """The file with its orientation set to 1, and the orientation (1 to 8) it had; BadImage if it would not be read as meant."""
+    """The file with its orientation set to 1 and without damaged remarks, and the orientation (1 to 8) it had.
+
+    BadImage if it would not be read as meant.
+    """
+    if content.startswith(b"MM\0+"):
+        raise BadImage(
+            f"{name!r} is a BigTIFF in the byte order of large computers, which is not read; export it as a plain TIFF"
+        )
     try:
         directories = _read(content)
     except (struct.error, IndexError, ValueError, OverflowError) as error:
@@ -57,12 +71,15 @@ def checked_tiff(content: bytes, name: str) -> tuple[bytes, int]:
     _refuse_stacks(content, first, others, name)
     _refuse_pixels(first, name)
     _refuse_incomplete(content, first, name)
-    entry = first.get(ORIENTATION)
-    turned = entry.values[0] if entry and entry.values and 1 <= entry.values[0] <= 8 else 1
-    if entry is None or turned == 1:
-        return content, 1
     patched = bytearray(content)
-    patched[entry.at : entry.at + 2] = struct.pack("<H" if content[:2] == b"II" else ">H", 1)
+    for entry in first.values():  # a damaged remark is no reason to refuse the pixels, but decoders stumble over it
+        if entry.lost:
+            patched[entry.counted_at : entry.counted_at + 4] = bytes(4)
+    turned = _one(first, ORIENTATION, 1)
+    if not 2 <= turned <= 8:
+        return bytes(patched), 1
+    at = first[ORIENTATION].at
+    patched[at : at + 2] = struct.pack("<H" if content[:2] == b"II" else ">H", 1)
     return bytes(patched), turned
 
 
@@ -122,15 +139,15 @@ def _read(content: bytes) -> list[Directory]:
 def _entry(content: bytes, order: str, offset: str, inline: int, field: tuple[int, int, int]) -> Entry:
     """The values of one tag, from its type, their number, and where its field lies."""
     kind, count, at = field
-    code = SIZES.get(kind)
-    if code is None or count > MOST_VALUES:
-        return Entry((), count, at)
-    size = struct.calcsize(order + code) * count
+    code, counted_at = SIZES.get(kind), at - inline
+    size = count * (struct.calcsize(order + code) if code else WIDTHS.get(kind, 0))
     if size > inline:
         at = struct.unpack_from(order + offset, content, at)[0]
         if at + size > len(content):
-            return Entry((), count, at)  # a damaged remark is no reason to refuse the pixels
-    return Entry(struct.unpack_from(f"{order}{count}{code}", content, at), count, at)
+            return Entry((), count, at, counted_at, lost=True)
+    if code is None or count > MOST_VALUES:
+        return Entry((), count, at, counted_at)
+    return Entry(struct.unpack_from(f"{order}{count}{code}", content, at), count, at, counted_at)
 
 
 def _one(directory: Directory, tag: int, default: int) -> int:

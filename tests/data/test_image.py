@@ -1,5 +1,6 @@
 """Every kind of file that may lie in a delivery: read exactly, or refused with a reason."""
 
+import io
 import os
 import struct
 import warnings
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 
 from data.errors import BadImage
 from data.image import MAX_PIXELS, decode_image, read_image
+from data.overlay_mark import marked
 from tests.data.conftest import pixels
 
 
@@ -186,7 +188,7 @@ def test_what_is_not_an_image(tmp_path: Path, content: bytes) -> None:
 
 
 def test_gif_is_not_accepted(tmp_path: Path) -> None:
-    with pytest.raises(BadImage, match="is a GIF image; accepted are PNG, JPEG.*export it as PNG"):
+    with pytest.raises(BadImage, match=r"is a GIF image; accepted are PNG, JPEG.*export it as PNG"):
         read_image(save(tmp_path / "a.gif", pixels(1)))
 
 
@@ -211,6 +213,157 @@ def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
         stream.truncate(300 * 2**20)  # takes no room on the disk
     with pytest.raises(BadImage, match="300 MiB; at most 256"):
         read_image(tmp_path / "a.bmp")
+
+
+def jpeg(array: np.ndarray, **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "JPEG", **{"quality": 90, **options})
+    return stream.getvalue()
+
+
+SMOOTH = np.random.default_rng(3).normal(128, 20, (240, 320)).clip(1, 254).astype(np.uint8)
+
+
+def half(content: bytes, end: bytes) -> bytes:
+    return content[: len(content) // 2] + end
+
+
+DAMAGE = {
+    "half and an end marker": lambda c: half(c, b"\xff\xd9"),
+    "half and zeros up to its size": lambda c: half(c, bytes(len(c) - len(c) // 2)),
+    "half": lambda c: half(c, b""),
+    "the last row of blocks missing": lambda c: c[:-700] + b"\xff\xd9",
+    "other bytes in the middle": lambda c: c[:9000] + bytes((37 * i + 11) % 251 for i in range(64)) + c[9064:],
+    "bytes left out": lambda c: c[:9000] + c[9400:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"restart_marker_rows": 1}], ids=["plain", "progressive", "restart"]
+)
+def test_what_the_jpeg_decoder_warns_of_is_damage(damage: str, options: dict[str, object]) -> None:
+    whole = jpeg(SMOOTH, **options)
+    assert decode_image(whole, "a.jpg").pixels.shape == (240, 320, 1)
+    with pytest.raises(BadImage, match="damaged"):
+        decode_image(DAMAGE[damage](whole), "a.jpg")
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.95])
+def test_a_wrong_checksum_in_a_png_is_damage(tmp_path: Path, place: float) -> None:
+    content = bytearray(save(tmp_path / "a.png", SMOOTH, compress_level=0).read_bytes())
+    content[int(place * len(content))] ^= 1
+    with pytest.raises(BadImage, match="damaged"):
+        decode_image(bytes(content), "a.png")
+
+
+def with_exif(exif: bytes) -> bytes:
+    content = jpeg(SMOOTH)
+    return content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+
+
+def exif_of(turned: int, order: str = "<") -> bytes:
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    return b"Exif\0\0" + mark + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, turned, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0garbage", b"Exif\0\0" * 2 + b"II*\0\x08\0\0\0\0\0\0\0", exif_of(9), exif_of(0),
+     b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + bytes(30), exif_of(6).replace(b"\x12\x01", b"\x13\x01")],
+)  # fmt: skip
+def test_broken_exif_is_no_reason_to_refuse_pixels(exif: bytes) -> None:
+    decoded = decode_image(with_exif(exif), "a.jpg")
+    np.testing.assert_array_equal(decoded.pixels, decode_image(jpeg(SMOOTH), "a.jpg").pixels)
+    assert decoded.turned == 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_an_orientation_counts_though_the_rest_of_exif_is_broken(order: str) -> None:
+    for exif in (exif_of(6, order), exif_of(6, order)[:-4], b"Exif\0\0" + exif_of(6, order)):
+        decoded = decode_image(with_exif(exif), "a.jpg")
+        np.testing.assert_array_equal(decoded.pixels, np.rot90(decode_image(jpeg(SMOOTH), "a.jpg").pixels, -1))
+        assert decoded.turned == 6
+
+
+def test_every_orientation_is_applied_as_pillow_does(tmp_path: Path) -> None:
+    for turned in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = turned
+        save(tmp_path / "a.png", pixels(7), exif=exif)
+        with Image.open(tmp_path / "a.png") as image:
+            expected = np.asarray(ImageOps.exif_transpose(image))
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png")[:, :, 0], expected)
+
+
+def test_xmp_alone_turns_nothing(tmp_path: Path) -> None:
+    xmp = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", pixels(7), pnginfo=info))[:, :, 0], pixels(7))
+    content = jpeg(SMOOTH, xmp=xmp.encode())
+    np.testing.assert_array_equal(decode_image(content, "a.jpg").pixels, decode_image(jpeg(SMOOTH), "a.jpg").pixels)
+
+
+@pytest.mark.parametrize("extension", ["bmp", "tif", "png"])
+def test_last_rows_that_were_never_written_are_seen(tmp_path: Path, extension: str) -> None:
+    cut = SMOOTH.copy()
+    rows = slice(0, 120) if extension == "bmp" else slice(120, 240)  # a BMP begins with its last row
+    cut[rows] = 0
+    found = decode_image(save(tmp_path / f"a.{extension}", cut).read_bytes(), "a").tail
+    assert (found.rows, found.height, found.missing) == (120, 240, True) and "last 120 of 240 rows" in str(found)
+    cut[rows] = 255
+    found = decode_image(save(tmp_path / f"a.{extension}", cut).read_bytes(), "a").tail
+    assert (found.rows, found.missing) == (120, False), "another level is named, not refused"
+    assert decode_image(save(tmp_path / f"a.{extension}", SMOOTH).read_bytes(), "a").tail.rows == 0
+    dark = np.zeros((240, 320), np.uint8)
+    dark[20:25, 30:35] = 200
+    assert not decode_image(save(tmp_path / f"a.{extension}", dark).read_bytes(), "a").tail.missing, "black is its ground"
+
+
+def test_the_number_of_channels_can_be_asked_for(tmp_path: Path) -> None:
+    grey, neutral = save(tmp_path / "a.png", pixels(2)), save(tmp_path / "b.png", pixels(2), "RGB")
+    for path in (grey, neutral):
+        np.testing.assert_array_equal(read_image(path, 3), np.repeat(pixels(2)[:, :, None], 3, 2))
+        np.testing.assert_array_equal(read_image(path, 1)[:, :, 0], pixels(2))
+    colour = save(tmp_path / "c.png", pixels(2, channels=3))
+    np.testing.assert_array_equal(read_image(colour, 1)[:, :, 0], np.asarray(Image.open(colour).convert("L")))
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(90), "JPEG 2000"), (b"\xff\x4f\xff\x51" + bytes(90), "JPEG 2000"),
+        (b"P5\n# a remark\n64 48\n255\n" + bytes(64 * 48), "PGM"), (b"P6 64 48 255\n" + bytes(64 * 48 * 3), "PPM"),
+        (b"\0\0\0\x1cftypheic" + bytes(90), "HEIC"), (b"\0\0\0\x1cftypcrx " + bytes(90), "CR3"),
+        (bytes(128) + b"DICM" + bytes(9), "DICOM"),
+        (b"8BPS" + bytes(90), "Photoshop"), (b"PK\x03\x04" + bytes(90), "archive"),
+    ],
+)  # fmt: skip
+def test_other_kinds_of_files_are_called_by_their_name(content: bytes, word: str) -> None:
+    with pytest.raises(BadImage, match=rf"'a.png' is an? .*{word}.*; accepted are PNG, JPEG, BMP, TIFF and WebP: export"):
+        decode_image(content, "a.png")
+
+
+def test_a_text_that_begins_like_a_portable_image_is_none() -> None:
+    with pytest.raises(BadImage, match="is not an image"):
+        decode_image(b"P3 comes second, P5 last", "notes")
+
+
+def test_an_overlay_is_no_camera_image(tmp_path: Path) -> None:
+    with pytest.raises(BadImage, match="an overlay that 'changeover inspect' wrote"):
+        decode_image(marked(save(tmp_path / "a.png", pixels(1)).read_bytes()), "a.png")
+    marked_file = tmp_path / "b.png"
+    marked_file.write_bytes(marked((tmp_path / "a.png").read_bytes()))
+    with Image.open(marked_file) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels(1))
+
+
+def test_a_preview_behind_the_picture_does_no_harm(tmp_path: Path) -> None:
+    first, second = Image.fromarray(SMOOTH), Image.fromarray(SMOOTH[::2, ::2])
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second], exif=exif_of(1))
+    decoded = decode_image((tmp_path / "a.jpg").read_bytes(), "a.jpg")
+    assert decoded.pixels.shape == (240, 320, 1) and decoded.extension == "jpg"
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

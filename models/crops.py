@@ -1,21 +1,21 @@
 """The endless series of training crops, drawn on the fly from good images: crop ``i`` is the same whoever draws it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from data.defects.draw import draw_crop
 from data.defects.library import Cutout
 from data.defects.recipe import Recipe
 from data.defects.scale import BatchScale
 from models.curriculum import Schedule, difficulty_range
-from models.detector import TrainingBatch
 from models.hard_negatives import Spot
+from models.one_copy import OneCopy
 from models.preprocess import statistics
 from models.training_log import progress_along
 
@@ -54,6 +54,17 @@ class CropPlan:
 
 
 @dataclass(frozen=True)
+class Course:
+    """What of a plan changes in the course of training; each is as in ``CropPlan``."""
+
+    total: int
+    competence: float = 0.0
+    spots: tuple[Spot, ...] = ()
+    begun: int = 0
+    done: float = 0.0
+
+
+@dataclass(frozen=True)
 class _Product:
     """Images that crops of one product are drawn from; ``first``: the number of the first."""
 
@@ -64,24 +75,38 @@ class _Product:
 
 
 class CropSeries(Dataset[tuple[Tensor, ...]]):
-    """Crop ``i`` as (image (C, S, S) normalised float, label (1, S, S) float), and the clean image where the plan asks for it."""
+    """Crop ``i`` as (image (C, S, S) normalised float, label (1, S, S) float), and the clean image where the plan asks for it.
+    ``series[i]`` is drawn by the plan, ``series[i, course]`` by the plan with what a ``Course`` changes."""
 
     def __init__(self, images: list[Image], plan: CropPlan, parts: list[Part] | None = None) -> None:
         """``parts``: the images' foreground masks, so that chips follow a part's rim; None takes the images' own."""
-        self._products, first = [], 0
-        for count, scale in plan.products or ((len(images), plan.scale),):
-            until = first + count
-            self._products.append(_Product(first, images[first:until], parts[first:until] if parts else None, scale))
-            first = until
-        self._statistics = [statistics(image) for image in images]
+        self._images, self._parts = OneCopy(images), OneCopy(parts or [])
         self._plan = plan
+        self._products = self._divided()
+        self._statistics = [statistics(image) for image in images]
         self._recipe = plan.recipe if plan.with_defects else plan.recipe.model_copy(update={"clean_fraction": 1.0})
+
+    def _divided(self) -> list[_Product]:
+        images, parts, products, first = self._images.arrays, self._parts.arrays, [], 0
+        for count, scale in self._plan.products or ((len(images), self._plan.scale),):
+            until = first + count
+            products.append(_Product(first, images[first:until], parts[first:until] if parts else None, scale))
+            first = until
+        return products
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_products": None}  # they point to images, which are to be given on once
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._products = self._divided()
 
     def __len__(self) -> int:
         return self._plan.total
 
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        plan = self._plan
+    def __getitem__(self, wanted: int | tuple[int, Course | None]) -> tuple[Tensor, ...]:
+        index, course = (wanted, None) if isinstance(wanted, int) else wanted
+        plan = self._plan if course is None else replace(self._plan, **vars(course))
         window = difficulty_range(plan.schedule, plan.progress(index), plan.competence)
         product = self._products[index % len(self._products)]
         drawn = draw_crop(
@@ -95,24 +120,3 @@ class CropSeries(Dataset[tuple[Tensor, ...]]):
     def _normalised(self, image: Image, source: int) -> Tensor:
         mean, spread = self._statistics[source]
         return torch.from_numpy(np.ascontiguousarray(((image.astype(np.float32) / 255.0 - mean) / spread).transpose(2, 0, 1)))
-
-
-def batches(series: CropSeries, batch_size: int, first_step: int, steps: int, workers: int) -> Iterable[TrainingBatch]:
-    """Batches number ``first_step`` to ``steps - 1`` in order; ``workers`` processes draw them (0: this one)."""
-    loader: Iterable[TrainingBatch] = DataLoader(
-        series,
-        batch_size=batch_size,
-        sampler=range(first_step * batch_size, steps * batch_size),
-        num_workers=workers,
-        collate_fn=_collate,
-        drop_last=True,
-        generator=torch.Generator(),  # without one it draws from the global generator, and a resumed run would differ
-        prefetch_factor=4 if workers else None,
-    )
-    return loader
-
-
-def _collate(items: list[tuple[Tensor, ...]]) -> TrainingBatch:
-    images, labels, *clean = (torch.stack(column) for column in zip(*items, strict=True))
-    images, *clean = (stack.contiguous(memory_format=torch.channels_last) for stack in (images, *clean))
-    return TrainingBatch(images, labels, (labels.amax((1, 2, 3)) > 0.5).float(), *clean)

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from data.defects.foreground import foreground
 from models.budget import Costs, Plan, cores, ended, plan_anew, planned
 from models.checkpoint import load_checkpoint, resumed_log, save_checkpoint
-from models.crops import CropPlan, CropSeries, Image, batches
+from models.crop_loader import CropLoader
+from models.crops import Course, CropPlan, CropSeries, Image
 from models.curriculum import Schedule
 from models.detector import Detector, TrainingBatch, build_detector
 from models.hard_negatives import Spot, find_spots, paces_between, searched
 from models.memorise import memorised
 from models.number_format import Format, computing_in
-from models.pacing import Mine, paced_batches, state_of
+from models.pacing import Mine, paced_batches
 from models.training_log import TrainingLog
 
 
@@ -139,11 +140,11 @@ class _Run:
         torch._foreach_lerp_([mean for mean, _ in self.averaged], [now for _, now in self.averaged], 1.0 - keep)
 
 
-def measure(run: Callable[[], _Run], series: CropSeries, images: list[Image], workers: int, validate: Validate | None) -> Costs:
+def measure(run: Callable[[], _Run], crops: CropLoader, images: list[Image], validate: Validate | None) -> Costs:
     """What a training costs, on a throw-away copy: a step is the mean of three after two."""
     trial, total = run(), 5
     spec, start = trial.spec, 0.0
-    for i, batch in enumerate(batches(series, spec.batch_size, 0, total, workers)):
+    for i, batch in enumerate(crops.batches(0, total, Course(total * spec.batch_size))):
         if i == 2:
             start = time.monotonic()
         trial.step(batch, 0.5, i)
@@ -183,20 +184,13 @@ def fit(
     family = build_detector(spec.detector, channels, spec.settings)
     defects = not family.learns_from_good_only
 
-    log: TrainingLog | None = None
     parts = [foreground(image) for image in images]
 
-    def series(steps: int, with_defects: bool = defects) -> CropSeries:
-        return CropSeries(
-            images,
-            replace(
-                crop_plan, total=steps * spec.batch_size, with_defects=with_defects,
-                with_clean=with_defects and family.learns_from_clean, **state_of(log, spec.batch_size),
-            ),
-            parts,
-        )  # fmt: skip
+    def series(with_defects: bool) -> CropSeries:
+        with_clean, total = with_defects and family.learns_from_clean, max(64 // spec.batch_size, 1) * spec.batch_size
+        return CropSeries(images, replace(crop_plan, total=total, with_defects=with_defects, with_clean=with_clean), parts)
 
-    without = series(max(64 // spec.batch_size, 1), with_defects=False)
+    without = series(False)
     good = torch.stack([without[i][0] for i in range(len(without))])
 
     if not family.learns:
@@ -208,44 +202,42 @@ def fit(
     def fresh(form: Format) -> _Run:
         return _Run(spec, channels, crop_plan.seed, device, form, good, begin)
 
-    state = load_checkpoint(checkpoint, key)
-    if state is None:
-        log = planned(
-            plan,
-            lambda too, form: measure(lambda: fresh(form), series(5), images, workers, validate if too else None),
-            device,
-        )
-    else:
-        log = resumed_log(state)
-    run = fresh(log.form)
-    best, stale = (None, 0) if state is None else run.restore(state)
-    begun, waited = time.monotonic() - log.seconds, 0.0
-    last_saved = last_mark = time.monotonic()
+    with CropLoader(series(defects), spec.batch_size, workers) as crops:
+        state = load_checkpoint(checkpoint, key)
+        if state is None:
+            log = planned(
+                plan,
+                lambda too, form: measure(lambda: fresh(form), crops, images, validate if too else None),
+                device,
+            )
+        else:
+            log = resumed_log(state)
+        run = fresh(log.form)
+        best, stale = (None, 0) if state is None else run.restore(state)
+        begun, waited = time.monotonic() - log.seconds, 0.0
+        last_saved = last_mark = time.monotonic()
 
-    paced = paced_batches(
-        lambda: series(log.total), spec.batch_size, log, workers, spec.by_competence, _miner(run, images),
-        lambda: plan_anew(plan, log),
-    )  # fmt: skip
-    for batch in paced:
-        waited += time.monotonic() - last_mark
-        validated = int(log.validations_planned * log.progress)
-        loss = run.step(batch, log.progress, log.steps)
-        log.note(loss, time.monotonic() - begun, run.network.mastery if spec.by_competence else None)
-        if report is not None:
-            report(log.steps, log.total, log.smoothed, f"loss {log.smoothed:.3f}")
-        if validate is not None and int(log.validations_planned * log.progress) > validated and log.steps < log.total:
-            best, better = _validated(validate, run, log, best)
-            stale = 0 if better else stale + (log.progress > 0.5)
-            if stale >= PATIENCE:
-                log.ended_by = "early stop"
+        paced = paced_batches(crops, spec.batch_size, log, spec.by_competence, _miner(run, images), lambda: plan_anew(plan, log))
+        for batch in paced:
+            waited += time.monotonic() - last_mark
+            validated = int(log.validations_planned * log.progress)
+            loss = run.step(batch, log.progress, log.steps)
+            log.note(loss, time.monotonic() - begun, run.network.mastery if spec.by_competence else None)
+            if report is not None:
+                report(log.steps, log.total, log.smoothed, f"loss {log.smoothed:.3f}")
+            if validate is not None and int(log.validations_planned * log.progress) > validated and log.steps < log.total:
+                best, better = _validated(validate, run, log, best)
+                stale = 0 if better else stale + (log.progress > 0.5)
+                if stale >= PATIENCE:
+                    log.ended_by = "early stop"
+                    break
+            if reason := ended(plan, log):
+                log.ended_by = reason
                 break
-        if reason := ended(plan, log):
-            log.ended_by = reason
-            break
-        if checkpoint is not None and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
-            save_checkpoint(checkpoint, key, log, {**run.state(), "best": best, "stale": stale})
-            last_saved = time.monotonic()
-        last_mark = time.monotonic()
+            if checkpoint is not None and time.monotonic() - last_saved > CHECKPOINT_SECONDS:
+                save_checkpoint(checkpoint, key, log, {**run.state(), "best": best, "stale": stale})
+                last_saved = time.monotonic()
+            last_mark = time.monotonic()
     log.waiting_share = round(waited / max(log.seconds, 1e-9), 4)
     if validate is not None:
         best, _ = _validated(validate, run, log, best)

@@ -1,9 +1,9 @@
 """The paces of a training: twenty times the crops that follow are adapted to what the network can and cannot do."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from models.crops import CropSeries, batches
+from models.crop_loader import CropLoader
+from models.crops import Course
 from models.curriculum import PACES, advanced
 from models.detector import TrainingBatch
 from models.hard_negatives import Spot
@@ -15,13 +15,11 @@ Mine = Callable[[int, int], list[Spot] | None]
 """Looks for hard negatives, at a step and with so many steps a pace; None where it is not the pace to do so."""
 
 
-def state_of(log: TrainingLog | None, batch_size: int) -> dict[str, Any]:
-    """What a crop plan takes from the course of training."""
-    if log is None:
-        return {}
-    begun, done, _ = log.plan
+def course_of(log: TrainingLog, batch_size: int) -> Course:
+    """How crops are drawn from where training stands."""
+    begun, done, total = log.plan
     spots = tuple((n, y, x) for spots in log.spots for n, y, x in spots)
-    return {"competence": log.competence, "spots": spots, "begun": begun * batch_size, "done": done}
+    return Course(total * batch_size, log.competence, spots, begun * batch_size, done)
 
 
 def pace_of(log: TrainingLog) -> int:
@@ -31,10 +29,9 @@ def pace_of(log: TrainingLog) -> int:
 
 
 def paced_batches(
-    series: Callable[[], CropSeries],
+    crops: CropLoader,
     batch_size: int,
     log: TrainingLog,
-    workers: int,
     by_competence: bool,
     mine: Mine | None,
     replan: Callable[[], None],
@@ -55,4 +52,4 @@ def paced_batches(
             pace = pace_of(log)
         begun, _, total = log.plan
         end = min(log.steps - (log.steps - begun) % pace + pace, total)
-        yield from batches(series(), batch_size, log.steps, end, workers)
+        yield from crops.batches(log.steps, end, course_of(log, batch_size))

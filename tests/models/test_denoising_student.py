@@ -9,7 +9,8 @@ import torch
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from data.errors import BadSettings
-from models.crops import CropPlan, CropSeries, batches
+from models.crop_loader import CropLoader
+from models.crops import CropPlan, CropSeries
 from models.denoising_student import DenoisingStudent, agreement
 from models.detector import TrainingBatch, build_detector
 from models.losses import segmentation_loss
@@ -84,9 +85,9 @@ def test_a_student_trained_on_one_pair_until_it_converges_gives_the_clean_featur
 def test_clean_crops_come_only_where_asked_for_and_change_nothing_else() -> None:
     images = [good_image(i) for i in range(4)]
     plan = CropPlan(Recipe(), measure_scale(images), 64, 32, "linear", 3)
-    without = list(batches(CropSeries(images, plan), 8, 0, 4, 0))
-    beside = list(batches(CropSeries(images, replace(plan, with_clean=True)), 8, 0, 4, 0))
-    again = list(batches(CropSeries(images, replace(plan, with_clean=True)), 8, 2, 4, 0))
+    without = list(CropLoader(CropSeries(images, plan), 8, 0).batches(0, 4))
+    beside = list(CropLoader(CropSeries(images, replace(plan, with_clean=True)), 8, 0).batches(0, 4))
+    again = list(CropLoader(CropSeries(images, replace(plan, with_clean=True)), 8, 0).batches(2, 4))
     for a, b in zip(without, beside, strict=True):
         assert a.clean is None and b.clean is not None
         assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)

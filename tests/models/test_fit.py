@@ -10,7 +10,7 @@ from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from models import fit as fit_module
 from models.budget import Plan
-from models.crops import CropPlan, CropSeries, batches
+from models.crops import CropPlan
 from models.fit import Spec, fit
 from models.training_log import TrainingLog
 from tests.models.detector_tests import good_image
@@ -98,15 +98,6 @@ def test_early_stop_gives_the_best_not_the_last() -> None:
     detector, log = fit(images, plan(images), SPEC, Plan(1e9, 32), validate=validate)
     assert log.ended_by == "early stop" and log.steps < 32
     assert torch.equal(next(iter(detector.state_dict().values())), snapshots[0.9])
-
-
-def test_workers_do_not_change_the_crops() -> None:
-    images = [good_image(i) for i in range(4)]
-    series = CropSeries(images, CropPlan(Recipe(), measure_scale(images), 64, 32, "linear", 3))
-    alone, shared = (list(batches(series, 8, 1, 4, workers)) for workers in (0, 2))
-    assert len(alone) == len(shared) == 3
-    for a, b in zip(alone, shared, strict=True):
-        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
 
 
 def weight(detector: torch.nn.Module) -> float:

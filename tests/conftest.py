@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,6 +11,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(autouse=True)
-def _files_settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def _files_settle_at_once() -> Iterator[None]:
     """Tests write their deliveries a moment before they are taken; only the test of waiting waits for that."""
-    monkeypatch.setattr("data.settle.QUIET", 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data.settle.QUIET", 0.0)
+        yield

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import data.ingest
-from data.batch import NAME, BatchFolder, BatchRecord, images_digest
+from data.batch import NAME, BatchFolder, BatchRecord, Rejection, images_digest
 from data.errors import BadBatch, BadName, OutOfSpace
+from data.image import read_image
 from data.ingest import INCOMING, OUTGOING, ingest, slug
+from data.overlay_mark import marked
 from tests.data.conftest import Deliver, pixels
 
 
@@ -121,6 +123,94 @@ def test_a_mixture_of_grey_and_colour_is_refused(deliver: Deliver, folder: Batch
     with pytest.raises(BadBatch, match=r"14 grey and 3 colour images in one batch.*convert them"):
         take(source, folder)
     assert not folder.good.exists()
+
+
+def test_a_batch_of_a_colour_camera_holds_pictures_without_colour(deliver: Deliver, folder: BatchFolder) -> None:
+    source = deliver(3, channels=3)
+    for number in range(11):
+        Image.fromarray(pixels(60 + number)).convert("RGB").save(source / f"neutral{number}.png")
+    Image.fromarray(pixels(80)).save(source / "saved_as_grey.png")
+    record = take(source, folder)
+    assert len(record.images) == 15 and {image.channels for image in record.images} == {3} and record.rejected == ()
+    assert folder.channels() == 3
+    assert {read_image(folder.good / image.name, folder.channels()).shape for image in record.images} == {(48, 64, 3)}
+
+
+def test_files_whose_end_was_never_written_are_left(deliver: Deliver, folder: BatchFolder) -> None:
+    source = deliver(14)
+    cut = pixels(50)
+    cut[24:] = 0
+    Image.fromarray(cut).save(source / "cut.tif")
+    Image.fromarray(np.flipud(cut)).save(source / "cut.bmp")
+    found = reasons(take(source, folder))
+    assert sorted(found) == ["cut.bmp", "cut.tif"] and all(
+        "last 24 of 48 rows are all of one level" in word for word in found.values()
+    )
+
+
+def test_a_camera_that_always_ends_in_black_is_taken(deliver: Deliver, folder: BatchFolder) -> None:
+    source = deliver(2)
+    for number in range(12):
+        cut = pixels(50 + number)
+        cut[36:] = 0
+        Image.fromarray(cut).save(source / f"cut{number}.png")
+    assert len(take(source, folder).images) == 14
+
+
+def test_files_that_are_still_being_written_are_waited_for(
+    deliver: Deliver, folder: BatchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, waits = deliver(13), []
+    whole = (source / "part_012.png").read_bytes()
+    (source / "part_012.png").write_bytes(whole[:700])
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 1:
+            (source / "part_012.png").write_bytes(whole)
+
+    monkeypatch.setattr("data.settle.QUIET", 60.0)
+    monkeypatch.setattr("data.settle.time.sleep", sleep)
+    assert len(take(source, folder).images) == 13 and len(waits) >= 2
+
+
+def test_a_batch_made_by_older_rules_stays_as_it_is(deliver: Deliver, folder: BatchFolder) -> None:
+    """Two pictures were left then that would be taken now; it is the same delivery, and nothing is trained again."""
+    source = deliver(14)
+    record = take(source, folder)
+    left = record.images[3:5]
+    images = tuple(image for image in record.images if image not in left)
+    rejected = tuple(Rejection(source_name=image.source_name, reason="grey image among 36 colour images") for image in left)
+    older = record.model_copy(update={"images": images, "rejected": rejected, "digest": images_digest(images)})
+    folder.write_record(older)
+    for image in left:
+        (folder.good / image.name).unlink()
+    before = snapshot(folder.path)
+    assert take(source, folder) == older
+    assert snapshot(folder.path) == before
+    shutil.rmtree(folder.good)
+    assert take(source, folder) == older
+    assert sorted(file.name for file in folder.good.iterdir()) == [image.name for image in images]
+    (source / left[0].source_name).rename(source / "new.png")
+    with pytest.raises(BadBatch, match="a batch never changes"):
+        take(source, folder)
+
+
+def test_a_folder_of_links_is_told_what_to_do(deliver: Deliver, folder: BatchFolder, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    for file in deliver(20).iterdir():
+        (tmp_path / "links" / file.name).symlink_to(file)
+    with pytest.raises(
+        BadBatch, match=r"0 usable images among 0 files and 20 links out of it.*'cp -rL'.*20 × link to a file outside"
+    ):
+        take(tmp_path / "links", folder)
+
+
+def test_overlays_of_an_inspection_are_no_good_images(deliver: Deliver, folder: BatchFolder) -> None:
+    source = deliver(12)
+    (source / "overlays").mkdir()
+    (source / "overlays" / "part_000.png").write_bytes(marked((source / "part_000.png").read_bytes()))
+    assert "an overlay that 'changeover inspect' wrote" in reasons(take(source, folder))["overlays/part_000.png"]
 
 
 def test_a_colour_batch(deliver: Deliver, folder: BatchFolder) -> None:

@@ -7,17 +7,19 @@ from pathlib import Path
 
 from data.batch import BatchFolder
 from data.checkout import pulled
-from data.errors import BadBatch, BadModel
+from data.errors import BadBatch, BadModel, ChangeoverError
 from data.files import file_digest, replacing, write_json
+from data.split import MIN_SUBSET
 from data.version import commit_files, plant_lock
 from flows.errors import PlantError
 from flows.fetch import fetch_metrics
 from flows.job import Job
+from flows.learned import learned
 from flows.plant import Plant, ignore_large_files
 from flows.record_file import read_object
 from flows.services import connect_as
 from registry.connection import Connection
-from registry.errors import NotFound
+from registry.errors import NotFound, RegistryError
 from registry.names import is_digest
 from registry.teacher_card import CARD
 from registry.teachers import WEIGHTS as FEATURES
@@ -133,10 +135,15 @@ def _lay_start(job: Job, connection: Connection) -> str:
     product, target = job.order.warm_start, job.folder.file(WARM)
     source = champion(connection, product) if product else None
     digest = _weights_digest(connection, source) if source else None
+    hindrance = ""
     if source is not None and digest is not None and (source.product, source.batch) != (job.product, job.batch):
-        _lay_model(job.plant, source, digest, target)
-        write_json(target / START, {"product": source.product, "version": source.version, "weights_digest": digest})
-        return f"starts warm from version {source.version} of {source.product}"
+        known, hindrance = _learned(job, connection, source)
+        if not hindrance:
+            _lay_model(job.plant, source, digest, target)
+            start = {"product": source.product, "version": source.version, "weights_digest": digest}
+            write_json(target / START, start | ({"learned": known} if known else {}))
+            told = f"starts warm from version {source.version} of {source.product}"
+            return f"{told}, which has learned {len(known)} images that neither calibrate nor test" if known else told
     for name in (WEIGHTS, TRAINING):
         (target / name).unlink(missing_ok=True)
     write_json(target / START, {"version": None})
@@ -144,10 +151,30 @@ def _lay_start(job: Job, connection: Connection) -> str:
         return ""
     if source is None:
         return f"no warm start: {product} has no champion yet"
+    if hindrance:
+        return f"no warm start: {hindrance}"
     if digest is None:
         return f"no warm start: champion {source.version} of {product} has no digest of its weights on record"
     # With another seed the split is another: it may have learned from images that are to measure now.
     return f"no warm start: champion {source.version} comes from this very batch, and may have seen what measures it"
+
+
+def _learned(job: Job, connection: Connection, source: Version) -> tuple[list[str], str]:
+    """The images of the batch that must not measure a model that starts from ``source``, or why it cannot start from it."""
+    name = f"champion {source.version} of {source.product}"
+    try:
+        found = learned(job.plant, connection, source, job.folder)
+    except (ChangeoverError, RegistryError) as problem:
+        return [], f"it cannot be told which of these images {name} has learned ({problem})"
+    for subset, images in found.items():
+        total = len(read_object(job.folder.file("split.json"))[subset]) if images else 0
+        if images and total - len(images) < max(MIN_SUBSET, total / 2):
+            # Deliveries overlap: what is left would promise next to nothing.
+            return [], f"{name} has learned {len(images)} of the {total} images that are to {_USES[subset]}; deliver new ones"
+    return sorted({image for images in found.values() for image in images}), ""
+
+
+_USES = {"calibrate": "calibrate the threshold", "lock": "test the model"}
 
 
 def _weights_digest(connection: Connection, version: Version) -> str | None:

@@ -27,6 +27,7 @@ from models.report import ReportContents, write_report
 from models.trained import fused_text, read_trained, teacher_text
 from models.training_log import progress_at
 from models.tune import read_settings
+from models.warm_start import learned_before
 
 EASY = 0.5
 
@@ -83,6 +84,8 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     record = folder.read_record()
     batch = read_batch(folder, ("train", "tune", "calibrate", "lock"))
     detectors, training = read_trained(folder, batch.channels)
+    known = learned_before(training)
+    batch = batch.measuring_without(known)
     region = Region(**settings.region)
     model = out / "model.onnx"
     progress = Progress(folder.path, "evaluate")
@@ -121,6 +124,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         "seed": int(params.get("seed", 0)), "model_digest": file_digest(model), "images_digest": record.digest,
         "threshold": exported.threshold, "pixel_threshold": exported.pixel_threshold, "overkill_target": settings.overkill_target,
         "guarantee": calibration.guarantee, "images": {subset: len(exams) for subset, exams in batch.good.items()}, **ours,
+        **({"learned_before": sorted(known)} if known else {}),
         "gates": [gate.as_dict() for gate in gates], "passed": all(gate.passed for gate in gates), "champion": champion,
         "detector": training["detector"],
         "settings": {**training["settings"], **training["chosen"], "networks": len(fusion.chosen),

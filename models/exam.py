@@ -1,6 +1,7 @@
 """The examination: frozen defects of families that no detector trains on, beside untouched good images."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,17 +14,23 @@ from data.errors import BadBatch
 from data.image import read_image
 
 Image = NDArray[np.uint8]
+MEASURING = ("calibrate", "lock")
+"""Subsets that give the threshold and the figures of the gates."""
 
 
 @dataclass(frozen=True)
 class ExamImage:
-    """``image``: uint8 (H, W, C). ``label``: float32 (H, W) in 0..1, or None on a good image. ``difficulty``: 0..1."""
+    """``image``: uint8 (H, W, C). ``label``: float32 (H, W) in 0..1, or None on a good image. ``difficulty``: 0..1.
+
+    ``source``: the good image that a defect was drawn on.
+    """
 
     name: str
     image: Image
     label: NDArray[np.float32] | None = None
     family: str | None = None
     difficulty: float | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,15 @@ class Batch:
     def channels(self) -> int:
         """1 or 3."""
         return int(self.good["train"][0].image.shape[2])
+
+    def measuring_without(self, names: Collection[str]) -> "Batch":
+        """The same, but neither these images nor defects drawn on them calibrate or test."""
+
+        def left(subset: str, exams: list[ExamImage]) -> list[ExamImage]:
+            return exams if subset not in MEASURING else [one for one in exams if (one.source or one.name) not in names]
+
+        parts = ({subset: left(subset, exams) for subset, exams in part.items()} for part in (self.good, self.defects))
+        return Batch(*parts)
 
 
 def read_split(folder: BatchFolder) -> dict[str, Any]:
@@ -63,7 +79,7 @@ def read_batch(folder: BatchFolder, subsets: tuple[str, ...]) -> Batch:
         mask = cv2.imread(str(folder.file("defects") / entry["mask"]), cv2.IMREAD_GRAYSCALE)
         if mask is None or mask.shape != image.shape[:2]:
             raise BadBatch(f"{entry['mask']} in defects/ is damaged; delete the folder defects and run again")
-        defects[entry["subset"]].append(
-            ExamImage(entry["file"], image, mask.astype(np.float32) / 255.0, entry["family"], float(entry["difficulty"]))
-        )
+        label, difficulty = mask.astype(np.float32) / 255.0, float(entry["difficulty"])
+        exam = ExamImage(entry["file"], image, label, entry["family"], difficulty, entry.get("source"))
+        defects[entry["subset"]].append(exam)
     return Batch(good, defects)

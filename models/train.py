@@ -196,7 +196,7 @@ def train(folder: BatchFolder) -> None:
         "scale": scale, "batch_scale": vars(measure_scale(images)), "views": [vars(view) for view in views],
         "reductions": [network.view.reduction for network in planned], "chosen": chosen, "networks": logs, "seed": material.seed,
         "teacher": material.card and material.card.model_dump(mode="json"),
-        "warm_start": material.warm and material.warm.source.model_dump(mode="json"),
+        "warm_start": material.warm and material.warm.source.model_dump(mode="json", exclude_defaults=True),
         "library": len(material.library), "seconds": sum(log["seconds"] for log in logs),
         "environment": environment(), "packages": packages(),
     })  # fmt: skip

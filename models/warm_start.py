@@ -19,12 +19,16 @@ CARD, WEIGHTS, TRAINING = "warm.json", "weights.pt", "training.json"
 
 
 class WarmSource(BaseModel):
-    """``warm.json``: whose networks lie beside it. ``weights_digest``: sha256 of ``weights.pt``."""
+    """``warm.json``: whose networks lie beside it. ``weights_digest``: sha256 of ``weights.pt``.
+
+    ``learned``: images of this batch that they were trained on, or of the same parts: these must not measure what comes of them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
     product: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
     version: str = Field(pattern=r"^[0-9]{1,9}$")
     weights_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    learned: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -51,6 +55,14 @@ class WarmStart:
         wanted, shapes = _plain(record), _shapes(fresh.state_dict())
         like = [state for known, state in self.networks if _plain(known) == wanted and _shapes(state) == shapes]
         return like[member % len(like)] if like else None
+
+
+def learned_before(training: Mapping[str, Any]) -> frozenset[str]:
+    """Images that must not measure the networks of ``training.json``, since what these started from has learned them."""
+    start = training.get("warm_start")
+    if not isinstance(start, Mapping) or not any(log.get("warm") for log in training["networks"]):
+        return frozenset()
+    return frozenset(map(str, start.get("learned", ())))
 
 
 def read_warm_start(folder: Path) -> WarmStart | None:

@@ -65,6 +65,14 @@ def split_batch(groups: Mapping[str, str | None], seed: int, duplicates: Mapping
     return Split(seed, subsets["train"], subsets["tune"], subsets["calibrate"], subsets["lock"], joined, note)
 
 
+def seen_in_training(split: Mapping[str, Any], subset: str) -> list[str]:
+    """Images of ``subset`` whose part is in train or tune as well, of the content of ``split.json``: none but where the rule had
+    to give way."""
+    parts = split.get("groups") or {}
+    trained = {parts.get(name, name) for use in ("train", "tune") for name in split[use]}
+    return [name for name in split[subset] if parts.get(name, name) in trained]
+
+
 def _join(groups: Mapping[str, str | None], duplicates: Mapping[str, str]) -> dict[str, str]:
     """Name → label of its part, after near-duplicates have joined parts. The label is the first part's, or image's, own name."""
     parent: dict[tuple[str, str], tuple[str, str]] = {}

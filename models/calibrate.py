@@ -22,7 +22,7 @@ class Calibration:
 
     @property
     def guarantee(self) -> str:
-        """One sentence for QA."""
+        """What it promises, for QA, where calibration images are of parts that nothing else of training has seen."""
         if not self.extrapolated:
             return (
                 f"{self.n} calibration images promise an overkill of at most {self.promised:.1%} on average, "
@@ -35,6 +35,31 @@ class Calibration:
             f"the target of {self.target:.1%} rests on the assumption that good scores have a normal tail. "
             f"{needed} calibration images would promise it without."
         )
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where the split could not keep parts apart: how many images of ``calibrate``, which gave the threshold, and of ``lock``, on
+    which overkill was counted, show parts that training has seen. ``in_order``: split by time instead of by part."""
+
+    calibrate: int = 0
+    lock: int = 0
+    in_order: bool = False
+
+    def qualify(self, guarantee: str, calibrated: int, locked: int) -> str:
+        """``guarantee`` with what takes away from it, which comes first; ``calibrated`` and ``locked``: all images of each."""
+        if self.calibrate or self.lock:
+            return (
+                f"No promise for parts other than these: {self.calibrate} of {calibrated} calibration images, and {self.lock} of "
+                f"{locked} that overkill was counted on, show parts that training has seen, so that overkill may be higher than "
+                f"it looks. Deliver images of more parts. For parts that it has seen: {guarantee}"
+            )
+        if self.in_order:
+            return (
+                "The images were split in order of capture, so that what follows holds only if nothing changed in that time. "
+                f"{guarantee}"
+            )
+        return guarantee
 
 
 def calibrate(scores: ArrayLike, target: float) -> Calibration:

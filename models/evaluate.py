@@ -13,10 +13,12 @@ from data.batch import BatchFolder
 from data.errors import BadBatch
 from data.files import file_digest, replacing_folder, write_json
 from data.progress import Progress
+from data.split import seen_in_training
 from data.stage import read_params, run_stage
 from models.assemble import Examined, assemble, examine
+from models.calibrate import Calibration, Crossing
 from models.curriculum import difficulty_range
-from models.exam import ExamImage, read_batch
+from models.exam import MEASURING, Batch, ExamImage, read_batch, read_split
 from models.example import Example
 from models.exported import ExportedInspector
 from models.gates import GateLimits, check_gates
@@ -123,7 +125,8 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         "schema": 1, "product": record.product, "batch": record.batch, "preset": str(params.get("preset", "")),
         "seed": int(params.get("seed", 0)), "model_digest": file_digest(model), "images_digest": record.digest,
         "threshold": exported.threshold, "pixel_threshold": exported.pixel_threshold, "overkill_target": settings.overkill_target,
-        "guarantee": calibration.guarantee, "images": {subset: len(exams) for subset, exams in batch.good.items()}, **ours,
+        "guarantee": _guarantee(folder, batch, calibration),
+        "images": {subset: len(exams) for subset, exams in batch.good.items()}, **ours,
         **({"learned_before": sorted(known)} if known else {}),
         "gates": [gate.as_dict() for gate in gates], "passed": all(gate.passed for gate in gates), "champion": champion,
         "detector": training["detector"],
@@ -146,6 +149,15 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         f"escape {ours['escape']['count']} of {ours['escape']['n']}, "
         f"image AUROC {ours['image_auroc']:.3f}, gates {'passed' if metrics['passed'] else 'failed'}"
     )
+
+
+def _guarantee(folder: BatchFolder, batch: Batch, calibration: Calibration) -> str:
+    """What the threshold promises, and what the batch's split takes away from it."""
+    split = read_split(folder)
+    used = {subset: {exam.name for exam in batch.good[subset]} for subset in MEASURING}
+    seen = {subset: len(used[subset].intersection(seen_in_training(split, subset))) for subset in MEASURING}
+    crossing = Crossing(seen["calibrate"], seen["lock"], bool(split.get("note")))
+    return crossing.qualify(calibration.guarantee, len(used["calibrate"]), len(used["lock"]))
 
 
 def _schedule(training: dict[str, Any]) -> list[tuple[float, float, float]]:

@@ -1,14 +1,15 @@
 """The split: complete, disjoint, the same for everybody, and no part on two sides."""
 
+import json
 import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import BadBatch
-from data.split import SUBSETS, Split, split_batch
+from data.split import SUBSETS, Split, seen_in_training, split_batch
 
 
 def sizes(split: Split) -> tuple[int, ...]:
@@ -101,6 +102,24 @@ def test_few_parts_are_split_by_time(parts: int) -> None:
 def test_one_huge_part_falls_back_too() -> None:
     split = split_batch({f"i{n:03d}.png": "big" if n < 97 else f"small{n}" for n in range(100)}, 1)
     assert "97 of 100 images" in split.note and min(sizes(split)) >= 10
+
+
+@settings(max_examples=25)
+@given(batches, st.integers(0, 2**31))
+def test_what_crosses_is_counted(groups: dict[str, str | None], seed: int) -> None:
+    split = split_batch(groups, seed)
+    found = {subset: seen_in_training(json.loads(json.dumps(split.as_json())), subset) for subset in ("calibrate", "lock")}
+    where = subset_of(split)
+    for subset, names in found.items():
+        expected = [
+            name
+            for name in getattr(split, subset)
+            if any(where[other] in ("train", "tune") and split.groups[other] == split.groups[name] for other in split.groups)
+        ]
+        assert names == expected
+    assert split.note or found == {"calibrate": [], "lock": []}
+    by_hand = {"train": ["a"], "tune": ["b"], "calibrate": ["c", "d"], "lock": ["e"], "groups": {"a": "1", "c": "1", "e": "2"}}
+    assert seen_in_training(by_hand, "calibrate") == ["c"] and seen_in_training(by_hand, "lock") == []
 
 
 def test_near_duplicates_join_parts() -> None:

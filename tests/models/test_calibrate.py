@@ -1,0 +1,54 @@
+"""What the guarantee says where the split could not keep parts apart."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.batch import BatchFolder
+from data.files import write_json
+from data.split import split_batch
+from models.calibrate import Crossing, calibrate
+from models.evaluate import _guarantee
+from models.exam import MEASURING, Batch, ExamImage
+from registry.description import cell
+
+IMAGE = np.zeros((1, 1, 1), np.uint8)
+
+
+def told(folder: Path, groups: dict[str, str | None], left_out: tuple[str, ...] = ()) -> str:
+    write_json(folder / "split.json", split_batch(groups, 1).as_json())
+    split = json.loads((folder / "split.json").read_text())
+    good = {subset: [ExamImage(name, IMAGE) for name in split[subset] if name not in left_out] for subset in MEASURING}
+    scores = np.linspace(0, 1, len(good["calibrate"]))
+    return _guarantee(BatchFolder(folder), Batch(good, {}), calibrate(scores, 0.2))
+
+
+def test_parts_that_were_kept_apart_take_nothing_away(tmp_path: Path) -> None:
+    text = told(tmp_path, {f"{n:02d}.png": None for n in range(40)})
+    assert text.startswith("8 calibration images promise an overkill of at most")
+    assert told(tmp_path, {f"{n:02d}.png": f"part {n % 10}" for n in range(40)}).startswith("8 calibration images promise")
+
+
+def test_parts_that_cross_take_the_promise_away(tmp_path: Path) -> None:
+    text = told(tmp_path, {f"{n:02d}.png": f"part {n % 3}" for n in range(40)})
+    assert text.startswith(
+        "No promise for parts other than these: 8 of 8 calibration images, and 4 of 4 that overkill was counted on"
+    )
+    assert text.endswith(calibrate(np.linspace(0, 1, 8), 0.2).guarantee)
+    # Cut to what fits into MLflow's description, it still says so.
+    assert "show parts that training has seen" in cell(text, 400)
+    again = told(tmp_path, {f"{n:02d}.png": f"part {n % 3}" for n in range(40)}, ("30.png", "39.png"))
+    assert again.startswith("No promise for parts other than these: 7 of 7 calibration images, and 3 of 3")
+
+
+def test_a_split_in_order_of_capture_says_so(tmp_path: Path) -> None:
+    """Two parts, one behind the other: some calibration images are of the second alone, which training has seen too."""
+    text = told(tmp_path, {f"{n:02d}.png": "one" if n < 28 else "two" for n in range(40)})
+    assert text.startswith("The images were split in order of capture") and "No promise" not in text
+
+
+@pytest.mark.parametrize("crossing", [Crossing(), Crossing(0, 0, False)])
+def test_nothing_crosses(crossing: Crossing) -> None:
+    assert crossing.qualify("It holds.", 5, 5) == "It holds."

@@ -1,12 +1,14 @@
 """The plant's store of images and models (DVC's remote): whether it does what it should, and in words why not."""
 
+import fcntl
 import os
 import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,7 +186,8 @@ def _apart(plant: Path, folder: Path, targets: Sequence[str]) -> Iterator[Path]:
     merged, plant = read_settings(plant), plant.resolve()
     state = plant / ".changeover"
     state.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="transfer-", dir=state) as name:
+    _sweep(state)
+    with tempfile.TemporaryDirectory(prefix="transfer-", dir=state) as name, _held(Path(name)):
         room = Path(name)
         (room / ".dvc").mkdir()
         (room / ".dvc" / "config").touch()
@@ -202,4 +205,28 @@ def _apart(plant: Path, folder: Path, targets: Sequence[str]) -> Iterator[Path]:
         yield place
 
 
+@contextmanager
+def _held(room: Path) -> Iterator[bool]:
+    """Hold ``room`` as long as this process lives; False where another does."""
+    handle = os.open(room, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(handle)
+
+
+def _sweep(state: Path) -> None:
+    """Remove what killed transfers left, the store's credentials among it."""
+    for room in state.glob("transfer-*"):
+        with suppress(FileNotFoundError):
+            if time.time() - room.stat().st_mtime > _FRESH_SECONDS:
+                with _held(room) as ours:
+                    if ours:
+                        shutil.rmtree(room, ignore_errors=True)
+
+
+_FRESH_SECONDS = 60
 _PIPELINE = ("dvc.yaml", "dvc.lock", "params.yaml")

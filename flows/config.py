@@ -340,5 +340,8 @@ def _shown(value: Any) -> str:
     """A value as it was given, if it is short."""
     if isinstance(value, dict | list):
         return "(lines of its own)" if isinstance(value, dict) else f"(a list of {len(value)})"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a number with thousands of digits
+        return f"(a long {type(value).__name__})"
     return text if len(text) <= 80 else f"{text[:80]}…"

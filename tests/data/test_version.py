@@ -1,11 +1,14 @@
 """Versioning in throw-away git and DVC repositories."""
 
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from subprocess import PIPE, Popen
 from threading import Event, Thread
 from typing import ClassVar
 
@@ -178,6 +181,28 @@ def test_a_slow_upload_holds_nobody_up(plant: Path, batch: BatchFolder, deliver:
         made = uploading.result(60)
     assert git(plant, "rev-parse", "bolt/a^{commit}") == made != commit
     assert [place.name for place in (plant / ".changeover").iterdir() if place.is_dir()] == [], "no room is left"
+
+
+def test_what_a_killed_upload_left_is_swept_and_a_live_one_is_not(plant: Path, batch: BatchFolder) -> None:
+    dead, live, new = (plant / ".changeover" / f"transfer-{name}" for name in ("dead", "live", "new"))
+    for room in (dead, live, new):
+        (room / ".dvc").mkdir(parents=True)
+        (room / ".dvc" / "config.local").write_text("password")
+    for room in (dead, live):
+        os.utime(room, (1, 1))
+    hold = (
+        "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print('held', flush=True); input()"
+    )
+    with Popen([sys.executable, "-c", hold, str(live)], stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        (plant / ".dvc" / "config").write_text(
+            "[core]\n  remote = store\n['remote \"store\"']\n  url = ../../store\n[cache]\n  type = copy\n"
+        )
+        version_batch(plant, batch)
+        assert {room.name for room in (plant / ".changeover").glob("transfer-*")} == {"transfer-live", "transfer-new"}
+        process.communicate(b"\n")
+    version_batch(plant, batch)
+    assert {room.name for room in (plant / ".changeover").glob("transfer-*")} == {"transfer-new"}
 
 
 @contextmanager

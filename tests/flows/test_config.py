@@ -40,6 +40,8 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "a long cron line": ("products: {bolt: {images: /a, cron: '" + "61," * 50_000 + "1 6 * * *'}}", "does not parse"),
     "a long folder": ("storage: {publish: 's3://" + "x" * 100_000 + "'}", "correct the line"),
     "a long product": ("products: {" + "x" * 300 + ": {}}", "product name 'x+'"),
+    "a long number": ("preset: 0x" + "f" * 10_000, r"preset \(a long int\): input should be"),
+    "a long number in digits": ("servers: {mlflow_port: " + "9" * 5000 + "}", "is not readable YAML"),
     "a list that doubles itself": (NESTED + "preset: *k\n", r"preset \(a list of 9\): input should"),
     "a number as folder": ("products: {bolt: {images: 4711}}", r"bolt\.images 4711: .* \(put it in quotes\)"),
     "a list": ("- products\n", "not 'key: value' lines"),

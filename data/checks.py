@@ -18,6 +18,8 @@ from data.image import MIN_SIDE
 from data.intact import LEAST_TAIL
 from data.outliers import ValidateSettings, brightness_limits, clipped_limit, detail_limit
 
+LEAST_VARIETY = 2.0
+"""A camera that looks at one part for ever makes 0.7 to 1.3, eight real products 7 and more."""
 SIZE_SPREAD = 0.05
 """Crops around a part that was found in the picture differ by a few per cent (commutators: 3 %); that is no second camera."""
 Severity = Literal["error", "warning"]
@@ -107,7 +109,7 @@ def _rules(table: pd.DataFrame, record: BatchRecord, history: History, settings:
         Rule("readable", "error", "ExpectColumnValuesToBeNull", {"column": "problem"}),
         Rule("unchanged", "error", "ExpectColumnPairValuesToBeEqual", {"column_A": "sha256", "column_B": "recorded_sha256"}),
         _at_least("enough images", "error", "usable", MIN_IMAGES),
-        _at_least("distinct images", "error", "original", MIN_IMAGES),
+        _at_least("distinct images", "warning", "original", MIN_IMAGES),
         _at_least("plenty of images", "warning", "usable", settings.few_images),
     ]
     if not table["usable"].notna().any():
@@ -131,6 +133,8 @@ def _rules(table: pd.DataFrame, record: BatchRecord, history: History, settings:
         rules.append(_between("one size", "warning", column, (1 - SIZE_SPREAD) * middle, (1 + SIZE_SPREAD) * middle))
     limits: dict[str, Any] = {"column": "repeats", "max_value": settings.duplicates_fraction}
     rules.append(Rule("near-duplicates", "warning", "ExpectColumnMeanToBeBetween", limits))
+    limits = {"column": "variety", "min_value": LEAST_VARIETY}
+    rules.append(Rule("variety", "warning", "ExpectColumnMedianToBeBetween", limits))
     for column in history.compared():
         low, high = history.limits(column, settings.drift_sigmas)
         limits = {"column": column, "min_value": low, "max_value": high}
@@ -244,7 +248,8 @@ def _words(
         "distinct images": (
             f"{distinct}",
             f"≥ {MIN_IMAGES}",
-            "Images that show different parts, near-duplicates counted once: deliver images of more parts.",
+            "Images that show different parts, near-duplicates counted once: deliver images of more parts. Where they are "
+            "different parts that look alike, say so in a groups.csv.",
         ),
         "plenty of images": (
             f"{usable}",
@@ -268,6 +273,12 @@ def _words(
             f"brightness {max(dark, 0):.2f} to {min(bright, 1):.2f}, overexposed up to {min(over, 1):.1%}, underexposed up to "
             f"{min(under, 1):.1%}",
             "Images far brighter, darker or more clipped than the rest of the batch: check the light, leave them out if wrong.",
+        ),
+        "variety": (
+            f"{table['variety'].median():.2g} × noise",
+            f"≥ {LEAST_VARIETY}",
+            "How far the images depart from their mean. If it is hardly more than noise, they show the same, as sheets without "
+            "texture and tiny parts do. If yours are neither: check that the line moved on.",
         ),
         "near-duplicates": (
             f"{repeats:.1%} of images",

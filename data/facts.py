@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from data.batch import BatchFolder, BatchRecord, ImageRecord
-from data.duplicates import find_duplicates, thumbnail
+from data.duplicates import find_duplicates, thumbnail, variety
 from data.errors import BadImage
 from data.image import decode_image, read_bytes
 from data.progress import Progress
@@ -27,8 +27,8 @@ def image_facts(folder: BatchFolder, record: BatchRecord) -> pd.DataFrame:
     in px, ``channels`` 1 or 3, ``bits`` a channel, ``bytes``; ``stored``, channels of the file, 1 or 3; ``turned``, the EXIF
     orientation that was applied; ``tail``, the share of rows at the file's end that are all of one level (0..1); of the grey
     image ``brightness`` (mean, 0..1), ``contrast`` (standard deviation, 0..0.5), ``sharpness`` (variance of the Laplacian at
-    standard size, ≥ 0), ``overexposed`` and ``underexposed`` (share of pixels of at least 250, at most 5); ``duplicate_of``, the
-    image that it nearly repeats, or None.
+    standard size, ≥ 0), ``overexposed`` and ``underexposed`` (share of pixels of at least 250, at most 5); ``variety``, how far
+    it departs from the batch's mean image, in units of noise (≥ 0); ``duplicate_of``, the image that it nearly repeats, or None.
     Of a file that cannot be read all facts are missing (NaN or None).
     """
     progress = Progress(folder.path, "validate")
@@ -45,9 +45,13 @@ def image_facts(folder: BatchFolder, record: BatchRecord) -> pd.DataFrame:
             progress.update(done, len(record.images), "measuring images")
     finally:
         pool.shutdown(cancel_futures=True)
-    duplicates = find_duplicates(measured, np.stack(thumbnails)) if measured else {}
+    duplicates: dict[str, str] = {}
+    departures: dict[str, float] = {}
+    if measured:
+        duplicates = find_duplicates(measured, np.stack(thumbnails), {image.name: image.group for image in record.images})
+        departures = dict(zip(measured, variety(np.stack(thumbnails)).tolist(), strict=True))
     for row in rows:
-        row["duplicate_of"] = duplicates.get(row["name"])
+        row["duplicate_of"], row["variety"] = duplicates.get(row["name"]), departures.get(row["name"])
     table = pd.DataFrame(rows, columns=COLUMNS)
     for column in ("sha256", "problem", "duplicate_of"):  # None stays None
         table[column] = pd.Series([row[column] for row in rows], dtype=object)
@@ -56,7 +60,8 @@ def image_facts(folder: BatchFolder, record: BatchRecord) -> pd.DataFrame:
 
 COLUMNS = [
     *("name", "sha256", "problem", "width", "height", "channels", "bits", "bytes"),
-    *("stored", "turned", "tail", "brightness", "contrast", "sharpness", "overexposed", "underexposed", "duplicate_of"),
+    *("stored", "turned", "tail", "brightness", "contrast", "sharpness", "overexposed", "underexposed", "variety"),
+    "duplicate_of",
 ]
 
 

@@ -1,6 +1,7 @@
 """Facts against plain NumPy, and near-duplicates against planted ones."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from data.batch import BatchFolder
+from data.batch import MIN_IMAGES, BatchFolder
 from data.duplicates import find_duplicates, thumbnail
 from data.facts import COLUMNS, image_facts, sharpness
 from data.ingest import ingest
@@ -126,7 +127,74 @@ def test_a_second_exposure_of_a_part_is_found_in_a_large_batch() -> None:
 def test_a_batch_of_one_picture_saved_again_and_again() -> None:
     plate = render_good(0, 1)[:, :, 0]
     images = {f"p{number:02d}": jpeg(plate, 75 + number) for number in range(14)}
-    assert found(images) == {name: "p00" for name in images if name != "p00"}
+    assert len(images) - len(found(images)) < MIN_IMAGES, "what is distinct in there is no batch"
+
+
+def sheet(number: int) -> np.ndarray:
+    """Glass: noise, and shading that differs."""
+    random = np.random.default_rng([5, number])
+    across, down = np.mgrid[:640, :640] / 640
+    light = 140 + random.normal(0, 1) + random.normal(0, 1) * across + random.normal(0, 1) * down
+    return np.clip(light + random.normal(0, 3, (640, 640)), 0, 255).astype(np.uint8)
+
+
+def dark_field(number: int) -> np.ndarray:
+    """A speck of dust or two on black."""
+    random = np.random.default_rng([8, number])
+    image = np.abs(random.normal(2, 1.2, (640, 640)))
+    for row, column in random.integers(9, 630, (2, 2)):
+        image[row : row + 3, column : column + 3] += 150
+    return image.astype(np.uint8)
+
+
+def tiny_part(number: int) -> np.ndarray:
+    """A part of 24 px, always at the same place."""
+    random = np.random.default_rng([6, number])
+    image = random.normal(90, 2, (1280, 1280))
+    image[640:664, 640:664] += random.normal(60, 12, (24, 24))
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("count", [14, 30])
+@pytest.mark.parametrize("quality", [None, 90])
+@pytest.mark.parametrize("make", [sheet, dark_field, tiny_part], ids=["sheets", "dark field", "tiny parts"])
+def test_pictures_with_little_in_them_are_no_duplicates(
+    make: Callable[[int], np.ndarray], quality: int | None, count: int
+) -> None:
+    images = {f"p{number:02d}": make(number) for number in range(count)}
+    assert found({name: jpeg(image, quality) if quality else image for name, image in images.items()}) == {}
+    if quality is None:
+        assert found({**images, "q": jpeg(images["p07"], 95)}) == {"q": "p07"}, "one saved again is found among them"
+
+
+def test_noise_is_read_off_one_picture() -> None:
+    """A cell of 10 by 10 pixels has a tenth of their noise; edges, shading and what is pure black have none."""
+    down = np.mgrid[:640, :640][0]
+    scene = np.where(down > 333, 60, 180) + 0.05 * down
+    noisy = np.random.default_rng(2).normal(scene, 4)
+    assert thumbnail(np.clip(noisy, 0, 255).astype(np.uint8))[-1] == pytest.approx(0.4, rel=0.05)
+    noisy[:, :320] = 0
+    assert thumbnail(np.clip(noisy, 0, 255).astype(np.uint8))[-1] == pytest.approx(0.4 / 2**0.5, rel=0.05)
+    assert thumbnail(np.full((640, 640), 90, np.uint8))[-1] == 0
+
+
+def test_likeness_is_not_passed_on() -> None:
+    """Each image of the chain is like the next; the last is nothing like the first."""
+    random = np.random.default_rng(1)
+    patterns = [random.normal(0, 20, (64, 64)) for _ in range(4)]
+    chain = {f"c{n}": 128 + np.cos(n * 0.5) * patterns[0] + np.sin(n * 0.5) * patterns[1] for n in range(4)}
+    others = {f"p{n:02d}": 128 + random.normal(0, 20, (64, 64)) for n in range(30)}
+    images = {name: np.clip(image, 0, 255).astype(np.uint8) for name, image in {**others, **chain}.items()}
+    assert found(images) == {"c1": "c0", "c3": "c2"}
+
+
+def test_parts_that_the_source_keeps_apart_are_no_duplicates() -> None:
+    images = plates(20)
+    images |= {"q1": jpeg(images["p004"], 90), "q2": jpeg(images["p004"], 80), "q3": jpeg(images["p009"], 90)}
+    thumbnails = np.stack([thumbnail(image) for image in images.values()])
+    groups = {"p004": None, "q1": "one", "q2": "two", "p009": "three", "q3": "three"}
+    # The image of an unknown part belongs to one of them; else it would join both.
+    assert find_duplicates([*images], thumbnails, groups) == {"q1": "p004", "q3": "p009"}
 
 
 def test_blocks_give_what_one_pass_gives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,16 +163,51 @@ def test_known_views_of_one_part_are_no_warning(source: Path, folder: BatchFolde
     assert failed(folder) == set()
 
 
-def test_too_few_distinct_images_stop_the_batch(tmp_path: Path, folder: BatchFolder) -> None:
+def test_too_few_distinct_images_warn_and_stay_on_one_side(tmp_path: Path, folder: BatchFolder) -> None:
     source = tmp_path / "poor"
     source.mkdir()
     for number in range(28):
         cv2.imwrite(str(source / f"p{number}.jpg"), plate(number % 7), [cv2.IMWRITE_JPEG_QUALITY, 95 - number // 7])
     prepare(source, folder)
-    with pytest.raises(BadBatch, match=r"'distinct images': [4-7] .*allowed ≥ 12"):
-        validate(folder)
-    assert findings(folder)["passed"] is False
-    assert folder.file("validation.html").exists() and not folder.file("split.json").exists()
+    validate(folder)
+    found = check(folder, "distinct images")
+    assert (found["passed"], found["severity"], int(found["observed"]) <= 9) == (False, "warning", True)
+    assert found["limit"] == "≥ 12" and len(found["images"]) == 28 - int(found["observed"])
+
+
+def test_a_camera_that_looks_at_one_part_for_ever_is_told(tmp_path: Path, folder: BatchFolder) -> None:
+    source = tmp_path / "stuck"
+    source.mkdir()
+    for number in range(24):
+        noise = np.random.default_rng(number).normal(0, 3, (256, 256))
+        Image.fromarray(np.clip(plate(0) + noise, 0, 255).astype(np.uint8)).save(source / f"p{number:02d}.png")
+    prepare(source, folder)
+    validate(folder)
+    found = check(folder, "variety")
+    assert (found["passed"], found["severity"]) == (False, "warning") and float(found["observed"].split()[0]) < 1.5
+
+
+def test_parts_that_a_table_tells_apart_are_believed(tmp_path: Path, folder: BatchFolder) -> None:
+    """Discs that a lathe made look alike to the last grey level; their owner knows better."""
+    source = tmp_path / "discs"
+    source.mkdir()
+    lines = ["file;group"]
+    for number in range(24):
+        cv2.imwrite(str(source / f"d{number:02d}.jpg"), plate(number % 2), [cv2.IMWRITE_JPEG_QUALITY, 80 + number // 2])
+        lines.append(f"D{number:02d}.JPG;disc {number}")
+    prepare(source, folder)
+    validate(folder)
+    assert {"distinct images", "near-duplicates"} <= failed(folder)
+    for file in ("batch.yaml", "split.json"):
+        folder.file(file).unlink()
+    shutil.rmtree(folder.good)
+    (source / "Groups.csv").write_text("\n".join(lines))
+    record = prepare(source, folder)
+    assert len({image.group for image in record.images}) == 24
+    validate(folder)
+    assert not {"distinct images", "near-duplicates"} & failed(folder)
+    groups = json.loads(folder.file("split.json").read_text())["groups"]
+    assert len(set(groups.values())) == 24
 
 
 def test_few_images_warn(source: Path, folder: BatchFolder) -> None:
@@ -243,7 +278,7 @@ def test_everything_unreadable_is_told_not_crashed(source: Path, folder: BatchFo
     record = prepare(source, folder)
     for image in record.images:
         (folder.good / image.name).write_bytes(b"gone")
-    with pytest.raises(BadBatch, match=r"'readable': 30 unreadable .*and 3 more"):
+    with pytest.raises(BadBatch, match=r"'readable': 30 unreadable .*and 2 more"):
         validate(folder)
     assert {"readable", "unchanged", "enough images", "distinct images"} <= failed(folder)
 

@@ -1,6 +1,10 @@
 """Processes that draw training crops ahead of the steps: started once, alive through a whole training, gone after it."""
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
+from multiprocessing.connection import wait
 from types import TracebackType
 
 import torch
@@ -18,7 +22,7 @@ class CropLoader:
     """Batches of a series, drawn by ``workers`` processes (0: this one); use it in a ``with`` statement, which ends them.
 
     They start at the first batch, however Python starts processes here (fork, forkserver, spawn): a start takes a second to
-    ten, so that it must not be paid at each of twenty paces. They end, too, within seconds, when this process is killed.
+    ten, so that it must not be paid at each of twenty paces. They end, too, when this process is killed.
     """
 
     def __init__(self, series: CropSeries, batch_size: int, workers: int) -> None:
@@ -29,6 +33,7 @@ class CropLoader:
             num_workers=workers,
             collate_fn=_collate,
             generator=torch.Generator(),  # without one it draws from the global generator, and a resumed run would differ
+            worker_init_fn=_end_with_parent,
             prefetch_factor=AHEAD if workers else None,
             persistent_workers=workers > 0,
         )
@@ -63,6 +68,19 @@ class _Order:
         size, course = self.batch_size, self.course
         for step in self.steps:
             yield [(crop, course) for crop in range(step * size, (step + 1) * size)]
+
+
+def _end_with_parent(worker: int) -> None:
+    """PyTorch's own watch looks at the process that forked it: with a forkserver, that is one which lives as long as its
+    children do, so that they would wait for each other for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 def _collate(items: list[tuple[Tensor, ...]]) -> TrainingBatch:

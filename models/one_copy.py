@@ -4,9 +4,10 @@ import math
 import mmap
 import os
 import tempfile
+import weakref
 from collections.abc import Sequence
 from multiprocessing import context, reduction
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,29 +23,28 @@ class OneCopy:
 
     def __init__(self, arrays: Sequence[Array]) -> None:
         self.arrays = list(arrays)
-        self._file: IO[bytes] | None = None
+        self._file: int | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         if context.get_spawning_popen() is None or not self.arrays:
             return OneCopy, (self.arrays,)
         try:
-            self._file = self._file or _written(self.arrays)
+            if self._file is None:  # one for all processes, as long as some may be started
+                self._file = _written(self.arrays)
+                weakref.finalize(self, os.close, self._file)
         except OSError:  # no room for a file: then each has a copy
             return OneCopy, (self.arrays,)
         kinds = [(array.dtype.str, array.shape) for array in self.arrays]
-        return _mapped, (reduction.DupFd(self._file.fileno()), kinds)
+        return _mapped, (reduction.DupFd(self._file), kinds)
 
 
-def _written(arrays: Sequence[Array]) -> IO[bytes]:
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as processes may be started
-    try:
+def _written(arrays: Sequence[Array]) -> int:
+    """Descriptor of a file with the arrays, one after the other."""
+    with tempfile.TemporaryFile() as file:
         for array in arrays:
             file.write(np.ascontiguousarray(array).data)
         file.flush()
-    except OSError:
-        file.close()
-        raise
-    return file
+        return os.dup(file.fileno())
 
 
 def _mapped(descriptor: Any, kinds: list[_Kind]) -> OneCopy:

@@ -1,5 +1,6 @@
 """Processes that draw crops: the same crops whoever draws them, the same processes all along, and none left behind."""
 
+import errno
 import multiprocessing
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from models.crop_loader import CropLoader
 from models.crops import Course, CropPlan, CropSeries
+from models.one_copy import OneCopy
 from tests.models.detector_tests import good_image
 
 COURSES = [Course(96), Course(96, 0.4, ((1, 40, 50), (3, 10, 90))), Course(160, 0.7, ((0, 5, 5),), 48, 0.5)]
@@ -125,3 +127,13 @@ def test_a_killed_training_leaves_no_process_behind(tmp_path: Path) -> None:
     while any(map(lives, drawing)) and time.monotonic() < until:
         time.sleep(0.1)
     assert not any(map(lives, drawing))
+
+
+def test_without_room_for_a_file_each_process_gets_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("multiprocessing.context.get_spawning_popen", object)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    made, (arrays,) = OneCopy([good_image(0)]).__reduce__()
+    assert made is OneCopy and (arrays[0] == good_image(0)).all()

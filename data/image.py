@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 from data.errors import BadImage
 from data.file_kinds import other_kind
 from data.intact import Tail, check_jpeg, check_png, tail
-from data.orientation import orientation, without_exif
+from data.orientation import orientation, raw_profile, without_exif
 from data.overlay_mark import is_overlay
 from data.tiff import checked_tiff, is_tiff, jpeg_parts, small_colour_table
 
@@ -145,11 +145,11 @@ def _decode(content: bytes, name: str, channels: int | None) -> Decoded:
         _check_header(image, content, name)
         _check_whole(kind, content, original, name)
         image.getexif = Image.Exif  # type: ignore[method-assign]  # else Pillow turns a TIFF by what its XMP says
-        if kind != "TIFF":
-            turned = orientation(exif or image.info.get("exif", b""))
         if kind == "TIFF" and image.mode == "P":
             _mend_colour_table(image, content)
         stored, colour = _pixels(image, name, channels)
+        if kind != "TIFF":  # in a PNG it may stand behind the pixels
+            turned = orientation(exif or image.info.get("exif") or raw_profile(image.info.get("Raw profile type exif", "")))
     rows = stored[::-1] if kind == "BMP" and struct.unpack_from("<i", content, 22)[0] > 0 else stored  # BMP begins at the bottom
     pixels = np.ascontiguousarray(_upright(stored, turned))
     return Decoded(pixels, FORMATS[kind], colour, turned, tail(rows))

@@ -178,9 +178,11 @@ def _same_delivery(
     # A table that named no image then may name them now, since spellings are told apart less strictly.
     ungrouped = any("groups" in rejection.source_name.lower() for rejection in existing.rejected)
     for image in existing.images:
-        if image.source_name not in paths:
+        try:
+            digest = digests.get(image.source_name) or file_digest(paths[image.source_name])
+        except (KeyError, OSError):
             return False
-        if image.sha256 != (digests.get(image.source_name) or file_digest(paths[image.source_name])):
+        if image.sha256 != digest:
             return False
         if groups.get(image.source_name) != image.group and not (ungrouped and image.group is None):
             return False

@@ -26,6 +26,14 @@ def orientation(exif: bytes) -> int:
     return 1
 
 
+def raw_profile(text: str) -> bytes:
+    """The EXIF block that ImageMagick writes into a PNG as hexadecimal text, behind a name and a length; b"" if broken."""
+    try:
+        return bytes.fromhex("".join(text.split()[2:]))
+    except ValueError:
+        return b""
+
+
 def without_exif(jpeg: bytes) -> tuple[bytes, bytes]:
     """A JPEG file without its EXIF blocks, and what they held. Decoders stumble over broken ones."""
     kept, at = [jpeg[:2]], 2

@@ -23,6 +23,8 @@ def is_overlay(content: bytes) -> bool:
 def is_overlay_file(path: Path) -> bool:
     """Whether ``path`` is a marked overlay; False for what cannot be read."""
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return False
         with path.open("rb") as stream:
             return is_overlay(stream.read(HEADER + len(MARK)))
     except OSError:

@@ -252,5 +252,6 @@ def _refuse_incomplete(content: bytes, first: Directory, name: str) -> None:
     if missing > 0 or any(at + size > len(content) for at, size in parts):
         raise BadImage(f"{name!r} is damaged (parts of the picture are missing: it was not written to its end); export it again")
     needed = height * planes * -(-width * _one(first, 258, 1) * _one(first, 277, 1) // planes // 8)
-    if _one(first, 259, 1) == 1 and 324 not in first and sum(size for _, size in parts) < needed:
+    whole = 324 not in first and _one(first, 262, 1) != 6  # YCbCr may hold fewer values of colour
+    if whole and _one(first, 259, 1) == 1 and sum(size for _, size in parts) < needed:
         raise BadImage(f"{name!r} is damaged (its strips hold less than {_size(first)}); export the image again")

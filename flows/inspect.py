@@ -102,6 +102,8 @@ def _no_image(file: File) -> str | None:
     from data.file_kinds import accepted_kind, other_kind
 
     try:
+        if not file.path.is_file():  # opening a pipe would wait for ever
+            return None
         with file.path.open("rb") as stream:
             start = stream.read(4096)
     except OSError:
@@ -129,18 +131,17 @@ def _check_apart(places: Sequence[Path], out: Path) -> None:
         raise BadSettings(f"--out {str(out)!r} is a file; name a folder for the overlays")
     for place in places:
         folder = place if _is_folder(place) else place.absolute().parent
-        if own == identity(folder):
+        images = [file for file in walk(out).files if not is_overlay_file(file.path)]
+        if own == identity(folder) and (images or folder is not place):
             raise BadSettings(
                 f"--out {str(out)!r} holds the images of {str(place)!r} themselves; name a folder of its own for the overlays, "
                 "such as --out overlays"
             )
-        if identity(folder) in map(identity, _real(out).parents):
-            images = [file for file in walk(out).files if not is_overlay_file(file.path)]
-            if images:
-                raise BadSettings(
-                    f"--out {str(out)!r} lies in {str(place)!r} and holds other files than overlays ({images[0].name!r}), which "
-                    "would not be inspected; name a folder of its own for the overlays"
-                )
+        if images and identity(folder) in map(identity, _real(out).parents):
+            raise BadSettings(
+                f"--out {str(out)!r} lies in {str(place)!r} and holds other files than overlays ({images[0].name!r}), which "
+                "would not be inspected; name a folder of its own for the overlays"
+            )
 
 
 def _is_folder(path: Path) -> bool:

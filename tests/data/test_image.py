@@ -7,6 +7,7 @@ import warnings
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -294,6 +295,34 @@ def test_every_orientation_is_applied_as_pillow_does(tmp_path: Path) -> None:
         with Image.open(tmp_path / "a.png") as image:
             expected = np.asarray(ImageOps.exif_transpose(image))
         np.testing.assert_array_equal(read_image(tmp_path / "a.png")[:, :, 0], expected)
+
+
+def test_exif_of_a_png_counts_wherever_it_stands(tmp_path: Path) -> None:
+    block = exif_of(6)[6:]
+    content = save(tmp_path / "a.png", pixels(7)).read_bytes()
+    behind = content[:-12] + png_chunk(b"eXIf", block) + content[-12:]
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n", zip=True)
+    as_text = save(tmp_path / "b.png", pixels(7), pnginfo=info).read_bytes()
+    for made in (behind, as_text):
+        np.testing.assert_array_equal(decode_image(made, "a.png").pixels[:, :, 0], np.rot90(pixels(7), -1))
+
+
+@pytest.mark.parametrize("sampling", ["411", "420", "422", "440", "444"])
+def test_jpegs_of_cameras_are_read(sampling: str) -> None:
+    picture = cv2.GaussianBlur(pixels(1, channels=3), (0, 0), 5)
+    factor = getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{sampling}")
+    coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor])[1].tobytes()
+    for content in (coded, coded + b"what a camera adds", coded[:2] + b"\xff\xfe\0\x05hey" + coded[2:]):
+        assert decode_image(content, "a.jpg").pixels.shape == (48, 64, 3)
+
+
+def test_a_grey_jpeg_with_factors_of_two_is_read() -> None:
+    content = bytearray(jpeg(SMOOTH))
+    at = content.index(b"\xff\xc0")
+    assert content[at + 11] == 0x11
+    content[at + 11] = 0x22  # some programs write so; with one channel it means nothing
+    np.testing.assert_array_equal(decode_image(bytes(content), "a.jpg").pixels, decode_image(jpeg(SMOOTH), "a.jpg").pixels)
 
 
 def test_xmp_alone_turns_nothing(tmp_path: Path) -> None:

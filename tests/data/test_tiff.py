@@ -178,3 +178,14 @@ def test_a_damaged_jpeg_inside_is_found(tmp_path: Path) -> None:
     content[8000:8064] = bytes((37 * i + 11) % 251 for i in range(64))
     with pytest.raises(BadImage, match="damaged"):
         decode_image(bytes(content), "a.tif")
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "group4", "jpeg", "zstd", "lzma"])
+def test_compressed_ones_are_read(tmp_path: Path, compression: str) -> None:
+    for number, array in enumerate((GREY, COLOUR)):
+        image = Image.fromarray(array)
+        if compression == "group4":
+            image, array = image.convert("1"), np.asarray(image.convert("1")) * np.uint8(255)  # noqa: PLW2901
+        image.save(tmp_path / f"{number}.tif", compression=compression)
+        read = read_image(tmp_path / f"{number}.tif")
+        assert compression == "jpeg" or np.array_equal(read, array.reshape(read.shape))

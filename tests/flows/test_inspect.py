@@ -144,6 +144,24 @@ def test_images_are_told_by_their_content_and_the_rest_is_named(images: Path, gr
     assert "JPEG 2000" in rows["photo.jp2"].reason
 
 
+def test_pipes_are_not_waited_for(images: Path, grey_model: Path) -> None:
+    os.mkfifo(images / "pipe")
+    os.mkfifo(images / "pipe.png")
+    rows = look(grey_model, images)
+    assert {name: rows[name].verdict for name in ("pipe", "pipe.png", "p0.png")} == {
+        "pipe": "error", "pipe.png": "error", "p0.png": "pass",
+    }  # fmt: skip
+    os.mkfifo(images.parent / "p0.png")
+    with pytest.raises(BadSettings, match="not written over"):
+        look(grey_model, images, out=images.parent)
+
+
+def test_what_a_shell_makes_of_a_star_leaves_overlays_out(images: Path, grey_model: Path) -> None:
+    for _ in range(2):
+        rows = look(grey_model, *sorted(images.iterdir()), out=images / "overlays")
+    assert sorted(row.verdict for row in rows.values()) == ["pass", "pass"]
+
+
 def test_a_folder_without_images_is_said(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "notes.txt").write_text("nothing here")

@@ -13,6 +13,7 @@ from threading import Event, Thread
 from typing import ClassVar
 
 import pytest
+from dvc.lock import make_lock
 from filelock import FileLock
 
 from data.batch import BatchFolder
@@ -21,6 +22,7 @@ from data.errors import BadBatch, ChangeoverError
 from data.ingest import ingest
 from data.repository import dvc
 from data.version import commit_files, plant_commit, version_batch
+from flows.stages import BUSY
 from tests.data.conftest import Deliver, git
 
 
@@ -170,7 +172,7 @@ def test_a_slow_upload_holds_nobody_up(plant: Path, batch: BatchFolder, deliver:
     """The store does not answer until another product has been versioned and a stage could run."""
     other = BatchFolder.of(plant, "nut", "a")
     ingest(deliver(12, "nuts", first=40), other, "nut", "a")
-    with slow_store(plant) as (arrived, answer), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, slow_store(plant) as (arrived, answer):
         uploading = pool.submit(version_batch, plant, batch)
         assert arrived.wait(60), "the upload has begun"
         assert git(plant, "tag") == "", "no tag for what the store has not got"
@@ -181,6 +183,16 @@ def test_a_slow_upload_holds_nobody_up(plant: Path, batch: BatchFolder, deliver:
         made = uploading.result(60)
     assert git(plant, "rev-parse", "bolt/a^{commit}") == made != commit
     assert [place.name for place in (plant / ".changeover").iterdir() if place.is_dir()] == [], "no room is left"
+
+
+def test_another_dvc_at_work_is_told_as_such(plant: Path, batch: BatchFolder) -> None:
+    (plant / ".dvc" / "tmp").mkdir(exist_ok=True)
+    with (
+        make_lock(str(plant / ".dvc" / "tmp" / "lock"), tmp_dir=str(plant / ".dvc" / "tmp")),
+        pytest.raises(ChangeoverError, match="'dvc add' failed") as error,
+    ):
+        version_batch(plant, batch)
+    assert any(busy in str(error.value) for busy in BUSY), error.value  # which is tried again
 
 
 def test_what_a_killed_upload_left_is_swept_and_a_live_one_is_not(plant: Path, batch: BatchFolder) -> None:

@@ -42,7 +42,7 @@ def learned(plant: Plant, connection: Connection, champion: Version, folder: Bat
     known = _known_again(before, [(folder.good / image.name, image) for image in record.images])
     parts = split.get("groups") or {}
     seen = {parts.get(name, name) for name in known}
-    return {subset: sorted(name for name in split[subset] if parts.get(name, name) in seen) for subset in MEASURING}
+    return {subset: sorted(name for name in split.get(subset) or () if parts.get(name, name) in seen) for subset in MEASURING}
 
 
 def _line_of(connection: Connection, champion: Version) -> Iterator[Version]:

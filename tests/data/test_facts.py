@@ -186,6 +186,9 @@ def test_likeness_is_not_passed_on() -> None:
     others = {f"p{n:02d}": 128 + random.normal(0, 20, (64, 64)) for n in range(30)}
     images = {name: np.clip(image, 0, 255).astype(np.uint8) for name, image in {**others, **chain}.items()}
     assert found(images) == {"c1": "c0", "c3": "c2"}
+    # What is saved again is the same image, and goes where that goes.
+    images["z"] = jpeg(images["c1"], 90)
+    assert found(images) == {"c1": "c0", "c3": "c2", "z": "c0"}
 
 
 def test_parts_that_the_source_keeps_apart_are_no_duplicates() -> None:

@@ -23,10 +23,10 @@ from PIL import Image, UnidentifiedImageError
 
 from data.errors import BadImage
 from data.file_kinds import other_kind
-from data.intact import Tail, check_jpeg, check_png, tail
+from data.intact import Tail, check_deflated, check_jpeg, check_png, check_webp, tail
 from data.orientation import orientation, raw_profile, without_exif
 from data.overlay_mark import is_overlay
-from data.tiff import checked_tiff, is_tiff, jpeg_parts, small_colour_table
+from data.tiff import checked_tiff, deflated_parts, is_tiff, jpeg_parts, small_colour_table
 
 FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
 """Pillow's name of each accepted format and the extension that the stored file gets. MPO, which Pillow finds while it
@@ -181,6 +181,10 @@ def _check_whole(kind: str, content: bytes, original: bytes, name: str) -> None:
     elif kind == "TIFF":
         for part in jpeg_parts(content):
             check_jpeg(part, name)
+        for part in deflated_parts(content):
+            check_deflated(part, name)
+    elif kind == "WEBP":
+        check_webp(content, name)
 
 
 def _mend_colour_table(image: Image.Image, content: bytes) -> None:

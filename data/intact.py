@@ -10,6 +10,8 @@ from data.errors import BadImage
 
 LEAST_TAIL, MISSING_TAIL = 0.05, 0.125
 """Shares of an image's rows, at the end of its file, that may be of one level without being named, and without being refused."""
+MOST_ZEROS = 64
+"""Bytes of value 0 at the end of compressed pixels, from which they were never written."""
 MOST_OF_LEVEL = 0.05
 """Share of the level of the last rows among all other pixels, up to which the last rows are something that is missing."""
 
@@ -52,13 +54,68 @@ def check_png(content: bytes, name: str) -> None:
 
 
 def check_jpeg(content: bytes, name: str) -> None:
-    """BadImage if the decoder has any complaint; Pillow does not pass its warnings on."""
+    """BadImage if the decoder has any complaint, or scans are missing; Pillow does not pass its warnings on."""
     import simplejpeg
 
     try:
         simplejpeg.decode_jpeg(content, "GRAY", min_height=1, min_width=1, strict=True)  # at an eighth of the size: fast
     except ValueError as error:
         raise BadImage(f"{name!r} is damaged ({str(error).splitlines()[0][:120]}); export the image again") from error
+    if not _all_scans(content):
+        raise BadImage(f"{name!r} is damaged (a progressive JPEG whose last scans are missing); export the image again")
+
+
+def _all_scans(content: bytes) -> bool:
+    """Whether the scans of a progressive JPEG give every coefficient to its last bit; True for others.
+
+    A file that is cut between two scans is a whole picture to the decoder, only blurred.
+    """
+    missing: set[tuple[int, int]] | None = None
+    at = 2
+    while at + 4 <= len(content):
+        if content[at] != 0xFF or content[at + 1] in {0, 0xFF} or 0xD0 <= content[at + 1] <= 0xD7:  # inside a scan
+            at = content.find(b"\xff", at + 1)
+            if at < 0:
+                break
+            continue
+        marker, size = content[at + 1], struct.unpack_from(">H", content, at + 2)[0]
+        if marker in {0xC0, 0xC1, 0xD9}:  # not progressive, or the end
+            break
+        if marker == 0xC2:
+            colours = [content[at + 10 + 3 * number] for number in range(content[at + 9])]
+            missing = {(colour, coefficient) for colour in colours for coefficient in range(64)}
+        if marker == 0xDA and missing is not None:
+            count = content[at + 4]
+            first, last, bits = content[at + 5 + 2 * count : at + 8 + 2 * count]
+            if bits & 15 == 0:
+                seen = [content[at + 5 + 2 * number] for number in range(count)]
+                missing -= {(colour, coefficient) for colour in seen for coefficient in range(first, last + 1)}
+        at += 2 + size
+    return not missing
+
+
+def check_webp(content: bytes, name: str) -> None:
+    """BadImage if the pixels end in zeros: compressed ones never do, and the decoder makes a picture even of them."""
+    at = 12
+    while at + 8 <= len(content):
+        kind, size = struct.unpack_from("<4sI", content, at)
+        pixels = content[at + 8 : at + 8 + size]
+        if kind in {b"VP8 ", b"VP8L"} and len(pixels) - len(pixels.rstrip(b"\0")) >= MOST_ZEROS:
+            raise BadImage(f"{name!r} is damaged (its end was never written); export the image again")
+        at += 8 + size + size % 2
+
+
+def check_deflated(part: bytes, name: str) -> None:
+    """BadImage unless a zlib stream inside a TIFF ends with its checksum; decoders stop before it."""
+    stream = zlib.decompressobj()
+    try:
+        while not stream.eof and part:
+            stream.decompress(part, 2**24)
+            part = stream.unconsumed_tail
+    except zlib.error as error:
+        raise BadImage(f"{name!r} is damaged ({error}); export the image again") from error
+    if not stream.eof:
+        raise BadImage(f"{name!r} is damaged (the end of its data is missing); export the image again")
 
 
 def tail(pixels: np.ndarray) -> Tail:

@@ -106,6 +106,12 @@ def jpeg_parts(content: bytes) -> list[bytes]:
     return [head + part[2:] if head else part for part in parts]
 
 
+def deflated_parts(content: bytes) -> list[bytes]:
+    """The zlib streams inside a TIFF that is compressed so; none otherwise."""
+    first = _read(content)[0]
+    return [content[at : at + size] for at, size in _parts(first)] if _one(first, 259, 1) in {8, 32946} else []
+
+
 def _read(content: bytes) -> list[Directory]:
     """All directories: the first, those chained to it, and those below any of them."""
     order = "<" if content[:2] == b"II" else ">"

@@ -250,6 +250,23 @@ def test_what_the_jpeg_decoder_warns_of_is_damage(damage: str, options: dict[str
         decode_image(DAMAGE[damage](whole), "a.jpg")
 
 
+def test_a_progressive_jpeg_without_its_last_scans_is_damage() -> None:
+    whole = jpeg(np.dstack([SMOOTH, SMOOTH, SMOOTH[::-1]]), progressive=True)
+    begins = [at for at in range(len(whole)) if whole[at : at + 2] == b"\xff\xc4"][1:]
+    assert len(begins) > 5
+    for at in begins:
+        with pytest.raises(BadImage, match="damaged"):
+            decode_image(whole[:at] + b"\xff\xd9", "a.jpg")
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_webp_whose_end_was_never_written_is_damage(tmp_path: Path, lossless: bool) -> None:
+    whole = save(tmp_path / "a.webp", SMOOTH, lossless=lossless).read_bytes()
+    for share in (0.5, 0.9):
+        with pytest.raises(BadImage, match="damaged"):
+            decode_image(whole[: int(share * len(whole))].ljust(len(whole), b"\0"), "a.webp")
+
+
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.95])
 def test_a_wrong_checksum_in_a_png_is_damage(tmp_path: Path, place: float) -> None:
     content = bytearray(save(tmp_path / "a.png", SMOOTH, compress_level=0).read_bytes())

@@ -189,3 +189,11 @@ def test_compressed_ones_are_read(tmp_path: Path, compression: str) -> None:
         image.save(tmp_path / f"{number}.tif", compression=compression)
         read = read_image(tmp_path / f"{number}.tif")
         assert compression == "jpeg" or np.array_equal(read, array.reshape(read.shape))
+
+
+def test_a_wrong_checksum_of_deflated_pixels_is_damage(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "a.tif", compression="tiff_adobe_deflate")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[len(content) // 2] ^= 0x55
+    with pytest.raises(BadImage, match="damaged"):
+        decode_image(bytes(content), "a.tif")

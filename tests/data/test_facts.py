@@ -183,7 +183,7 @@ def test_likeness_is_not_passed_on() -> None:
     random = np.random.default_rng(1)
     patterns = [random.normal(0, 20, (64, 64)) for _ in range(4)]
     chain = {f"c{n}": 128 + np.cos(n * 0.5) * patterns[0] + np.sin(n * 0.5) * patterns[1] for n in range(4)}
-    others = {f"p{n:02d}": 128 + random.normal(0, 20, (64, 64)) for n in range(30)}
+    others = {f"p{n:02d}": 128 + random.normal(0, 20, (64, 64)) for n in range(60)}
     images = {name: np.clip(image, 0, 255).astype(np.uint8) for name, image in {**others, **chain}.items()}
     assert found(images) == {"c1": "c0", "c3": "c2"}
     # What is saved again is the same image, and goes where that goes.

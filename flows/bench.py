@@ -109,7 +109,7 @@ def lay_out(product: BenchmarkSet, folder: BatchFolder, params: dict[str, Any], 
     names = list(groups)
     if len(names) >= MIN_IMAGES:
         thumbnails = np.stack([thumbnail(image.mean(axis=2)) for image in images])
-        found = split_batch(groups, params["seed"], find_duplicates(names, thumbnails)).as_json()
+        found = split_batch(groups, params["seed"], find_duplicates(names, thumbnails, groups)).as_json()
         split = {subset: list(found[subset]) for subset in SUBSETS}
     else:  # fewer than a changeover takes: what is tuned on is locked as well, which nothing is measured on here
         split = {"train": names[:-4], "tune": names[-4:-2], "calibrate": names[-2:], "lock": names[-4:-2]}

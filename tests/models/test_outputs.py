@@ -24,7 +24,8 @@ def held(folder: Path) -> dict[str, bytes]:
 
 def test_a_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = trained(a_batch(tmp_path / "pattern"), tmp_path / "batch", [1])
-    write_yaml(folder.file("batch.yaml"), {"product": "bolt", "batch": "a", "digest": "0" * 64, "images": []})
+    image = {"name": "000.png", "source_name": "0", "sha256": "0" * 64, "bytes": 1, "width": 96, "height": 64, "channels": 1}
+    write_yaml(folder.file("batch.yaml"), {"product": "bolt", "batch": "a", "digest": "0" * 64, "images": [image]})
     report = folder.file("report")
 
     def half(_batch: Any, _detectors: Any, _training: Any, model: Path, *_: Any) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,15 +55,15 @@ class TestImage:
             self._check_size(label.shape, image.shape[:2])
         return image, label
 
-    def painted(self) -> bool:
-        """Whether the mask has anything in it. BadImage if it cannot be read, or is not of the image's size."""
+    def painted(self) -> float:
+        """The share of the image that the mask covers, 0..1. BadImage if it cannot be read, or is not of the image's size."""
         if self.mask is None:
-            return False
+            return 0.0
         mask = read_mask(self.mask)
         with suppress(OSError), Image.open(self.file) as image:
             if mask.shape != image.size:  # the same size, if the camera's orientation turns it by a quarter
                 self._check_size(mask.shape, image.size[::-1])
-        return bool(mask.any())
+        return float(mask.mean())
 
     def _check_size(self, mask: tuple[int, ...], image: tuple[int, ...]) -> None:
         if mask != image:
@@ -115,10 +116,16 @@ def read_set(folder: Path) -> BenchmarkSet:
     _refuse_twice(folder, [file for file, _ in train], [image.file for image in test])
     # Now, not when everything has been trained.
     masked = [image for image in test if image.mask is not None]
-    black = [image.mask for image in masked if not image.painted()]
+    shares = [image.painted() for image in masked]
+    black = [image.mask for image, share in zip(masked, shares, strict=True) if share == 0]
     if len(black) > BLACK_MASKS * len(masked):
         raise BadBatch(
             f"{len(black)} masks of {str(folder)!r} are all black, first {str(black[0])!r}; paint the defect white on black"
+        )
+    if masked and 0.5 < median(shares) < 1:
+        raise BadBatch(
+            f"masks of {str(folder)!r} cover {median(shares):.0%} of their images, such as {str(masked[0].mask)!r}; the defect "
+            "has to be white and the ground black, not the other way round"
         )
     return BenchmarkSet(folder.resolve().name, tuple(train), tuple(test))
 
@@ -192,8 +199,8 @@ def _images(folder: Path) -> Iterator[Path]:
 
 def _mask_of(file: Path, folder: Path) -> Path:
     """The mask of a defective image; BadBatch where there is none: all of the image would count as good."""
-    there = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-    names = [name.format(file.stem) + ending for name in MASK_NAMES for ending in (*ENDINGS, *map(str.upper, ENDINGS))]
+    there = {path.name.lower(): path for path in folder.iterdir()} if folder.is_dir() else {}
+    names = [(name.format(file.stem) + ending).lower() for name in MASK_NAMES for ending in ENDINGS]
     found = next((there[name] for name in names if name in there and there[name].is_file()), None)
     if found is None:
         raise BadBatch(

@@ -74,11 +74,13 @@ def _text(content: bytes) -> str:
 
 
 def _opened(text: str, needed: Sequence[str]) -> tuple[str, int, str]:
-    """The table, the number of lines before it (a spreadsheet's ``sep=;``), and its separator."""
+    """The table, the number of lines before it (empty ones, a spreadsheet's ``sep=;``), and its separator."""
+    empty = len(text) - len(text.lstrip("\r\n"))
+    before, text = text[:empty].count("\n"), text[empty:]
     first, _, rest = text.partition("\n")
     if (told := first.strip("\r").strip('"')).lower().startswith("sep=") and len(told) == len("sep=") + 1:
-        return rest, 1, told[-1]
+        return rest, before + 1, told[-1]
     for separator in SEPARATORS:
         if set(needed) <= {column.strip().strip('"').strip().lower() for column in first.split(separator)}:
-            return text, 0, separator
-    return text, 0, ","
+            return text, before, separator
+    return text, before, ","

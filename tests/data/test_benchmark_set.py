@@ -108,7 +108,7 @@ def layer(red: int, green: int, blue: int) -> Image.Image:
         "opaque",
     ],
 )
-@pytest.mark.parametrize("name", ["a.png", "a_mask.png", "a.TIF"])
+@pytest.mark.parametrize("name", ["a.png", "A_Mask.PNG", "a.TIF"])
 def test_masks_are_read_as_sets_store_them(tmp_path: Path, stored: Image.Image, name: str) -> None:
     folder = make_set(tmp_path / "bolt")
     (folder / "mask/crack/a.png").unlink()
@@ -143,6 +143,9 @@ def test_masks_that_are_missing_or_black_are_said_before_training(tmp_path: Path
     folder = make_set(tmp_path / "bolt")
     cv2.imwrite(str(folder / "mask/crack/a.png"), RIGHT * 0)
     with pytest.raises(BadBatch, match=r"1 masks .* are all black, first .*a.png"):
+        read_set(folder)
+    cv2.imwrite(str(folder / "mask/crack/a.png"), 255 - RIGHT)
+    with pytest.raises(BadBatch, match=r"cover 90% of their images.* not the other way round"):
         read_set(folder)
     (folder / "mask/crack/a.png").unlink()
     with pytest.raises(BadBatch, match=r"no mask of .*defect/crack/a.png'; put it at .*mask/crack/a.png'"):

@@ -32,6 +32,7 @@ def test_no_table_is_no_groups(tmp_path: Path) -> None:
         "group,note,file\n7,x,a.png\n7,,sub/c.png\n",
         'file,group\n"a.png"," 7 "\n\nsub/c.png,7\na.png,7\nb.png,\n',
         "file;group\na.png;7\nsub/c.png;7\n",
+        "\r\n\nfile,group\na.png,7\nsub/c.png,7\n",
         "file\tgroup\na.png\t7\nsub/c.png\t7\n",
         "sep=;\r\nFile;Group;\r\na.png;7;\r\nsub/c.png;7;\r\n",
         '"sep=\t"\nfile\tgroup\na.png\t7\nsub/c.png\t7\n',

@@ -18,12 +18,13 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data.errors import BadImage
 from data.file_kinds import other_kind
-from data.intact import Tail, check_deflated, check_jpeg, check_png, check_webp, tail
+from data.intact import Tail, check_deflated, check_jpeg, check_png, tail
 from data.orientation import orientation, raw_profile, without_exif
 from data.overlay_mark import is_overlay
 from data.tiff import checked_tiff, deflated_parts, is_tiff, jpeg_parts, small_colour_table
@@ -131,7 +132,8 @@ def is_neutral(colour: np.ndarray) -> bool:
 
 
 def _spread(colour: np.ndarray) -> int:
-    return int(np.ptp(colour, axis=2).max())
+    red, green, blue = cv2.split(np.ascontiguousarray(colour))
+    return int(max(cv2.norm(one, other, cv2.NORM_INF) for one, other in ((red, green), (green, blue), (blue, red))))
 
 
 def _decode(content: bytes, name: str, channels: int | None) -> Decoded:
@@ -183,8 +185,6 @@ def _check_whole(kind: str, content: bytes, original: bytes, name: str) -> None:
             check_jpeg(part, name)
         for part in deflated_parts(content):
             check_deflated(part, name)
-    elif kind == "WEBP":
-        check_webp(content, name)
 
 
 def _mend_colour_table(image: Image.Image, content: bytes) -> None:

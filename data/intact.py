@@ -10,8 +10,6 @@ from data.errors import BadImage
 
 LEAST_TAIL, MISSING_TAIL = 0.05, 0.125
 """Shares of an image's rows, at the end of its file, that may be of one level without being named, and without being refused."""
-MOST_ZEROS = 64
-"""Bytes of value 0 at the end of compressed pixels, from which they were never written."""
 MOST_OF_LEVEL = 0.05
 """Share of the level of the last rows among all other pixels, up to which the last rows are something that is missing."""
 
@@ -92,17 +90,6 @@ def _all_scans(content: bytes) -> bool:
                 missing -= {(colour, coefficient) for colour in seen for coefficient in range(first, last + 1)}
         at += 2 + size
     return not missing
-
-
-def check_webp(content: bytes, name: str) -> None:
-    """BadImage if the pixels end in zeros: compressed ones never do, and the decoder makes a picture even of them."""
-    at = 12
-    while at + 8 <= len(content):
-        kind, size = struct.unpack_from("<4sI", content, at)
-        pixels = content[at + 8 : at + 8 + size]
-        if kind in {b"VP8 ", b"VP8L"} and len(pixels) - len(pixels.rstrip(b"\0")) >= MOST_ZEROS:
-            raise BadImage(f"{name!r} is damaged (its end was never written); export the image again")
-        at += 8 + size + size % 2
 
 
 def check_deflated(part: bytes, name: str) -> None:

@@ -14,6 +14,7 @@ from .conftest import Registry
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+sync_api.expect.set_options(timeout=60_000)  # a state is waited for, however busy the machine is
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
     pytest.mark.browser,

@@ -75,6 +75,9 @@ def test_the_trainer_reads_why_not_and_quality_assurance_approves(  # noqa: PLR0
         page.get_by_label("Your password").fill("not this one")
         page.screenshot(path=tmp_path / "review.png", full_page=True)
         page.get_by_role("button", name="Approve").press("Enter")
+        sync_api.expect(page.get_by_label("Your password")).to_have_value(
+            ""
+        )  # emptied with the answer: the words before fit, too
         sync_api.expect(page.locator("#answer")).to_contain_text("password")
         assert status(registry.vic, product, "1").decision == "pending"
         page.get_by_label("Your password").fill(PASSWORD)

@@ -21,10 +21,10 @@ def test_the_faster_number_of_threads_is_taken() -> None:
 
 
 def test_steps_leave_time_for_validating() -> None:
-    log = planned(Plan(1000.0, threads=1), lambda _: Costs(step=0.1, validation=2.0), CPU)
+    log = planned(Plan(1000.0, threads=1), lambda *_: Costs(step=0.1, validation=2.0), CPU)
     assert log.validations_planned == 8 and log.reserve == 2.0
     assert 960 < log.total * 0.1 + 9 * 2.0 <= 1000
-    assert planned(Plan(0.1, threads=1), lambda _: Costs(step=0.1), CPU).total == 10
+    assert planned(Plan(0.1, threads=1), lambda *_: Costs(step=0.1), CPU).total == 10
 
 
 def running(steps: int, seconds: float, **told: object) -> TrainingLog:

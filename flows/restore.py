@@ -116,11 +116,7 @@ def _settings(room: Path, home: Path, target: Path, changed: Changed) -> None:
     wanted: dict[str, dict[str, Any]] = {
         "servers": _given(mlflow_port=changed.mlflow_port, prefect_port=changed.prefect_port),
         "registry": _given(database=changed.database),
-        "storage": {
-            name: Path(value).relative_to(home).as_posix()
-            for name, value in (values.get("storage") or {}).items()
-            if "://" not in value and Path(value).is_relative_to(home)
-        },
+        "storage": _given(**{name: _moved(name, value, home) for name, value in (values.get("storage") or {}).items()}),
     }
     if any(wanted.values()):
         _edit(file, wanted)
@@ -130,6 +126,18 @@ def _settings(room: Path, home: Path, target: Path, changed: Changed) -> None:
             mode = stat.S_IMODE(config.stat().st_mode)
             write_text(config, text.replace(f"{home}/", f"{target}/"))
             config.chmod(mode)
+
+
+def _moved(setting: str, value: str, home: Path) -> str | None:
+    """What a path in the settings is called from another place: one into the plant leads into the new one, and a store beside the
+    plant stays where it is. Where the line reads is not named anew: a copy must not write there. None: as it was."""
+    if "://" in value or value.startswith("~"):
+        return None
+    if Path(value).is_relative_to(home):
+        return Path(value).relative_to(home).as_posix()
+    place = Path(os.path.normpath(home / value))
+    beside = setting == "remote" and not Path(value).is_absolute() and not place.is_relative_to(home)
+    return str(place) if beside else None
 
 
 def _edit(file: Path, wanted: dict[str, dict[str, Any]]) -> None:

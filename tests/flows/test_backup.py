@@ -188,6 +188,22 @@ def test_paths_into_the_former_folder_and_ports_are_changed_and_comments_stay(fi
     dvc(path / "products" / "bolt" / "b1", "pull", "--quiet", "good.dvc")
 
 
+def test_a_store_beside_the_former_plant_is_still_the_store(filled: Plant, tmp_path: Path) -> None:
+    settings = filled.path / "changeover.yaml"
+    settings.write_text("storage:\n  remote: ../Läger\n  publish: ../line\n")
+    Plant.init(filled.path)
+    dvc(filled.path / "products" / "bolt" / "b1", "push", "--quiet", "good.dvc")
+    backup(Plant.open(filled.path), tmp_path / "backup", quiet)
+    (tmp_path / "elsewhere").mkdir()
+    path, _ = restore(tmp_path / "backup", tmp_path / "elsewhere" / "back", Changed(), quiet)
+    back = Plant.open(path)
+    assert back.config.storage.remote == str(filled.path.parent / "Läger")
+    assert back.publish.resolve() == tmp_path / "elsewhere" / "line", "not where the original's line reads"
+    shutil.rmtree(path / "products" / "bolt" / "b1" / "good")
+    shutil.rmtree(path / ".dvc" / "cache")
+    dvc(path / "products" / "bolt" / "b1", "pull", "--quiet", "good.dvc")
+
+
 def test_a_template_of_comments_keeps_them(filled: Plant, tmp_path: Path) -> None:
     backup(filled, tmp_path / "backup", quiet)
     path, _ = restore(tmp_path / "backup", tmp_path / "back", Changed(mlflow_port=6001), quiet)

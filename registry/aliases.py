@@ -108,19 +108,14 @@ class Aliases:
 
     def _on_the_line(self, product: str, version: str, digest: str, why: str, address: str, problem: str = "") -> Event:
         """The event of what the line reads now: ``version``, or nothing."""
+        place = Path(self._published or "", product, folder_name(version, digest) if version else "")
         return self._trail.append(
             Entry(
                 actor=SERVER, action="publish" if version else "retract", product=product, version=version,
-                digest=digest if version else "", subject=str(self.place_of(product, version, digest)), address=address,
+                digest=digest if version else "", subject=str(place), address=address,
                 allowed=not problem, reason=problem or why,
             )
         )  # fmt: skip
-
-    def place_of(self, product: str, version: str, digest: str) -> Path | None:
-        """The published folder of a version, or of the product where there is no version; None where nothing is published."""
-        if self._published is None:
-            return None
-        return self._published / product / folder_name(version, digest) if version else self._published / product
 
     def see_to_the_line(self, product: str) -> Event | None:
         """Finishes what a process left open that died between a deed and what follows from it: a pointer at a version that is not

@@ -102,10 +102,6 @@ class Deeds:
             raise
         _OPEN.set(_Deed(self._trail, connection))
 
-    def is_open(self) -> bool:
-        """Whether a deed is open here."""
-        return connection_of(self._trail) is not None
-
     def finish(self) -> None:
         """Makes everything certain at once, then does what was put off. Where the former fails, nothing is done; it raises."""
         deed = _OPEN.get()

@@ -9,8 +9,9 @@ from filelock import Timeout
 from flask import Flask, Response, current_app, jsonify, request
 from mlflow.exceptions import MlflowException
 from mlflow.server import auth
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from registry.bodies import BadBody, Body, OfProduct, no_product, sent
 from registry.errors import RegistryError
 from registry.events import Entry, Event, Trail
 from registry.gate import answer, foreign_page, person, plainly
@@ -33,10 +34,8 @@ PAGE: Final = 1000
 Answer = Response | tuple[Response, int]
 
 
-class Report(BaseModel):
+class Report(Body):
     """One decision or deed of the flows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     action: Literal["ingest", "keep", "retrain", "fail", "rebuild", "publish", "retract", "adopt"]
     product: str = Field(max_length=63)
@@ -46,11 +45,9 @@ class Report(BaseModel):
     reason: str = Field(default="", max_length=2000)
 
 
-class Wish(BaseModel):
+class Wish(OfProduct):
     """A person asks for a changeover."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    product: str = Field(max_length=63)
     batch: str = Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
@@ -78,13 +75,10 @@ def add_endpoints(app: Flask, trail: Trail, serving: Serving) -> None:
     def write() -> Response | tuple[Response, int]:
         who = person()
         allowed = frozenset[str]().union(*(ACTIONS[role] for role in who.roles if role in ACTIONS))
-        try:
-            report = Report.model_validate(request.get_json(silent=True))
-        except ValidationError as problem:
-            return bad_body(problem, "send a JSON object with action and product")
+        report = sent(Report, "send a JSON object with action and product")
         about_none = report.action == OF_THE_PLANT and not report.product
         if not about_none and not (is_model if report.action in OF_TEACHERS else is_product)(report.product):
-            return bad_request(f"'{report.product}' cannot name a product; send the product's name")
+            return bad_request(no_product(report.product))
         if report.digest and not is_digest(report.digest):
             return bad_request(f"'{report.digest[:80]}' is no sha256 in lower-case hexadecimal; send the model file's digest")
         fields: dict[str, Any] = report.model_dump() | {"actor": who.name, "address": request.remote_addr or ""}
@@ -98,12 +92,7 @@ def add_endpoints(app: Flask, trail: Trail, serving: Serving) -> None:
 
     def wish() -> Response | tuple[Response, int]:
         who = person()
-        try:
-            wanted = Wish.model_validate(request.get_json(silent=True))
-        except ValidationError as problem:
-            return bad_body(problem, "send a JSON object with product and batch")
-        if not is_product(wanted.product):
-            return bad_request(f"'{wanted.product}' cannot name a product; send the product's name")
+        wanted = sent(Wish, "send a JSON object with product and batch")
         no = None
         if not who.roles - {VIEWER}:
             no = f"{who} may not ask for a changeover: somebody with a role beyond {VIEWER} does; ask an administrator for one"
@@ -136,6 +125,8 @@ def add_route(app: Flask, path: str, method: str, view: Callable[..., Any]) -> N
     def answered() -> Any:
         try:
             return view()
+        except BadBody as problem:
+            return bad_request(str(problem))
         except MlflowException as problem:
             status = problem.get_http_status_code()
             found = refusal(status if 400 <= status < 500 else 500, f"{plainly(str(problem.message))}; look it up with history")
@@ -168,13 +159,6 @@ def refusal(status: int, sentence: str) -> tuple[Response, int]:
     """An answer in MLflow's form, which its dialogs and our client can show."""
     codes = {403: "PERMISSION_DENIED", 404: "RESOURCE_DOES_NOT_EXIST", 409: "RESOURCE_CONFLICT", 503: "TEMPORARILY_UNAVAILABLE"}
     return answer(status, codes.get(status, "INVALID_PARAMETER_VALUE" if status < 500 else "INTERNAL_ERROR"), sentence), status
-
-
-def bad_body(error: ValidationError, fix: str = "send a JSON object as the documentation says") -> tuple[Response, int]:
-    """The answer to a body that is not as it has to be."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"])) or "body"
-    return bad_request(f"{place}: {first['msg']}; {fix}")
 
 
 def bad_request(sentence: str) -> tuple[Response, int]:

@@ -106,9 +106,8 @@ class Gate:
             self.deeds.begin()
         if attempt.action != "register":  # a registration is recorded with its version's number
             self._record(attempt, allowed=True)
-        if attempt.action in ("tag.set", "tag.delete"):
-            cleared = stamps.cleared(attempt.subject, deleted=attempt.action == "tag.delete")
-            stamps.write(attempt.product, attempt.version, cleared)
+        if attempt.action == "tag.delete":
+            stamps.write(attempt.product, attempt.version, stamps.cleared(attempt.subject))
 
     def _before_reading(self) -> Response | None:
         if request.path == "/graphql":  # its one mutation echoes

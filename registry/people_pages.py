@@ -11,10 +11,11 @@ from typing import Final, Literal
 
 from flask import Flask, Response, jsonify, request
 from mlflow.server.auth import store
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from registry import rules
-from registry.endpoints import Answer, add_route, bad_body, refusal
+from registry.bodies import Body, sent
+from registry.endpoints import Answer, add_route, refusal
 from registry.events import Entry, Trail
 from registry.gate import Gate, foreign_page, person
 from registry.names import ADMIN
@@ -26,18 +27,16 @@ from registry.users import SHORTEST_PASSWORD, WORKSPACE
 HERE: Final = Path(__file__).parent
 
 
-class FullName(BaseModel):
+class FullName(Body):
     """Body of a name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     user: str = Field(min_length=1, max_length=63)
     name: str = Field(min_length=1, max_length=120, pattern=r"\S")
 
 
-class NewPerson(BaseModel):
+class NewPerson(Body):
     """Body of a person that is added."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     user: str = Field(min_length=1, max_length=63)
     password: str = Field(min_length=SHORTEST_PASSWORD, max_length=1024, repr=False)
     role: Literal["admin", "trainer", "promoter", "qa", "viewer"]
@@ -73,10 +72,7 @@ class PeoplePages:
     def give_name(self) -> Answer:
         """Enters a full name, which every later signature of that user shows."""
         who = person()
-        try:
-            wanted = FullName.model_validate(request.get_json(silent=True))
-        except ValidationError as error:
-            return bad_body(error)
+        wanted = sent(FullName)
         name = " ".join(wanted.name.split())
         with self._gate.deed():
             problem = foreign_page() or rules.administer(who, f"enter the name of '{wanted.user}'") or _name_problem(name)
@@ -88,10 +84,7 @@ class PeoplePages:
     def add(self) -> Answer:
         """Adds a person with a role and, where one is given, a full name."""
         who = person()
-        try:
-            wanted = NewPerson.model_validate(request.get_json(silent=True))
-        except ValidationError as error:
-            return bad_body(error)
+        wanted = sent(NewPerson)
         name = " ".join(wanted.name.split())
         with self._gate.deed():
             problem = foreign_page() or rules.administer(who, f"create user '{wanted.user}'")

@@ -6,24 +6,23 @@ POST /changeover/promote  {product, version}   the promoter
 from typing import Final
 
 from flask import Flask, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from registry import rules
 from registry.attempts import approval_problem, holder, version_facts
-from registry.endpoints import Answer, add_route, bad_body, bad_request, refusal
+from registry.bodies import OfProduct, sent
+from registry.endpoints import Answer, add_route, refusal
 from registry.events import Entry, Trail
 from registry.facts import Person, VersionFacts
 from registry.gate import Gate, foreign_page, person
-from registry.names import CANDIDATE, CHAMPION, PREVIOUS, is_product
+from registry.names import CANDIDATE, CHAMPION, PREVIOUS
 
 _SET: Final = "alias.set"
 
 
-class Wanted(BaseModel):
+class Wanted(OfProduct):
     """Body of the request."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    product: str = Field(max_length=63)
     version: str = Field(pattern=r"^[1-9][0-9]{0,8}$")
 
 
@@ -41,12 +40,7 @@ class Promotions:
         """Makes a version the champion, and the champion ``previous``; the version is candidate no longer. Repeated, it changes
         nothing."""
         who = person()
-        try:
-            wanted = Wanted.model_validate(request.get_json(silent=True))
-        except ValidationError as error:
-            return bad_body(error)
-        if not is_product(wanted.product):
-            return bad_request(f"'{wanted.product}' cannot name a product; send the product's name")
+        wanted = sent(Wanted)
         with self._gate.deed():
             facts = version_facts(wanted.product, wanted.version, self._trail)
             former = holder(wanted.product, CHAMPION)

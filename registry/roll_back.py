@@ -6,34 +6,32 @@ GET  /changeover/flags                                     everybody
 """
 
 from flask import Flask, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from registry.aliases import SERVER
 from registry.attempts import approval_problem, holder, models, version_facts
-from registry.endpoints import Answer, add_route, bad_body, bad_request, refusal
+from registry.bodies import Body, OfProduct, sent
+from registry.endpoints import Answer, add_route, refusal
 from registry.events import Entry, Event, Trail
 from registry.facts import Person
 from registry.flagged import EMERGENCY, flags
 from registry.gate import Gate, foreign_page, person
-from registry.names import CHAMPION, FLAGGED, PREVIOUS, PROMOTER, QA, is_product
+from registry.names import CHAMPION, FLAGGED, PREVIOUS, PROMOTER, QA
 from registry.people import CONFIRM
 from registry.rules import sign_off_problem
 from registry.signing_rules import may_decide
 
 
-class RollBack(BaseModel):
+class RollBack(OfProduct):
     """Body of a roll-back."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    product: str = Field(max_length=63)
     reason: str = Field(min_length=1, max_length=2000, pattern=r"\S")
     emergency: bool = False
 
 
-class Confirmation(BaseModel):
+class Confirmation(Body):
     """Body of a confirmation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     event: int = Field(ge=1)
     reason: str = Field(min_length=1, max_length=2000, pattern=r"\S")
 
@@ -64,12 +62,7 @@ class RollBacks:
     def roll_back(self) -> Answer:
         """The champion becomes the version before it; the one that was champion keeps no name."""
         who = person()
-        try:
-            wanted = RollBack.model_validate(request.get_json(silent=True))
-        except ValidationError as error:
-            return bad_body(error)
-        if not is_product(wanted.product):
-            return bad_request(f"'{wanted.product}' cannot name a product; send the product's name")
+        wanted = sent(RollBack)
         with self._gate.deed():
             before, target = _holder(wanted.product, CHAMPION), _holder(wanted.product, PREVIOUS)
             problem = foreign_page() or refuse_roll_back(who, wanted.emergency) or self._cannot(wanted.product, before, target)
@@ -104,10 +97,7 @@ class RollBacks:
     def confirm(self) -> Answer:
         """A person of quality assurance has looked at a flag."""
         who = person()
-        try:
-            wanted = Confirmation.model_validate(request.get_json(silent=True))
-        except ValidationError as error:
-            return bad_body(error)
+        wanted = sent(Confirmation)
         with self._gate.deed():
             flag = next((event for event in flags(self._trail) if event.seq == wanted.event), None)
             problem = foreign_page() or self._may_not_confirm(who, wanted.event, flag)

@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import Final, Literal, Protocol
 
 from flask import Flask, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from registry import rules, stamps
 from registry.attempts import decision_problem, version_facts
-from registry.endpoints import Answer, add_route, bad_body, bad_request, refusal
+from registry.bodies import OfProduct, sent
+from registry.endpoints import Answer, add_route, refusal
 from registry.entries import clean
 from registry.events import Entry, Trail
 from registry.facts import Person, VersionFacts
@@ -30,7 +31,6 @@ from registry.names import (
     TAG_WAIVED_BY,
     TAG_WAIVER,
     WAIVED,
-    is_product,
 )
 from registry.notes import Note, written_notes
 from registry.signing_rules import may_sign, may_waive
@@ -45,11 +45,9 @@ class PasswordCheck(Protocol):
     def verify(self, user: str, password: str, address: str) -> str | None: ...
 
 
-class Signature(BaseModel):
+class Signature(OfProduct):
     """Body of the request."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    product: str = Field(max_length=63)
     version: str = Field(pattern=r"^[1-9][0-9]{0,8}$")
     decision: Literal["approved", "rejected", "pending", "waived"]
     meaning: Literal["reviewed", "approved", "responsible"] = "approved"
@@ -77,12 +75,7 @@ class Signing:
     def sign(self) -> Answer:
         """Decides on a version, as the user who asks."""
         who = person()
-        try:
-            wanted = Signature.model_validate(request.get_json(silent=True))
-        except ValidationError as error:
-            return bad_body(error)
-        if not is_product(wanted.product):
-            return bad_request(f"'{wanted.product}' cannot name a product; send the product's name")
+        wanted = sent(Signature)
         # Outside the lock: looking at a password takes its time, on purpose.
         wrong = foreign_page() or self._passwords.verify(who.name, wanted.password, request.remote_addr or "")
         with self._gate.deed():

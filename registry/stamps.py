@@ -65,9 +65,9 @@ def stamped(tags: Mapping[str, str], key: str, signer: Signer) -> dict[str, str 
     return written | {TAG_SIGNED_RECORD: record_digest(whole)}
 
 
-def cleared(key: str, *, deleted: bool) -> dict[str, str | None]:
-    """What goes before ``key`` is set or ``deleted``: cut off from there on, a decision is unstamped, not stamped for another."""
-    words = (TAG_REASON, TAG_REASON_BY, TAG_NOTES, TAG_NOTES_BY) if deleted and key == TAG_QA else ()
+def cleared(key: str) -> dict[str, str | None]:
+    """What goes with ``key`` when it is deleted."""
+    words = (TAG_REASON, TAG_REASON_BY, TAG_NOTES, TAG_NOTES_BY) if key == TAG_QA else ()
     return dict.fromkeys((*_OF.get(key, ()), *words))
 
 

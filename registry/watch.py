@@ -18,12 +18,13 @@ from typing import Final
 from flask import Flask, jsonify, request
 from mlflow.exceptions import MlflowException
 from mlflow.server.handlers import _get_model_registry_store
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry.aliases import SERVER
-from registry.attempts import holder, models, registration_of, versions_of
-from registry.endpoints import Answer, add_route, bad_body, refusal
+from registry.attempts import holder, models, versions_of
+from registry.bodies import Body, sent
+from registry.endpoints import Answer, add_route, refusal
 from registry.errors import RegistryError
 from registry.events import Entry, Event, Trail
 from registry.facts import VersionFacts
@@ -33,15 +34,15 @@ from registry.names import ALIASES, CHAMPION, PROMOTER, TAMPERED, VOID
 from registry.people import TRAIL_BROKEN
 from registry.serving import Serving
 
+_LIVES: Final = ("register", "version.delete")
 RECHECKED: Final = 20_000
 """Older events that are proven once more at every look."""
 _LOG = logging.getLogger(__name__)
 
 
-class Look(BaseModel):
+class Look(Body):
     """Body of the request. ``since``: when 'changeover serve' was started, ISO 8601."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     since: str | None = Field(None, max_length=40, pattern=r"^[0-9T:.+Z-]+$")
 
 
@@ -58,10 +59,7 @@ class Watch:
     def watch(self) -> Answer:
         """Sees to everything, proves some older events once more, and notes that 'changeover serve' lives."""
         who = person()
-        try:
-            look = Look.model_validate(request.get_json(silent=True) or {})
-        except ValidationError as error:
-            return bad_body(error)
+        look = sent(Look)
         problem = foreign_page()
         if problem is None and not who.holds(PROMOTER):
             problem = f"{who} may not put aliases back: only role {PROMOTER} does; run changeover serve"
@@ -100,7 +98,8 @@ class Watch:
 
     def _undo_registrations(self, product: str) -> list[Event]:
         """Versions of which the trail says nothing: nobody can ever sign one."""
-        open_ones = [one for one in versions_of(product) if self._is_unknown(one)]
+        last = {event.version: event.action for event in self._trail.find(actions=_LIVES, product=product, allowed=True)}
+        open_ones = [one for one in versions_of(product) if last.get(one.version) != "register" and self._is_unknown(one)]
         if not open_ones or self._trail.problem():
             return []
         done = []
@@ -118,15 +117,10 @@ class Watch:
         return done
 
     def _is_unknown(self, facts: VersionFacts) -> bool:
-        if facts.aliases or facts.decision != "pending" or registration_of(facts, self._trail) is not None:
+        if facts.aliases or facts.decision != "pending":
             return False
         # By whatever name, digest or number: what was registered once and changed since is evidence, and stays.
-        by_life = self._trail.find(actions=("register",), subject=facts.life, allowed=True, at_most=1) if facts.life else []
-        told = self._trail.find(
-            actions=("register", "version.delete"), product=facts.product, version=facts.version, allowed=True,
-            newest_first=True, at_most=1,
-        )  # fmt: skip
-        return not by_life and (not told or told[0].action == "version.delete")
+        return not facts.life or not self._trail.find(actions=("register",), subject=facts.life, allowed=True, at_most=1)
 
     def _put_back(self, product: str, actual: dict[str, str]) -> list[Event]:
         expected, registry, undone = self._trail.aliases(product), _get_model_registry_store(), []

@@ -84,14 +84,21 @@ FAULTS = r"""height => {
 }"""
 
 
+SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Two frames: a browser under load answers with its new width before the rules for that width hold."""
+
+
 def layout_faults(page: Any) -> list[str]:
     """What is wrong with a Playwright page, at every width and in print, a line each."""
+    page.wait_for_load_state("load")
     faults: list[str] = []
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 1000})
+        page.evaluate(SETTLED)
         faults += [f"{width} px: {fault}" for fault in page.evaluate(FAULTS, 0)]
     page.emulate_media(media="print")
     page.set_viewport_size({"width": PAPER[0], "height": PAPER[1]})
+    page.evaluate(SETTLED)
     faults += [f"print: {fault}" for fault in page.evaluate(FAULTS, PAPER[1])]
     printed = page.pdf(prefer_css_page_size=True)
     if not (printed.startswith(b"%PDF-") and printed.rstrip().endswith(b"%%EOF")):

@@ -87,6 +87,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, Path]]:
+    """A registry that knows where the line reads, and that folder. Nothing else runs."""
+    folder = tmp_path_factory.mktemp("plant")
+    with running(folder / "state", published=folder / "published") as registry:
+        yield registry, folder / "published"
+
+
 def vouch(registry: "Registry", folder: Path) -> None:
     """Lets ana and bo confirm each other's first signature: from then on nothing of theirs is flagged."""
     product = register(registry.trainer, request_for(folder, "vouching", "a")).product

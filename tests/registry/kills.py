@@ -202,12 +202,13 @@ class Worker:
         os.waitpid(self.pid, 0)
 
 
-def _answer(app: Any, places: Places, pipe: Connection) -> None:
-    async def ask(deed: Deed) -> httpx.Response:
-        transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:5000", timeout=120) as client:
-            return await client.request(deed.method, deed.path, json=deed.body, auth=deed.by)
+async def _ask(app: Any, deed: Deed) -> httpx.Response:
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:5000", timeout=120) as client:
+        return await client.request(deed.method, deed.path, json=deed.body, auth=deed.by)
 
+
+def _answer(app: Any, places: Places, pipe: Connection) -> None:
     while True:
         order = pipe.recv()  # others have this pipe open too, so it does not end by itself
         if order is None:
@@ -215,7 +216,7 @@ def _answer(app: Any, places: Places, pipe: Connection) -> None:
         deed, places.end = order
         places.seen.clear()
         places.armed = True
-        answer = asyncio.run(ask(deed))
+        answer = asyncio.run(_ask(app, deed))
         places.here("the answer")
         places.armed = False
         pipe.send((answer.status_code, answer.json() if answer.content else {}, list(places.seen)))
@@ -322,6 +323,7 @@ def main() -> None:
 
     from registry import server
     from registry import watch as watching
+    from registry.verification import Checked
 
     made: list[Any] = []
     at_start = watching.see_to_everything_at_start
@@ -347,6 +349,13 @@ def main() -> None:
 
     let_go()
     plant.keep()
+    # Once here, so that each fork finds everything imported and every statement compiled; then all of it is forgotten.
+    for deed in plant.deeds:
+        asyncio.run(_ask(app, deed))
+    let_go()
+    gate = flask_app.extensions["changeover"]
+    gate.trail._checked = Checked(gate.trail)
+    gate.turns.__init__(plant.state / "gate.lock")
     for workers in plan["workers"]:
         killing = Killing(plant, app, flask_app, watch, workers, tuple(plan["promoter"]))
         for number, deed in enumerate(plant.deeds):

@@ -1,7 +1,7 @@
 """What is withdrawn, rejected or rolled back leaves the line in the same step, whether or not anything else runs."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,17 +14,9 @@ from registry.sign_off import sign_off
 from registry.signature import PublicKey
 from registry.versions import register
 
-from .conftest import Registry, request_for, running
+from .conftest import Registry, request_for
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, Path]]:
-    """A registry that knows where the line reads, and that folder. Nothing else runs."""
-    folder = tmp_path_factory.mktemp("plant")
-    with running(folder / "state", published=folder / "published") as registry:
-        yield registry, folder / "published"
 
 
 @pytest.fixture

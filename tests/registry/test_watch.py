@@ -1,7 +1,6 @@
 """What the registry sees to by itself: what an earlier release, a killed process, or somebody in the database left behind."""
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,9 @@ from registry.record import record
 from registry.sign_off import sign_off
 from registry.versions import register, versions
 
-from .conftest import Registry, request_for, running
+from .conftest import Registry, request_for
 
 pytestmark = pytest.mark.servers
-
-
-@pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, Path]]:
-    """A registry that knows where the line reads, and that folder. Nothing else runs."""
-    folder = tmp_path_factory.mktemp("plant")
-    with running(folder / "state", published=folder / "line") as registry:
-        yield registry, folder / "line"
 
 
 @pytest.fixture

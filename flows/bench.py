@@ -18,6 +18,8 @@ from data.files import write_json, write_yaml
 from flows.presets import Order
 from flows.stages import Tell, run_alone
 
+OVERKILL = 0.05
+"""What is wished for, as in a changeover without settings of its own."""
 STAGES = {"regenerate": "data.defects.regenerate", "tune": "models.tune", "train": "models.train"}
 
 
@@ -32,7 +34,8 @@ def bench(
     """Train on the good images of ``product`` and measure, in the empty folder ``work``; every figure of the table.
 
     ``overrides``: sections of ``params.yaml`` that differ from the order's, for ablations. ``teacher``: a folder that holds one
-    (``models.teacher_file``). Where they name a companion, each kind of network is also assembled and measured alone.
+    (``models.teacher_file``), None for detectors that start from nothing. Where the overrides name a companion, each kind of
+    network is also assembled and measured alone.
     BadBatch for a set that cannot be used; StageError if a stage fails.
     """
     from data.image import read_image
@@ -60,7 +63,7 @@ def bench(
     detectors, training = read_trained(folder, batch.channels)
     tell("assembling", None)
     properties = {"product": product.name[:60], "batch": "bench", "detector": training["detector"]}
-    assembled = assemble(batch, detectors, training, folder.file("model.onnx"), properties, 0.01)
+    assembled = assemble(batch, detectors, training, folder.file("model.onnx"), properties, OVERKILL)
     seconds = time.monotonic() - started
     total = len(product.test)
     figures = measure(assembled.exported, product.test, lambda done: tell("measuring", done / total))
@@ -69,7 +72,7 @@ def bench(
     for kind in kinds if len(kinds) > 1 and "companion" in (overrides or {}).get("train", {}) else ():
         tell(f"{kind} networks alone", None)
         target = folder.file(f"model-{kind}.onnx")
-        one = assemble(batch, *of_kind(kind, detectors, training), target, properties, 0.01)
+        one = assemble(batch, *of_kind(kind, detectors, training), target, properties, OVERKILL)
         alone[kind] = {"objective": one.fusion.value, "readings": [str(reading) for reading in one.fusion.readings],
                        **measure(one.exported, product.test)}  # fmt: skip
     result = {

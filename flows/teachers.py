@@ -11,6 +11,7 @@ from flows.hub import download, hub_weights
 from flows.named_teacher import check_teacher_name
 from flows.plant import Plant
 from flows.stages import Tell
+from models.imagenet import IMAGENET
 from registry.connection import Connection
 from registry.teachers import TeacherVersion, register_teacher
 
@@ -23,20 +24,24 @@ def used_teacher(plant: Plant, known: Sequence[TeacherVersion]) -> TeacherVersio
     named = plant.config.named_teacher
     if named is None:
         return None
-    return next((one for one in known if one.name == named.name and named.version in (None, one.version)), None)
+    wanted = next((one for one in known if one.name == named.name and named.version in (None, one.version)), None)
+    if wanted is None and named.version is None:
+        return next((one for one in known if one.name == IMAGENET), None)
+    return wanted
 
 
 def import_teacher(
-    plant: Plant, connection: Connection, file: Path, backbone: str, name: str, licence: str, tell: Tell
+    plant: Plant, connection: Connection, file: Path, backbone: str | None, name: str, licence: str, tell: Tell
 ) -> TeacherVersion:
-    """Register the weights of the feature network ``backbone`` in ``file``. BadModel or BadSettings where they are not."""
+    """Register the weights of the feature network ``backbone`` in ``file``; None finds out by its tensors which it is. BadModel
+    or BadSettings where they are not."""
     check_teacher_name(name)
     licence = check_licence(licence)
     from models.teacher_file import import_features
 
     tell("reading the file", None)
     file = file.expanduser()
-    weights = import_features(file, backbone)
+    backbone, weights = import_features(file, backbone)
     origin = f"file {printable(file.name)}, sha256 {file_digest(file)}"
     return _register(
         plant, connection, weights, tell, name=name, backbone=backbone, source="imported", origin=origin, licence=licence
@@ -46,15 +51,23 @@ def import_teacher(
 def pull_teacher(
     plant: Plant, connection: Connection, hub_name: str, name: str | None, licence: str | None, tell: Tell
 ) -> TeacherVersion:
-    """Fetch the pretrained weights that ``hub_name`` (see ``hub_weights``) names, and register them. Asks the network.
+    """Fetch the pretrained weights that ``hub_name`` names, and register them: those of an installed package
+    (``models.imagenet``), else of a hub (see ``hub_weights``), for which alone the network is asked.
 
     BadSettings for names that are not known and where no licence is, HubError where nothing could be fetched.
     """
     from models.feature_network import feature_network
+    from models.imagenet import PACKAGES, write_imagenet
     from models.teacher_file import LEVELS, import_features, teacher_name
 
     name = check_teacher_name(name or teacher_name(hub_name))
     tell("looking the name up", None)
+    if hub_name in PACKAGES:
+        with tempfile.TemporaryDirectory(dir=_room(plant)) as scratch:
+            tell("reading the weights", None)
+            write_imagenet(Path(scratch), hub_name, name)
+            tell("registering", None)
+            return register_teacher(connection, Path(scratch))
     weights = hub_weights(hub_name)
     if licence is None and weights.licence is None:
         raise BadSettings(
@@ -67,7 +80,7 @@ def pull_teacher(
         file = Path(scratch) / weights.file
         fetched = download(weights.address, file, tell)
         tell("reading the weights", None)
-        state = import_features(file, weights.backbone)
+        state = import_features(file, weights.backbone)[1]
     commit = f", commit {fetched.commit}" if fetched.commit else ""
     origin = f"{hub_name} from {weights.address}{commit}, sha256 {fetched.digest}"
     return _register(

@@ -11,30 +11,37 @@ from data.errors import BadBatch
 
 @dataclass(frozen=True)
 class Calibration:
-    """``threshold``: a part is rejected above it. ``promised``: overkill that holds in expectation without any assumption on the
-    scores. ``extrapolated``: whether the threshold lies beyond what ``n`` images can support without assuming a normal tail."""
+    """``threshold``: a part is rejected above it. ``wish``: the overkill that was asked for. ``promised``: the overkill that
+    holds on average without any assumption on the scores; larger than the wish where ``n`` images cannot promise as little."""
 
     threshold: float
     n: int
-    target: float
+    wish: float
     promised: float
-    extrapolated: bool
+
+    @property
+    def target(self) -> float:
+        """What overkill is measured against: the larger of what was asked for and what can be promised."""
+        return max(self.wish, self.promised)
 
     @property
     def guarantee(self) -> str:
         """What it promises, for QA, where calibration images are of parts that nothing else of training has seen."""
-        if not self.extrapolated:
-            return (
-                f"{self.n} calibration images promise an overkill of at most {self.promised:.1%} on average, "
-                f"as long as new good parts look like this batch (split-conformal bound)."
-            )
-        needed = math.ceil(1 / self.target) - 1
-        return (
-            f"{self.n} calibration images alone can promise an overkill of at most {self.promised:.1%} on average "
-            f"(split-conformal bound); "
-            f"the target of {self.target:.1%} rests on the assumption that good scores have a normal tail. "
-            f"{needed} calibration images would promise it without."
+        text = (
+            f"{self.n} calibration images promise an overkill of at most {self.promised:.1%} on average, "
+            f"as long as new good parts look like this batch (split-conformal bound)."
         )
+        if self.promised <= self.wish:
+            return text
+        return (
+            f"{text} The wish of {self.wish:.1%} takes {needed(self.wish)} calibration images; until then the threshold is the "
+            "largest score of those that there are."
+        )
+
+
+def needed(target: float) -> int:
+    """Calibration images that can promise an overkill of ``target``."""
+    return math.ceil(1.0 / target - 1e-9) - 1
 
 
 @dataclass(frozen=True)
@@ -62,14 +69,13 @@ class Crossing:
         return guarantee
 
 
-def calibrate(scores: ArrayLike, target: float) -> Calibration:
-    """Threshold for an expected overkill of at most ``target`` (0..1) from good ``scores``; BadBatch on fewer than two.
+def calibrate(scores: ArrayLike, wish: float) -> Calibration:
+    """Threshold for an expected overkill of at most ``wish`` (0..1) from good ``scores``; BadBatch on fewer than two.
 
-    Split-conformal (Vovk 2005): the ``ceil((n + 1)(1 - target))``-th smallest score is exceeded by a new exchangeable score
-    with probability
-    at most ``target``. Where n is too small for that rank to exist, the largest score is exceeded with probability at most
-    1 / (n + 1) only; the threshold then is the normal-theory upper prediction limit of one future score
-    (``mean + t(n - 1, 1 - target) * s * sqrt(1 + 1/n)``), or the largest score if that is higher.
+    Split-conformal (Vovk 2005): the ``ceil((n + 1)(1 - wish))``-th smallest score is exceeded by a new exchangeable score with
+    probability at most ``wish``. Where n is too small for that rank to exist, the threshold is the largest score, which is
+    exceeded with probability at most 1 / (n + 1): fewer images promise less, and nothing is extrapolated from them. A tail that
+    was assumed instead put the threshold so high that most real defects passed.
     """
     values = np.sort(np.asarray(scores, np.float64).ravel())
     n = len(values)
@@ -77,10 +83,5 @@ def calibrate(scores: ArrayLike, target: float) -> Calibration:
         raise BadBatch(
             f"{n} usable calibration scores are too few for a threshold; at least 2 finite ones are needed: add good images"
         )
-    rank = math.ceil((n + 1) * (1.0 - target) - 1e-9)
-    if rank <= n:
-        return Calibration(float(values[rank - 1]), n, target, 1.0 - rank / (n + 1), False)
-    from scipy.stats import t
-
-    limit = values.mean() + float(t.ppf(1.0 - target, n - 1)) * values.std(ddof=1) * math.sqrt(1.0 + 1.0 / n)
-    return Calibration(float(max(values[-1], limit)), n, target, 1.0 / (n + 1), True)
+    rank = min(math.ceil((n + 1) * (1.0 - wish) - 1e-9), n)
+    return Calibration(float(values[rank - 1]), n, wish, (n + 1 - rank) / (n + 1))

@@ -1,6 +1,7 @@
 """A denoising student with a segmentation head, in the manner of DeSTSeg (Zhang 2023, arXiv 2211.11317)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from models.feature_network import feature_network
 from models.losses import mastery_of, segmentation_loss
 from models.segmentation import RARE
 from models.stpm import distance
-from models.teacher import Teacher
+from models.teacher import Teacher, settings_of
 
 
 def agreement(wanted: Tensor, given: Tensor) -> Tensor:
@@ -48,9 +49,10 @@ class DenoisingStudent(Detector):
         levels: tuple[int, ...] = (1, 2, 3),
         width: int = 32,
         teacher_seed: int = 0,
+        spread: float | None = None,
     ) -> None:
         super().__init__()
-        self.teacher = Teacher("denoising_student", backbone, levels, teacher_seed)
+        self.teacher = Teacher("denoising_student", backbone, levels, teacher_seed, spread)
         strides = self.teacher.strides
         if [2 * stride for stride in strides[:-1]] != strides[1:]:
             raise BadSettings(f"denoising_student.levels {tuple(levels)} have strides {strides}; they must double")
@@ -64,6 +66,11 @@ class DenoisingStudent(Detector):
             nn.Conv2d(width, 1, 1),
         )
         nn.init.constant_(self.head[-1].bias, RARE)  # type: ignore[arg-type]  # a convolution with a bias
+
+    @classmethod
+    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
+        """As of ``Detector``."""
+        return settings_of(settings, teacher, photographs)
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """As of ``Detector``."""

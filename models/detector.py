@@ -48,6 +48,12 @@ class Detector(nn.Module):
     mastery: float | None = None
     """Share (0..1) of the last training batch's defects that was found; None in families that see no defects."""
 
+    @classmethod
+    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
+        """``settings`` for a detector that is given a teacher of its ``teacher_kind``, whose card has the settings ``teacher``.
+        ``photographs``: the teacher was trained on such, not on a plant's own images."""
+        return {**settings, **teacher}
+
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """Take a teacher's ``weights`` of ``teacher_kind``, instead of random ones; before ``prepare``. BadModel where they do
         not fit."""

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from data.errors import BadSettings
 
 PLAIN = "plain"
+OF_TIMM = "tu-"
+"""What segmentation-models-pytorch puts before the names of timm's networks."""
 
 
 def conv_block(inputs: int, outputs: int) -> nn.Sequential:

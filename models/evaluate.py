@@ -38,7 +38,8 @@ class EvaluateSettings(BaseModel):
     """Section ``evaluate`` of ``params.yaml``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    overkill_target: float = Field(0.01, gt=0.0, lt=0.5)
+    overkill_target: float = Field(0.05, gt=0.0, lt=0.5)
+    """Overkill that is wished for; a batch that is too small to promise it gets what it can promise."""
     flips: int = Field(1, ge=1, le=4)
     """Test-time flips: 1, 2 or 4, averaged."""
     region: dict[str, float] = Field(default_factory=dict)
@@ -116,7 +117,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         reference = assembled.inspector(torch.from_numpy(good[0].exam.image)[None])[0][0].numpy()
     parity = float(np.abs(reference - good[0].seen.map).max())
     gates = check_gates(
-        settings.gates, rate(ours["overkill"]["count"], ours["overkill"]["n"]), settings.overkill_target,
+        settings.gates, rate(ours["overkill"]["count"], ours["overkill"]["n"]), calibration.target,
         rate(ours["escape"]["count"], ours["escape"]["n"]), rate(ours["easy"]["escape"]["count"], ours["easy"]["escape"]["n"]),
         ours["easy"]["image_auroc"], parity, champion,
     )  # fmt: skip
@@ -124,7 +125,8 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     metrics = {
         "schema": 1, "product": record.product, "batch": record.batch, "preset": str(params.get("preset", "")),
         "seed": int(params.get("seed", 0)), "model_digest": file_digest(model), "images_digest": record.digest,
-        "threshold": exported.threshold, "pixel_threshold": exported.pixel_threshold, "overkill_target": settings.overkill_target,
+        "threshold": exported.threshold, "pixel_threshold": exported.pixel_threshold,
+        "overkill_target": calibration.target, "overkill_wish": settings.overkill_target,
         "guarantee": _guarantee(folder, batch, calibration),
         "images": {subset: len(exams) for subset, exams in batch.good.items()}, **ours,
         **({"learned_before": sorted(known)} if known else {}),

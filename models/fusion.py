@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from models.detector import Detector, Kind
-from models.inspector import Inspector, Reading
+from models.inspector import EVERY, Inspector, Reading
 from models.objective import Looks, TuneSet, judge, look, look_again
 from models.segmentation import SegmentationDetector
 
@@ -64,7 +64,7 @@ def _choose_readings(looks: Looks, guide: float | None) -> Fusion:
     reductions, views = looks.reductions, sorted(set(looks.reductions))
     candidates = [
         Reading(view, pool, side, kind)
-        for view in views
+        for view in (*views, *([EVERY] if len(views) > 1 else ()))
         for kind in _kinds(looks, view)
         for pool, side in (*((1, side) for side in SIDES), *(WIDE if view == 1 else ()))
     ]
@@ -72,8 +72,7 @@ def _choose_readings(looks: Looks, guide: float | None) -> Fusion:
     best = float("-inf")
     tried: dict[str, float] = {}
     while len(taken) < MOST:
-        # What compares may be added to what segments, but not stand for it: decision 10.
-        open_now = [one for one in candidates if one not in taken and (taken or one.kind != "comparison")]
+        open_now = [one for one in candidates if one not in taken]
         values = {reading: round(judge(looks, [*taken, reading]).value, 3) for reading in open_now}
         tried |= {" + ".join(map(str, [*taken, reading])): value for reading, value in values.items()}
         reading = max(values, key=lambda r: values[r])  # the first of equals
@@ -89,5 +88,5 @@ def _choose_readings(looks: Looks, guide: float | None) -> Fusion:
 def _kinds(looks: Looks, view: int) -> tuple[str, ...]:
     """What a reading of ``view`` may read: each kind of its detectors, then all of them."""
     seen = zip(looks.detectors, looks.reductions, strict=True)
-    present = {detector.kind for detector, reduction in seen if reduction == view}
+    present = {detector.kind for detector, reduction in seen if view in (EVERY, reduction)}
     return (*get_args(Kind), "") if len(present) > 1 else ("",)

@@ -19,6 +19,8 @@ STRIDE = 32
 MARGIN = 16
 """Pixels beyond an image's sides that detectors see."""
 MIN_SPREAD = 1e-2
+EVERY = 0
+"""View of a reading that reads the detectors of all of them."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ class Region:
 class Reading:
     """One way to read a view's maps: reduced ``pool`` times, then averaged over a square of ``side`` (odd) of those pixels.
 
-    A small square finds what is small, a wide one what is faint and wide. ``view``: the reduction of the detectors it reads;
-    ``kind``: of the detectors it reads (``models.detector.Kind``), "" for all of that view.
+    A small square finds what is small, a wide one what is faint and wide. ``view``: the reduction of the detectors it reads, or
+    ``EVERY``, for those of all views, each brought to the pixels of working scale. ``kind``: of the detectors it reads
+    (``models.detector.Kind``), "" for all of that view.
     """
 
     view: int = 1
@@ -49,13 +52,19 @@ class Reading:
     kind: str = ""
 
     def __post_init__(self) -> None:
-        if self.view < 1 or self.pool < 1 or self.side < 1 or self.side % 2 == 0:
-            raise BadSettings(f"reading {vars(self)} must have a view and a pool of 1 or more and an odd side")
+        if self.view < EVERY or self.pool < 1 or self.side < 1 or self.side % 2 == 0:
+            raise BadSettings(f"reading {vars(self)} must have a view of {EVERY} or more, a pool of 1 or more and an odd side")
         if self.kind not in ("", *get_args(Kind)):
             raise BadSettings(f"reading {vars(self)} must have the kind {' or '.join(get_args(Kind))}, or none for all detectors")
 
     def __str__(self) -> str:
-        return f"{self.kind} 1/{self.view} over {self.pool * self.side} px".strip()
+        view = "all views" if self.view == EVERY else f"1/{self.view}"
+        return f"{self.kind} {view} over {self.pool * self.side} px".strip()
+
+    @property
+    def unit(self) -> int:
+        """Side, in px of working scale, of the pixels that it averages over."""
+        return max(self.view, 1) * self.pool
 
 
 class Inspector(nn.Module):
@@ -116,21 +125,25 @@ class Inspector(nn.Module):
     def members(self, reading: Reading) -> list[int]:
         """Numbers of the detectors that ``reading`` reads."""
         seen = enumerate(zip(self.reductions, self.kinds, strict=False))  # of unlike lengths only until refused
-        return [n for n, (reduction, kind) in seen if reduction == reading.view and reading.kind in ("", kind)]
+        return [n for n, (reduction, kind) in seen if reading.view in (EVERY, reduction) and reading.kind in ("", kind)]
+
+    def seen_by(self, reading: Reading, number: int, raw: Tensor, height: int, width: int) -> Tensor:
+        """The raw map of detector ``number`` as ``reading`` reads it, of images of ``height`` and ``width`` at working scale."""
+        if reading.view == EVERY:
+            raw = enlarge(raw, self.reductions[number], height, width)
+        return read(reading, raw)
 
     def fused(self, raw: Sequence[Tensor], height: int, width: int) -> Tensor:
         """One map (N, 1, height, width) at working scale out of each detector's raw map."""
         found: list[Tensor] = []
         for row, reading in enumerate(self.readings):
             maps = [
-                (read(reading, raw[number]) - self.centres[row, number]) / self.spreads[row, number]
+                (self.seen_by(reading, number, raw[number], height, width) - self.centres[row, number])
+                / self.spreads[row, number]
                 for number in self.members(reading)
             ]
             one = torch.stack(maps).mean(0) if len(maps) > 1 else maps[0]
-            if reading.view * reading.pool > 1:
-                factor = reading.view * reading.pool
-                one = F.interpolate(one, scale_factor=factor, mode="bilinear", align_corners=False)[:, :, :height, :width]
-            found.append(one)
+            found.append(enlarge(one, reading.unit, height, width))
         return torch.stack(found).amax(0) if len(found) > 1 else found[0]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -157,6 +170,13 @@ class Inspector(nn.Module):
         return torch.where(inside[None], full, floor)
 
 
+def enlarge(maps: Tensor, factor: int, height: int, width: int) -> Tensor:
+    """Maps (N, 1, h, w) of pixels of side ``factor`` to (N, 1, height, width), interpolated."""
+    if factor == 1:
+        return maps
+    return F.interpolate(maps, scale_factor=factor, mode="bilinear", align_corners=False)[:, :, :height, :width]
+
+
 def as_seen(view: Tensor) -> Tensor:
     """Whole images (N, C, h, w) in 0..1 as detectors see them: normalised, with a margin, at sizes that are multiples of 32."""
     x = normalise(view)
@@ -176,9 +196,13 @@ def raw_maps(inspector: Inspector, image: NDArray[np.uint8]) -> list[Tensor]:
 @torch.no_grad()
 def fit_fusion(inspector: Inspector, good: Sequence[Sequence[Tensor]]) -> None:
     """Set ``centres`` and ``spreads`` from the raw maps of good tuning images, at least two."""
+    finest = min(range(len(inspector.reductions)), key=lambda number: inspector.reductions[number])
+    sizes = [[inspector.reductions[finest] * side for side in raw[finest].shape[-2:]] for raw in good]
     for row, reading in enumerate(inspector.readings):
         for number in inspector.members(reading):
-            largest = torch.stack([read(reading, raw[number]).amax() for raw in good]).double()
+            pairs = zip(good, sizes, strict=True)
+            seen = [inspector.seen_by(reading, number, raw[number], height, width) for raw, (height, width) in pairs]
+            largest = torch.stack([one.amax() for one in seen]).double()
             inspector.centres[row, number] = largest.mean()
             inspector.spreads[row, number] = largest.std().clamp(min=MIN_SPREAD)
 

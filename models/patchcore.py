@@ -1,6 +1,7 @@
 """PatchCore (Roth 2022, arXiv 2106.08265): a memory of good patches, and how far an image's patches are from it."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +9,11 @@ from torch import Tensor
 
 from data.errors import BadSettings
 from models.detector import Detector
-from models.teacher import Teacher
+from models.teacher import Teacher, settings_of
 
-CANDIDATES = 60_000
+CANDIDATES = 100_000
 """Patches that a memory is chosen from."""
-PROJECTED = 64
+PROJECTED = 32
 """Dimensions in which candidates are compared while they are chosen."""
 
 
@@ -35,10 +36,12 @@ def k_centre(points: Tensor, count: int) -> tuple[Tensor, float]:
 class PatchCore(Detector):
     """Remembers patches of good images; the map is each patch's distance from the nearest of them.
 
-    A patch's features are those of two ``levels`` of a frozen teacher (``backbone``, ``teacher_seed``: see ``models.teacher``),
-    each averaged over 3 × 3 positions (Roth 2022, sec. 3.1), the deeper ones enlarged to the grid of the others. ``size`` of at
-    most 60,000 candidates are kept, by greedy k-centre on a Gaussian random projection (sec. 3.2). The distance is Euclidean,
-    over the square root of the number of channels, so that it does not grow with the network.
+    A patch's features are those of two ``levels`` of a frozen teacher (``backbone``, ``teacher_seed``, ``spread``: see
+    ``models.teacher``), each averaged over 3 × 3 positions (Roth 2022, sec. 3.1), the deeper ones enlarged to the grid of the
+    others. ``size`` patches are kept, by greedy k-centre on a Gaussian random projection (sec. 3.2): first an equal share of
+    100,000 candidates out of each image, then those of all. Candidates drawn at random leave out what is rare on good parts,
+    rims above all, which then is taken for a defect. The distance is Euclidean, over the square root of the number of channels,
+    so that it does not grow with the network.
 
     The paper's image score, weighted by the neighbourhood in the memory (eq. 7), is left out: an inspector's score is the largest
     value of its map.
@@ -54,14 +57,20 @@ class PatchCore(Detector):
         channels: int = 1,
         backbone: str = "resnet18",
         levels: tuple[int, int] = (2, 3),
-        size: int = 2000,
+        size: int = 4000,
         teacher_seed: int = 0,
+        spread: float | None = None,
     ) -> None:
         super().__init__()
         if len(levels) != 2 or not 1 <= size <= 20_000:
             raise BadSettings(f"patchcore.levels {tuple(levels)} must be two, and patchcore.size {size} from 1 to 20000")
-        self.teacher = Teacher("patchcore", backbone, tuple(levels), teacher_seed)
+        self.teacher = Teacher("patchcore", backbone, tuple(levels), teacher_seed, spread)
         self.register_buffer("memory", torch.zeros(size, sum(self.teacher.widths)))
+
+    @classmethod
+    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
+        """As of ``Detector``."""
+        return settings_of(settings, teacher, photographs)
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """As of ``Detector``."""
@@ -79,16 +88,16 @@ class PatchCore(Detector):
 
     @torch.no_grad()
     def memorise(self, good: Iterable[Tensor], number: int) -> float:
-        """Fill the memory from ``number`` whole good images (1, C, H, W), of any sizes that are multiples of 32: an equal share
-        of patches of each, drawn by PyTorch's generator. How far (in the map's unit) the farthest candidate is from the memory,
-        as the projection sees it."""
+        """Fill the memory from ``number`` whole good images (1, C, H, W), of any sizes that are multiples of 32; the projection
+        is drawn by PyTorch's generator. How far (in the map's unit) the farthest candidate is from the memory, as the projection
+        sees it."""
         share = max(CANDIDATES // number, 1)
+        projection = torch.randn(self.memory.shape[1], PROJECTED).to(self.memory) / PROJECTED**0.5
         candidates = []
         for image in good:
             patches = self.patches(image)[0].flatten(1).T  # (h · w, c)
-            candidates.append(patches[torch.randperm(len(patches))[:share].to(patches.device)])
-        pool = torch.cat(candidates)[:CANDIDATES]
-        projection = torch.randn(pool.shape[1], PROJECTED).to(pool) / PROJECTED**0.5
+            candidates.append(patches[k_centre(patches @ projection, min(share, len(patches)))[0]])
+        pool = torch.cat(candidates)
         chosen, reach = k_centre(pool @ projection, len(self.memory))
         self.memory.copy_(pool[chosen])
         return float(reach / pool.shape[1] ** 0.5)

@@ -1,6 +1,7 @@
 """RSTPM, reconstruction student with attention for student-teacher pyramid matching (Yamada and Hotta 2021, arXiv 2111.15376)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from data.errors import BadSettings
 from models.detector import Detector, TrainingBatch
 from models.feature_decoder import FeatureDecoder
 from models.stpm import Stpm, distance, log_product
-from models.teacher import Teacher
+from models.teacher import Teacher, settings_of
 
 
 class Rstpm(Detector):
@@ -47,9 +48,10 @@ class Rstpm(Detector):
         second: bool = True,
         attention: bool = True,
         teacher_seed: int = 0,
+        spread: float | None = None,
     ) -> None:
         super().__init__()
-        self.first = Stpm(channels, backbone, levels, teacher_seed=teacher_seed)
+        self.first = Stpm(channels, backbone, levels, teacher_seed=teacher_seed, spread=spread)
         self.second = second
         if not second:
             return
@@ -61,6 +63,11 @@ class Rstpm(Detector):
                 f"{second_backbone}; they must be the same and double from level to level, as of resnet18 and regnetx_002"
             )
         self.student = FeatureDecoder(self.first.teacher.widths, self.teacher.widths, width, attention)
+
+    @classmethod
+    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
+        """As of ``Detector``."""
+        return settings_of(settings, teacher, photographs)
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """As of ``Detector``; the first pair's."""

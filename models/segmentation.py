@@ -1,12 +1,16 @@
 """What the segmentation networks share: two heads, where a defect is and whether there is one, learned together and fused."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.detector import Detector, Kind, TrainingBatch
+from models.encoders import OF_TIMM
+from models.feature_network import TORCHVISION, matched
 from models.losses import mastery_of, segmentation_loss
+from models.recognise import natural_spread
 
 RARE = -3.0
 """Bias that output layers start from: defects are rare, so not from one half."""
@@ -18,14 +22,37 @@ class SegmentationDetector(Detector):
     The classification head is a map at the deepest stride, not a pooled vector, so that it means the same on a crop and on a
     whole image; the fused anomaly map is ``segmentation logit + guide * log-sigmoid(classification logit)``, the soft form
     of UNet 3+'s multiplication by the predicted class (Huang 2020). ``guide`` 0 leaves the classification out.
+
+    An encoder of timm (``tu-…``) may start from a teacher: it then is the teacher's own network, and ``spread`` (of the images
+    that the teacher knows, whereas these have 1) is not None. All of it is trained on.
     """
 
     kind: ClassVar[Kind] = "segmentation"
+    teacher_kind = "features"
+    encoder: Any
 
-    def __init__(self, deepest: int, guide: float) -> None:
+    def __init__(self, deepest: int, guide: float, spread: float | None = None) -> None:
         super().__init__()
-        self.guide = guide
+        self.guide, self.spread = guide, spread
         self.classify = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(deepest, 1, 1))
+
+    @classmethod
+    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
+        """As of ``Detector``; networks whose encoder is part of what they are keep it, and start from nothing."""
+        backbone = str(teacher["backbone"])
+        if not str(settings.get("encoder", "")).startswith(OF_TIMM) or backbone.startswith(TORCHVISION):
+            return dict(settings)
+        return {**settings, "encoder": f"{OF_TIMM}{backbone}", "spread": natural_spread(backbone) if photographs else 1.0}
+
+    def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
+        """As of ``Detector``: start the encoder from them."""
+        if self.spread is None:
+            return
+        network = self.encoder.network.model
+        first, own = next(iter(network.state_dict().items()))
+        # What a network of three channels makes of grey shown three times; and of images of another spread than it knows.
+        shown = weights[first] if own.shape[1] == weights[first].shape[1] else weights[first].sum(1, keepdim=True)
+        network.load_state_dict(matched(network, {**weights, first: shown * self.spread}, "the teacher"))
 
     def heads(self, images: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
         """Logits at full resolution (N, 1, H, W), coarser levels' logits from deep to shallow (deep supervision, where there is

@@ -1,6 +1,7 @@
 """STPM, student-teacher feature pyramid matching (Wang 2021, arXiv 2103.04257)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from data.errors import BadSettings
 from models.detector import Detector, TrainingBatch
 from models.feature_network import feature_network
-from models.teacher import Teacher
+from models.teacher import Teacher, settings_of
 
 
 def distance(wanted: Tensor, given: Tensor) -> Tensor:
@@ -45,10 +46,11 @@ class Student(nn.Module):
 class Stpm(Detector):
     """Students learn to give a frozen teacher's features on good images; where they fail, the image is anomalous.
 
-    ``backbone``: any timm name with feature extraction, of teacher (see ``models.teacher``) and students. The loss is half the
-    squared distance of unit-length features, averaged over positions and summed over levels with ``weights`` (empty: 1 each;
-    Wang 2021, eqs. 1 to 3); the map is the product of the levels' distances, each enlarged to the image's size (eq. 4), here as
-    the mean of their logarithms. ``students``: how many, each from its own start; their maps are averaged.
+    ``backbone``: any timm name with feature extraction, of teacher (see ``models.teacher``; its ``spread`` too) and students.
+    The loss is half the squared distance of unit-length features, averaged over positions and summed over levels with
+    ``weights`` (empty: 1 each; Wang 2021, eqs. 1 to 3); the map is the product of the levels' distances, each enlarged to the
+    image's size (eq. 4), here as the mean of their logarithms. ``students``: how many, each from its own start; their maps are
+    averaged.
 
     One thing differs from the paper: the teacher's channels are standardised on good images first, and the students end in
     1×1 convolutions.
@@ -65,6 +67,7 @@ class Stpm(Detector):
         weights: tuple[float, ...] = (),
         students: int = 1,
         teacher_seed: int = 0,
+        spread: float | None = None,
     ) -> None:
         super().__init__()
         levels = tuple(levels)
@@ -75,8 +78,13 @@ class Stpm(Detector):
             )
         if students < 1:
             raise BadSettings(f"stpm.students {students} must be 1 or more")
-        self.teacher = Teacher("stpm", backbone, levels, teacher_seed)
+        self.teacher = Teacher("stpm", backbone, levels, teacher_seed, spread)
         self.students = nn.ModuleList(Student("stpm", backbone, channels, levels, self.teacher.widths) for _ in range(students))
+
+    @classmethod
+    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
+        """As of ``Detector``."""
+        return settings_of(settings, teacher, photographs)
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """As of ``Detector``."""

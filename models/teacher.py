@@ -6,9 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from data.errors import BadSettings
 from models.feature_network import feature_network, matched
+from models.recognise import natural_spread
 
 COLOURS = 3
+
+
+def settings_of(settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
+    """As of ``Detector.settings_with``, for detectors that compare with a ``Teacher``."""
+    spread = {"spread": natural_spread(teacher["backbone"])} if photographs else {}
+    return {**settings, **teacher, **spread}
 
 
 class Teacher(nn.Module):
@@ -18,13 +26,21 @@ class Teacher(nn.Module):
     Features after a ReLU share a large constant part, and those of an untrained network are nearly all constant: untouched,
     a student agrees with them to within 2 % before anything was learned. So ``standardise`` comes first.
 
+    ``spread``: standard deviation of the images that weights from elsewhere were trained on, in the network's own units
+    (``models.teacher_file``). Images, which come with a spread of 1, are brought to it, and the network's batch statistics stay
+    as they are: measured anew on a few crops, PatchCore lost a tenth of image AUROC on magnetic tiles. None: random weights, or
+    weights that were trained on a plant's own images as they come; their statistics are measured on good images.
+
     ``widths``: channels of each level; ``strides``: of each level, in px.
     """
 
     network: Any
 
-    def __init__(self, owner: str, backbone: str, levels: tuple[int, ...], seed: int) -> None:
+    def __init__(self, owner: str, backbone: str, levels: tuple[int, ...], seed: int, spread: float | None = None) -> None:
         super().__init__()
+        if spread is not None and not 0.05 <= spread <= 5.0:
+            raise BadSettings(f"{owner}.spread {spread} is outside 0.05..5; images have 0.4 where pixels are brought to -1..1")
+        self.spread = spread
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = feature_network(owner, backbone, COLOURS, levels)
@@ -44,8 +60,9 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def standardise(self, good: Tensor) -> None:
-        """Measure on good images (N, C, H, W) the network's batch statistics, then the spread of its features."""
-        for part in (self.network, self.standards):
+        """Measure on good images (N, C, H, W) the network's batch statistics, unless they stay, then the spread of its
+        features."""
+        for part in (self.network, self.standards) if self.spread is None else (self.standards,):
             for norm in part.modules():
                 if isinstance(norm, nn.BatchNorm2d):
                     norm.train()
@@ -59,4 +76,5 @@ class Teacher(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Standardised float32 features of each level, (N, c, h, w), of images of one or three channels."""
         seen = images if images.shape[1] == COLOURS else images.expand(-1, COLOURS, -1, -1)
+        seen = seen if self.spread is None else seen * self.spread
         return [standard(features.float()) for standard, features in zip(self.standards, self.network(seen), strict=True)]

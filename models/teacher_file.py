@@ -16,6 +16,7 @@ from data.errors import BadModel
 from data.files import file_digest, replacing, write_json
 from models.detector import Detector, families
 from models.feature_network import feature_network, matched
+from models.recognise import recognised
 
 WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
 LEVELS = (1, 2, 3)
@@ -23,6 +24,8 @@ LEVELS = (1, 2, 3)
 PREFIXES = ("module.", "model.", "encoder.", "backbone.")
 """What training programs put before the names of a network's weights."""
 Source = Literal["imported", "pulled", "self-supervised", "pseudo-defects", "distilled"]
+ELSEWHERE = ("imported", "pulled")
+"""Sources of weights that were trained on photographs, not on a plant's own images."""
 
 
 class TeacherCard(BaseModel):
@@ -103,18 +106,28 @@ def read_card(folder: Path) -> TeacherCard | None:
         raise BadModel(f"{folder / CARD} is damaged ({type(error).__name__}); delete it and run the changeover again") from error
 
 
-def import_features(file: Path, backbone: str) -> dict[str, Tensor]:
-    """The weights of the feature network ``backbone`` out of ``file``: ``.safetensors``, or what ``torch.save`` writes (``.pth``,
-    ``.pt``, ``.bin``, ``.ckpt``), of which nothing but tensors and plain containers is unpickled.
+def import_features(file: Path, backbone: str | None = None) -> tuple[str, dict[str, Tensor]]:
+    """The name and the weights of the feature network in ``file``: ``.safetensors``, or what ``torch.save`` writes (``.pth``,
+    ``.pt``, ``.bin``, ``.ckpt``), of which nothing but tensors and plain containers is unpickled. ``backbone``: None where it
+    is to be found out by the tensors.
 
     BadModel for files that hold anything else and for weights of another network; BadSettings for an unknown network.
     """
-    network = feature_network("teacher", backbone, 3, LEVELS)
+    if backbone is not None:
+        feature_network("teacher", backbone, 3, LEVELS)  # a name that nobody knows, before a large file is read
     weights = read_weights(file)
-    state = matched(network, weights, file.name)
+    if backbone is None:
+        backbone, weights = recognised(weights, file.name)
+    return backbone, feature_weights(weights, backbone, file.name)
+
+
+def feature_weights(weights: Mapping[str, Tensor], backbone: str, source: str) -> dict[str, Tensor]:
+    """What the feature network ``backbone`` needs of ``weights``; BadModel, naming ``source``, where it does not fit or holds
+    values that are not finite."""
+    state = matched(feature_network("teacher", backbone, 3, LEVELS), weights, source)
     for key, value in state.items():
         if not torch.isfinite(value).all():
-            raise BadModel(f"{file.name}: {key!r} holds values that are not finite; the file is damaged")
+            raise BadModel(f"{source}: {key!r} holds values that are not finite; the file is damaged")
     return state
 
 
@@ -165,7 +178,7 @@ def with_teacher(family: str, settings: dict[str, Any], card: TeacherCard | None
     """``settings`` of a detector of ``family`` that can take the teacher of ``card``; as they are where it cannot."""
     if card is None or families()[family].teacher_kind != card.kind:
         return dict(settings)
-    return {**settings, **card.settings}
+    return families()[family].settings_with(settings, card.settings, card.source in ELSEWHERE)
 
 
 def teach(detector: Detector, teacher: TeacherFile | None) -> None:

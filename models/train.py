@@ -35,7 +35,7 @@ from models.teacher_file import TeacherCard, TeacherFile, read_teacher, teach
 from models.trained import NetworkRecord
 from models.training_log import Change, steps_told
 from models.tune import default_of, read_settings, recipe_of, spec_of
-from models.view import View, views_of
+from models.view import View, memory_views, views_of
 from models.warm_start import WarmStart, read_warm_start
 
 
@@ -87,9 +87,11 @@ class Planned:
     share: float
 
 
-def planned_networks(settings: TrainSettings, chosen: dict[str, Any], views: Sequence[View]) -> list[Planned]:
-    """What tuning chose, for every view, then the companion on the images as they are. BadSettings where the settings replay
-    another number of networks."""
+def planned_networks(
+    settings: TrainSettings, chosen: dict[str, Any], views: Sequence[View], of_memory: Sequence[View] = ()
+) -> list[Planned]:
+    """What tuning chose, for every view, then the companion: on the images as they are, or, where it learns nothing step by step,
+    on the views ``of_memory``. BadSettings where the settings replay another number of networks."""
     companion, share = settings.companion, 0.0
     if companion is not None and _family(companion).kind == _family(chosen["detector"]).kind:
         companion = None
@@ -104,7 +106,8 @@ def planned_networks(settings: TrainSettings, chosen: dict[str, Any], views: Seq
         params = default_of(companion)
         # What was found of the product's surface holds for both.
         params |= {key: chosen[key] for key in ("mix",) if key in params and key in chosen}
-        planned.append(Planned(params, views[0], 0, share))
+        seen = [views[0]] if share or not of_memory else of_memory
+        planned += [Planned(params, view, 0, share) for view in seen]
     if settings.replay is not None and len(settings.replay) != len(planned):
         raise BadSettings(
             f"params.yaml: train.replay has {len(settings.replay)} entries for {len(planned)} networks; give one for each"
@@ -167,7 +170,7 @@ def train(folder: BatchFolder) -> None:
         read_warm_start(folder.file("warm")),
     )  # fmt: skip
     views = views_of(images, side)
-    planned = planned_networks(settings, chosen, views)
+    planned = planned_networks(settings, chosen, views, memory_views(images, side))
     if material.teacher is None and any(_family(network.params["detector"]).teacher_kind for network in planned):
         print("no teacher beside the batch: what compares with one compares with random features")
     progress = Progress(folder.path, "train")

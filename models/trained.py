@@ -82,11 +82,12 @@ def fused_text(training: Mapping[str, Any], chosen: Sequence[int]) -> str:
 
 
 def teacher_text(training: Mapping[str, Any]) -> str:
-    """Whose view of images the networks were trained against, in words: the teacher and its licence, random features, or none."""
-    kinds = {families()[record.detector].teacher_kind for record in network_records(training)} - {None}
-    if not kinds:
-        return "none: no network compares with one"
+    """Whose view of images the networks were trained against or started from, in words: the teacher and its licence, random
+    features, or none."""
+    records = [(families()[record.detector], record.settings) for record in network_records(training)]
+    compares = {family.teacher_kind for family, _ in records if family.kind == "comparison"} - {None}
+    starts = {family.teacher_kind for family, settings in records if settings.get("spread") is not None}
     card = None if training.get("teacher") is None else TeacherCard.model_validate(training["teacher"])
-    if card is None or card.kind not in kinds:
-        return "random features"
-    return f"{card.title}; licence: {card.licence}"
+    if card is not None and card.kind in compares | starts:
+        return f"{card.title}; licence: {card.licence}"
+    return "random features" if compares else "none: no network compares with one"

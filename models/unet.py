@@ -31,9 +31,10 @@ class UNet(SegmentationDetector):
         widths: Sequence[int] = (384, 256, 128, 64),
         guide: float = 1.0,
         dense: bool = False,
+        spread: float | None = None,
     ) -> None:
         built = build_encoder("unet", encoder, channels, depth)
-        super().__init__(built.out_channels[-1], guide)
+        super().__init__(built.out_channels[-1], guide, spread)
         self.encoder = built
         plain = first_stride(built) == 1
         blocks = depth - 1 if plain else depth

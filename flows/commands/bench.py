@@ -22,8 +22,8 @@ def bench(
         str | None, typer.Option("--companion", metavar="NETWORK", help="Trained beside, fused, and also measured alone.")
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option("--teacher", metavar="FOLDER", help="Holds teacher.json and its weights.")
-    ] = None,
+        str, typer.Option("--teacher", metavar="NAME", help="imagenet, none, or a folder with teacher.json and its weights.")
+    ] = "imagenet",
     keep: Annotated[Path | None, typer.Option("--keep", metavar="FOLDER", help="Keep models and logs here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -34,7 +34,7 @@ def bench(
     from flows.presets import Order, check_preset, parse_budget
     from flows.terminal import answer, say, telling
 
-    _check(companion, teacher)
+    _check(companion)
     overrides = {} if companion is None else {"train": {"companion": companion}}
     order = Order(check_preset(preset), parse_budget(budget) if budget else None, seed)
     sets = [read_set(folder) for folder in find_sets(data)]
@@ -44,12 +44,13 @@ def bench(
         raise BadBatch(f"product {missing[0]!r} is not in {str(data)!r}; it has {', '.join(s.name for s in sets)}")
     results = []
     with tempfile.TemporaryDirectory(prefix="changeover-bench-") as scratch:
+        features = _teacher(teacher, Path(scratch))
         for number, product in enumerate(wanted, 1):
             work = (keep or Path(scratch)) / product.name
             if work.exists():
                 raise BadBatch(f"{str(work)!r} exists already; give --keep another folder, so that nothing is overwritten")
             with telling(f"{product.name} ({number} of {len(wanted)})") as tell:
-                results.append(benchmark.bench(product, order, work, tell, overrides, teacher))
+                results.append(benchmark.bench(product, order, work, tell, overrides, features))
             say(f"{product.name}: image AUROC {results[-1]['image_auroc']:.3f}, pixel AP {results[-1]['pixel_ap']:.3f}")
     if as_json:
         print(json.dumps({"products": results}, indent=2))
@@ -58,7 +59,7 @@ def bench(
         answer(line)
 
 
-def _check(companion: str | None, teacher: Path | None) -> None:
+def _check(companion: str | None) -> None:
     """BadSettings for what would only be found out after tuning."""
     from data.errors import BadSettings
 
@@ -67,8 +68,22 @@ def _check(companion: str | None, teacher: Path | None) -> None:
 
         if companion not in NETWORKS:
             raise BadSettings(f"--companion {companion[:40]!r} is not one of {', '.join(NETWORKS)}")
-    if teacher is not None:
-        from models.teacher_file import read_card
 
-        if read_card(teacher) is None:
-            raise BadSettings(f"{str(teacher)!r} holds no teacher.json; give --teacher the folder that does")
+
+def _teacher(text: str, scratch: Path) -> Path | None:
+    """The folder of the teacher that ``text`` names; None without one."""
+    from data.errors import BadSettings
+    from flows.named_teacher import NO_TEACHER
+    from models.imagenet import IMAGENET, write_imagenet
+    from models.teacher_file import read_card
+
+    if text == NO_TEACHER:
+        return None
+    if text == IMAGENET:
+        write_imagenet(scratch / IMAGENET)
+        return scratch / IMAGENET
+    if read_card(Path(text)) is None:
+        raise BadSettings(
+            f"{text[:200]!r} holds no teacher.json; give --teacher the folder that does, or {IMAGENET}, or {NO_TEACHER}"
+        )
+    return Path(text)

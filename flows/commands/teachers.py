@@ -43,17 +43,20 @@ def list_teachers(plant: PlantOption = None, as_json: JsonOption = False) -> Non
     print_table("Teachers", columns, [_row(one, one == used) for one in known])
     if used is None and place.config.named_teacher is not None:
         say(
-            f"changeovers shall use teacher {place.config.teacher}, which is not registered, and go without one; "
-            "import, pull or train it, or set 'teacher' in changeover.yaml"
+            f"changeovers shall use teacher {place.config.teacher}, which is not registered; the next one registers and uses "
+            "imagenet, unless a version is named: import, pull or train it, or set 'teacher' in changeover.yaml"
         )
 
 
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors, .pth, .pt or .bin file with weights alone.")],
-    backbone: BackboneOption,
     name: NameOption,
     licence: Annotated[str, typer.Option("--licence", metavar="TEXT", help="What the weights may be used for.")],
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", metavar="NAME", help="A network of timm, or torchvision/NAME; else found by its tensors."),
+    ] = None,
     plant: PlantOption = None,
 ) -> None:
     """Register weights from a file. Nothing in it is run."""

@@ -59,8 +59,8 @@ def test_properties(groups: dict[str, str | None], seed: int, chance: random.Ran
 @given(st.integers(12, 1200), st.integers(0, 10**6))
 def test_shares_of_ungrouped_images_are_exact(count: int, seed: int) -> None:
     split = split_batch(singles(count), seed)
-    calibrate = 0.25 if count >= 200 else 0.20
-    expected = (max(2, round(0.1 * count)), max(2, round(calibrate * count)), max(2, round(0.1 * count)))
+    tenth = min(max(2, round(0.1 * count)), 40)
+    expected = (tenth, min(max(2, round(0.2 * count)), 100), tenth)
     assert sizes(split) == (count - sum(expected), *expected)
     assert split.note == ""
 
@@ -68,7 +68,8 @@ def test_shares_of_ungrouped_images_are_exact(count: int, seed: int) -> None:
 def test_known_sizes() -> None:
     assert sizes(split_batch(singles(12), 1)) == (6, 2, 2, 2)
     assert sizes(split_batch(singles(100), 1)) == (60, 10, 20, 10)
-    assert sizes(split_batch(singles(400), 1)) == (220, 40, 100, 40)
+    assert sizes(split_batch(singles(400), 1)) == (240, 40, 80, 40)
+    assert sizes(split_batch(singles(1000), 1)) == (820, 40, 100, 40)
 
 
 def test_ten_parts_of_seven() -> None:

@@ -24,6 +24,7 @@ from flows.job import Job, make_job
 from flows.plant import Plant
 from flows.services import connect_as
 from flows.set_up import is_set_up, restore_set_up, set_up, teacher_at_hand
+from models.imagenet import PACKAGES
 from models.teacher_file import read_teacher, write_teacher
 from registry.connection import Connection
 from registry.errors import NotFound
@@ -63,6 +64,14 @@ class Records:
                 return one
         raise NotFound(f"no teacher {name!r} {version or ''} is registered")
 
+    def register(self, connection: Connection, folder: Path) -> TeacherVersion:
+        card = json.loads((folder / "teacher.json").read_text())
+        made = self.add(card["name"])
+        shutil.copytree(folder, self.folder / made.name / made.version, dirs_exist_ok=True)
+        digest, backbone = file_digest(folder / "teacher.json"), card["settings"]["backbone"]
+        self.teachers[0] = replace(made, digest=card["digest"], card=digest, network=backbone)
+        return self.teachers[0]
+
     def download(self, connection: Connection, teacher: TeacherVersion, target: Path) -> Path:
         return Path(shutil.copytree(self.folder / teacher.name / teacher.version, target))
 
@@ -79,6 +88,7 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Records:
     monkeypatch.setattr(room, "teachers", lambda connection: list(made.teachers))
     monkeypatch.setattr(room, "teacher_of", made.of)
     monkeypatch.setattr(room, "download_teacher", made.download)
+    monkeypatch.setattr(room, "register_teacher", made.register)
     monkeypatch.setattr(room, "champion", lambda connection, product: made.champions.get(product))
     monkeypatch.setattr(room, "version_of", made.version)
     monkeypatch.setattr(room, "fetch_metrics", lambda connection, version: {"training": made.training})
@@ -106,10 +116,20 @@ def laid(job: Job, name: str) -> dict[str, object]:
     return found
 
 
-def test_what_is_not_there_is_said_and_laid_as_such(records: Records, order: Order) -> None:
+def test_a_plant_without_a_teacher_of_its_own_gets_imagenet_once(records: Records, order: Order) -> None:
+    first, second = order(), order(batch="b2")
+    assert set_up(first, NOWHERE) == "teacher imagenet, version 1 (tf_efficientnet_lite0, imported)"
+    assert laid(first, "teacher/teacher.json")["licence"] == "Apache-2.0"
+    assert set_up(second, NOWHERE) == set_up(first, NOWHERE) and len(records.teachers) == 1
+    records.add("plant")
+    assert set_up(second, NOWHERE) == "teacher plant, version 1 (resnet10t, imported)"
+
+
+def test_what_is_not_there_is_said_and_laid_as_such(records: Records, order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PACKAGES, "efficientnet-lite0", "a-package-that-nobody-has")
     job = order()
     told = set_up(job, NOWHERE)
-    assert "no teacher 'plant' on record" in told and "'changeover teachers train'" in told and "warm" not in told
+    assert told == "neither teacher 'plant' nor 'imagenet' on record: detectors start from random features"
     assert (laid(job, "teacher/teacher.json"), laid(job, "warm/warm.json")) == ({"digest": None}, {"version": None})
     assert is_set_up(job.folder) and read_teacher(job.folder.file("teacher")) is None
     restore_set_up(job.plant, job.folder, NOWHERE)
@@ -144,7 +164,7 @@ def test_a_pinned_version_is_that_one_or_an_error(records: Records, order: Order
     with pytest.raises(NotFound, match="'plant' 3"):
         set_up(order("teacher: plant@3\n", "b2"), NOWHERE)
     assert not is_set_up(order(batch="b2").folder)
-    assert "no teacher 'gear' on record" in teacher_at_hand(order("teacher: gear\n").plant, NOWHERE)[1]
+    assert "neither teacher 'gear' nor 'imagenet' on record" in teacher_at_hand(order("teacher: gear\n").plant, NOWHERE)[1]
     assert "as changeover.yaml says" in teacher_at_hand(order("teacher: none\n").plant, NOWHERE)[1]
 
 

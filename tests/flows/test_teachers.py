@@ -133,12 +133,15 @@ def test_which_one_changeovers_use(plant: Plant) -> None:
     for setting, wanted in (("plant", known[1]), ("plant@2", known[2]), ("plant@3", None), ("none", None), ("small", None)):
         config = plant.config.model_copy(update={"teacher": setting})
         assert used_teacher(Plant(plant.path, config), known) is wanted
+    shipped = made("imagenet", "1")
+    for setting, wanted in (("plant", known[1]), ("small", shipped), ("small@1", None), ("none", None)):
+        config = plant.config.model_copy(update={"teacher": setting})
+        assert used_teacher(Plant(plant.path, config), [*known, shipped]) is wanted
 
 
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["import", "w.pth", "--name", "a", "--licence", "x"], ["--backbone"]),
         (["import", "w.pth", "--backbone", NETWORK, "--name", "a"], ["--licence"]),
         (["train", "--recipe", "hope"], ["recipe 'hope'", "pseudo-defects"]),
         (["train", "--budget", "soon"], ["budget 'soon'"]),

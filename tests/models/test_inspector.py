@@ -77,7 +77,7 @@ def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
         Inspector([Brightness()], 1.0, **wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", [{"side": 4}, {"pool": 0}, {"view": 0}, {"kind": "stpm"}])
+@pytest.mark.parametrize("wrong", [{"side": 4}, {"pool": 0}, {"view": -1}, {"kind": "stpm"}])
 def test_impossible_readings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadSettings, match="reading"):
         Reading(**wrong)

@@ -53,16 +53,20 @@ def test_conformal_overkill_on_fresh_parts_meets_the_target(n: int, target: floa
     ]  # fmt: skip
     assert np.mean(overkill) <= target * 1.1
     assert np.mean(overkill) >= target * 0.5
-    assert not calibrate(rng.gamma(1.5, size=n), target).extrapolated
+    found = calibrate(rng.gamma(1.5, size=n), target)
+    assert found.promised <= target == found.target
 
 
-def test_too_few_for_the_target_says_so_and_extrapolates_a_normal_tail() -> None:
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_too_few_for_the_wish_promise_what_they_can_and_no_more(n: int) -> None:
     rng = np.random.default_rng(0)
-    result = calibrate(rng.normal(size=12), 0.01)
-    assert result.extrapolated and result.promised == pytest.approx(1 / 13)
-    assert "7.7%" in result.guarantee and "99 calibration images" in result.guarantee
-    overkill = [np.mean(rng.normal(size=2000) > calibrate(rng.normal(size=12), 0.01).threshold) for _ in range(400)]
-    assert np.mean(overkill) == pytest.approx(0.01, abs=0.004)
+    scores = rng.gamma(1.5, size=n)
+    result = calibrate(scores, 0.01)
+    assert result.threshold == scores.max()
+    assert result.promised == result.target == pytest.approx(1 / (n + 1))
+    assert f"{1 / (n + 1):.1%}" in result.guarantee and "99 calibration images" in result.guarantee
+    overkill = [np.mean(rng.gamma(1.5, size=2000) > calibrate(rng.gamma(1.5, size=n), 0.01).threshold) for _ in range(600)]
+    assert np.mean(overkill) == pytest.approx(1 / (n + 1), rel=0.1)
 
 
 @pytest.mark.parametrize("scores", [[], [1.0], [1.0, float("nan")]])

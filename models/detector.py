@@ -34,6 +34,16 @@ class TrainingBatch:
         return TrainingBatch(*(part if part is None else part.to(device, non_blocking=True) for part in parts))  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A whole good image (1, C, H, W) as ``forward`` sees it; ``rows`` and ``columns`` are those of the image itself, without its
+    margins."""
+
+    seen: Tensor
+    rows: slice
+    columns: slice
+
+
 class Detector(nn.Module):
     """Base of all families. ``learns_from_good_only``: the trainer then draws no pseudo-defects for it. ``learns``: False where
     nothing is learned step by step; the trainer then calls ``prepare`` and ``memorise``, and that is all. ``learns_from_clean``:
@@ -62,9 +72,9 @@ class Detector(nn.Module):
     def prepare(self, good: Tensor) -> None:
         """Compute what is computed rather than learned, from good crops (N, C, H, W); by default nothing."""
 
-    def memorise(self, good: Iterable[Tensor], number: int) -> float:
-        """Where ``learns`` is False: take in whole good images, ``number`` of them, each (1, C, H, W) as ``forward`` sees it. How
-        far (0 and up) what was seen is from what was kept."""
+    def memorise(self, good: Iterable[Whole], number: int) -> float:
+        """Where ``learns`` is False: take in ``number`` whole good images. How far (0 and up) what was seen is from what was
+        kept."""
         raise NotImplementedError
 
     def training_loss(self, batch: TrainingBatch, progress: float) -> Tensor:

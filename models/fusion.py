@@ -1,4 +1,4 @@
-"""Fusion: which views count and how their maps are read, chosen on tuning images and exam defects alone."""
+"""Fusion: how the maps of all detectors become one, chosen on tuning images and exam defects alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,17 @@ GUIDES = (1.0, 0.0)
 """Weights of the segmentation networks' classification heads in their maps: on some products they help, on others they harm."""
 MOST, GAIN = 3, 0.01
 """Readings at most, and what each further one has to bring."""
+WORTH = 0.4
+"""Share of the better kind's objective that a kind has to reach alone to be read at all. Exam defects are drawn by the hand that
+drew those that segmentation networks train on, so they rate these higher than real defects do: between the kinds they only tell
+what is blind (decision 13)."""
 
 
 @dataclass(frozen=True)
 class Fusion:
     """``chosen``: numbers of the detectors that are read. ``reductions``: of them. ``guide``: weight of their classification
-    heads, None where they have none. ``value``: of the objective. ``tried``: the objective of what was looked at."""
+    heads, None where they have none. ``value``: of the objective. ``tried``: the objective of what was looked at. ``left_out``:
+    the kind that was not worth reading, or ""."""
 
     chosen: tuple[int, ...]
     reductions: tuple[int, ...]
@@ -29,64 +34,68 @@ class Fusion:
     value: float
     tried: dict[str, float]
     guide: float | None = None
+    left_out: str = ""
 
 
 def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune: TuneSet) -> Fusion:
-    """The best single reading, then, while it brings at least .01, the one that goes best with those taken; three at most.
+    """The mean of all detectors, unless one kind of them is blind, over the square that finds most; then, while it brings at
+    least .01, another square; three at most.
 
-    Where a view has detectors of both kinds, each kind is read alone, and both averaged; the first reading is never of those that
-    compare alone. Ties go to the finer view, there to the segmentation networks, then to one kind alone, and to the smaller
-    square. With segmentation networks, for their heads fused
-    and not: the better, and fused where they are equal. The networks are left with the weight that was chosen.
+    Of the segmentation networks' heads first: fused or not, whichever finds more, and fused where they are equal. The networks
+    are left with the weight that was chosen. Ties go to the smaller square. Where all detectors are of one kind and see several
+    views, each view is tried alone, too: what is faint and wide is seen at a glance or not at all.
     """
     views = sorted(set(reductions))
     if not tune.defects:
         return Fusion(tuple(range(len(detectors))), tuple(reductions), tuple(Reading(view) for view in views), 0.0, {})
-    guided = [detector for detector in detectors if isinstance(detector, SegmentationDetector)]
-    found: list[Fusion] = []
-    looks: Looks | None = None
-    for guide in GUIDES if guided else (None,):
-        _set_guide(guided, guide)
-        changed = [n for n, detector in enumerate(detectors) if detector in guided]
-        looks = look(detectors, tune, reductions) if looks is None else look_again(looks, changed)
-        found.append(_choose_readings(looks, guide))
-    best = max(found, key=lambda fusion: fusion.value)  # the first of equals
-    _set_guide(guided, best.guide)
-    return best
+    whole = EVERY if len(views) > 1 else views[0]
+    looks, guide = _guided(look(detectors, tune, reductions), whole)
+    tried: dict[str, float] = {}
+    kinds = [kind for kind in get_args(Kind) if kind in {detector.kind for detector in detectors}]
+    alone = {kind: max(_judged(looks, [Reading(whole, 1, side, kind)], tried) for side in SIDES) for kind in kinds}
+    weaker = min(kinds, key=lambda kind: alone[kind])
+    left_out = weaker if len(kinds) > 1 and alone[weaker] < WORTH * max(alone.values()) else ""
+    read = next(kind for kind in kinds if kind != left_out) if left_out else ""
 
-
-def _set_guide(detectors: Sequence[SegmentationDetector], guide: float | None) -> None:
-    for detector in detectors:
-        detector.guide = guide if guide is not None else detector.guide
-
-
-def _choose_readings(looks: Looks, guide: float | None) -> Fusion:
-    reductions, views = looks.reductions, sorted(set(looks.reductions))
-    candidates = [
-        Reading(view, pool, side, kind)
-        for view in (*views, *([EVERY] if len(views) > 1 else ()))
-        for kind in _kinds(looks, view)
-        for pool, side in (*((1, side) for side in SIDES), *(WIDE if view == 1 else ()))
-    ]
+    squares = (*((1, side) for side in SIDES), *WIDE)
+    candidates = [Reading(whole, pool, side, read) for pool, side in squares]
+    if len(kinds) == 1 and len(views) > 1:
+        candidates = [Reading(view, 1, side, read) for view in views for side in SIDES] + candidates
     taken: list[Reading] = []
     best = float("-inf")
-    tried: dict[str, float] = {}
     while len(taken) < MOST:
-        open_now = [one for one in candidates if one not in taken]
-        values = {reading: round(judge(looks, [*taken, reading]).value, 3) for reading in open_now}
-        tried |= {" + ".join(map(str, [*taken, reading])): value for reading, value in values.items()}
-        reading = max(values, key=lambda r: values[r])  # the first of equals
+        values = {one: _judged(looks, [*taken, one], tried) for one in candidates if one not in taken}
+        reading = max(values, key=lambda one: values[one])  # the first of equals
         if taken and values[reading] < best + GAIN:
             break
         taken.append(reading)
         best = values[reading]
-    inspector = Inspector(list(looks.detectors), 1.0, reductions, taken)
+    inspector = Inspector(list(looks.detectors), 1.0, looks.reductions, taken)
     chosen = tuple(sorted({number for reading in taken for number in inspector.members(reading)}))
-    return Fusion(chosen, tuple(reductions[n] for n in chosen), tuple(taken), best, tried, guide)
+    return Fusion(chosen, tuple(looks.reductions[n] for n in chosen), tuple(taken), best, tried, guide, left_out)
 
 
-def _kinds(looks: Looks, view: int) -> tuple[str, ...]:
-    """What a reading of ``view`` may read: each kind of its detectors, then all of them."""
-    seen = zip(looks.detectors, looks.reductions, strict=True)
-    present = {detector.kind for detector, reduction in seen if view in (EVERY, reduction)}
-    return (*get_args(Kind), "") if len(present) > 1 else ("",)
+def _judged(looks: Looks, readings: Sequence[Reading], tried: dict[str, float]) -> float:
+    """The objective of ``readings``, kept in ``tried``."""
+    name = " + ".join(map(str, readings))
+    if name not in tried:
+        tried[name] = round(judge(looks, readings).value, 3)
+    return tried[name]
+
+
+def _guided(looks: Looks, whole: int) -> tuple[Looks, float | None]:
+    """``looks`` with the better weight of the segmentation networks' classification heads, and that weight."""
+    guided = [n for n, detector in enumerate(looks.detectors) if isinstance(detector, SegmentationDetector)]
+    if not guided:
+        return looks, None
+    found: list[tuple[float, float, Looks]] = []
+    for guide in GUIDES:
+        for number in guided:
+            looks.detectors[number].guide = guide  # type: ignore[assignment]  # a segmentation network has it
+        looks = look_again(looks, guided)
+        value = max(judge(looks, [Reading(whole, 1, side, "segmentation")]).value for side in SIDES)
+        found.append((round(value, 3), guide, looks))
+    _, guide, looks = max(found, key=lambda one: one[0])  # the first of equals
+    for number in guided:
+        looks.detectors[number].guide = guide  # type: ignore[assignment]
+    return looks, guide

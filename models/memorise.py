@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.detector import Detector
-from models.inspector import as_seen
+from models.detector import Detector, Whole
+from models.inspector import MARGIN, as_seen
 from models.training_log import TrainingLog
 
 Image = NDArray[np.uint8]
@@ -26,9 +26,14 @@ def memorised(
     started, device = time.monotonic(), next(detector.parameters()).device
     log = TrainingLog(1, 0, device=str(device), threads=torch.get_num_threads(), form="float32")
     detector.eval().prepare(crops.to(device))
-    whole = (torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device) for image in images)
-    reach = detector.memorise((as_seen(image.float() / 255.0) for image in whole), len(images))
+    reach = detector.memorise((_whole(image, device) for image in images), len(images))
     log.note(reach, time.monotonic() - started)
     if validate is not None:
         log.validations.append((1, round(validate(detector), 5)))
     return detector.cpu(), log
+
+
+def _whole(image: Image, device: torch.device) -> Whole:
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)
+    rows, columns = (slice(MARGIN, MARGIN + side) for side in image.shape[:2])
+    return Whole(as_seen(pixels.float() / 255.0), rows, columns)

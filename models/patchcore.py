@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.errors import BadSettings
-from models.detector import Detector
+from models.detector import Detector, Whole
 from models.teacher import Teacher, settings_of
 
 CANDIDATES = 100_000
 """Patches that a memory is chosen from."""
+FLAT = 1e-4
+"""Variance below which a channel says nothing of good parts, and is left as it is."""
 PROJECTED = 32
 """Dimensions in which candidates are compared while they are chosen."""
 
@@ -82,25 +84,43 @@ class PatchCore(Detector):
 
     def patches(self, images: Tensor) -> Tensor:
         """Locally aware patch features (N, c, h, w) on the grid of the shallower level."""
-        fine, coarse = (F.avg_pool2d(f, 3, stride=1, padding=1) for f in self.teacher(images))
+        fine, coarse = (F.avg_pool2d(f, 3, stride=1, padding=1, count_include_pad=False) for f in self.teacher(images))
         coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         return torch.cat([fine, coarse], 1)
 
     @torch.no_grad()
-    def memorise(self, good: Iterable[Tensor], number: int) -> float:
-        """Fill the memory from ``number`` whole good images (1, C, H, W), of any sizes that are multiples of 32; the projection
-        is drawn by PyTorch's generator. How far (in the map's unit) the farthest candidate is from the memory, as the projection
-        sees it."""
+    def memorise(self, good: Iterable[Whole], number: int) -> float:
+        """Fill the memory from ``number`` whole good images of any sizes that are multiples of 32; the projection is drawn by
+        PyTorch's generator. How far (in the map's unit) the farthest candidate is from the memory, as the projection sees it.
+
+        Patches of the margins are not remembered, nor are they in the spread that features are standardised to: nothing of them
+        is ever compared.
+        """
         share = max(CANDIDATES // number, 1)
         projection = torch.randn(self.memory.shape[1], PROJECTED).to(self.memory) / PROJECTED**0.5
-        candidates = []
+        candidates, seen = [], 0
+        total, squares = (torch.zeros(self.memory.shape[1], dtype=torch.float64, device=self.memory.device) for _ in range(2))
         for image in good:
-            patches = self.patches(image)[0].flatten(1).T  # (h · w, c)
+            patches = self._inside(image)  # (n, c)
+            seen += len(patches)
+            total += patches.double().sum(0)
+            squares += patches.double().square().sum(0)
             candidates.append(patches[k_centre(patches @ projection, min(share, len(patches)))[0]])
-        pool = torch.cat(candidates)
+        mean = total / seen
+        variance = squares / seen - mean.square()
+        spread = torch.where(variance > FLAT, variance, 1.0).sqrt()
+        self.teacher.standardise_again(mean.float(), spread.float())
+        pool = ((torch.cat(candidates) - mean) / spread).float()
         chosen, reach = k_centre(pool @ projection, len(self.memory))
         self.memory.copy_(pool[chosen])
         return float(reach / pool.shape[1] ** 0.5)
+
+    def _inside(self, image: Whole) -> Tensor:
+        """The patches (n, c) of an image itself, and one around it, to which the enlarged map reaches."""
+        patches = self.patches(image.seen)[0]
+        stride = image.seen.shape[-1] // patches.shape[-1]
+        rows, columns = (slice(max(s.start // stride - 1, 0), -(-s.stop // stride) + 1) for s in (image.rows, image.columns))
+        return patches[:, rows, columns].flatten(1).T
 
     def forward(self, images: Tensor) -> Tensor:
         """Distance from the nearest patch of the memory, enlarged to (N, 1, H, W)."""

@@ -46,7 +46,7 @@ class Teacher(nn.Module):
             self.network = feature_network(owner, backbone, COLOURS, levels)
         self.widths: list[int] = self.network.feature_info.channels()
         self.strides: list[int] = self.network.feature_info.reduction()
-        self.standards = nn.ModuleList(nn.BatchNorm2d(width, affine=False, eps=1e-6) for width in self.widths)
+        self.standards: Any = nn.ModuleList(nn.BatchNorm2d(width, affine=False, eps=1e-6) for width in self.widths)
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Teacher":
@@ -71,6 +71,16 @@ class Teacher(nn.Module):
             for chunk in good.split(16):
                 self(chunk)
             part.eval()
+
+    @torch.no_grad()
+    def standardise_again(self, mean: Tensor, spread: Tensor) -> None:
+        """Standardise features of all levels (c in all) that have had ``mean`` and ``spread`` until now."""
+        levels = zip(self.standards, mean.split(self.widths), spread.split(self.widths), strict=True)
+        for standard, middle, wide in levels:
+            state = standard.state_dict()  # of the tensors themselves
+            variance = state["running_var"] + standard.eps
+            state["running_mean"].add_(middle * variance.sqrt())
+            state["running_var"].copy_(variance * wide.square() - standard.eps)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -11,7 +11,7 @@ from data.errors import BadSettings
 from models import patchcore
 from models.budget import Plan
 from models.crops import CropPlan
-from models.detector import build_detector
+from models.detector import Whole, build_detector
 from models.fit import Spec, fit
 from models.inspector import Inspector, raw_maps
 from models.patchcore import PatchCore, k_centre
@@ -73,12 +73,13 @@ def test_what_is_remembered_whole_has_no_distance(monkeypatch: pytest.MonkeyPatc
     detector = PatchCore(1, "resnet10t", size=100).eval()
     good = [torch.randn(1, 1, 32, 64), torch.randn(1, 1, 64, 32)]
     detector.teacher.standardise(torch.cat([image.reshape(1, 1, 32, 64) for image in good]))
-    assert detector.memorise(good, 2) < 1e-6  # 64 patches in 100 places
+    whole = [Whole(image, slice(0, image.shape[2]), slice(0, image.shape[3])) for image in good]
+    assert detector.memorise(whole, 2) < 1e-6  # 64 patches in 100 places
     with torch.no_grad():
         assert max(float(detector(image).max()) for image in good) < 1e-2
         assert detector(torch.randn(1, 1, 64, 64)).amin() > 0.05
     monkeypatch.setattr(patchcore, "CANDIDATES", 20)
-    detector.memorise(good, 2)
+    detector.memorise(whole, 2)
     assert len(detector.memory.unique(dim=0)) == 20
 
 
@@ -90,6 +91,19 @@ def test_training_remembers_every_place_of_whole_images_and_not_only_crops() -> 
     inspector = Inspector([detector], 1.0).eval()
     assert all(float(raw_maps(inspector, image)[0].max()) < 1e-2 for image in images)
     assert float(raw_maps(inspector, good_image(3))[0].max()) > 0.05
+
+
+def test_patches_are_standardised_over_whole_images_without_their_margins() -> None:
+    """The memory of everything that there is has mean 0 and spread 1 in every channel, and margins are not in it."""
+    detector = PatchCore(1, "resnet10t", size=120).eval()
+    detector.teacher.standardise(torch.randn(4, 1, 64, 64))
+    good = [torch.nn.functional.pad(torch.randn(1, 1, 32, 64), (24, 24, 24, 24)) for _ in range(2)]
+    detector.memorise([Whole(image, slice(24, 56), slice(24, 88)) for image in good], 2)
+    assert torch.allclose(detector.memory.mean(0), torch.zeros(1), atol=1e-4)
+    assert torch.allclose(detector.memory.std(0, correction=0), torch.ones(1), atol=1e-2)
+    with torch.no_grad():
+        inside = detector(good[0])[..., 24:56, 24:88]
+        assert float(inside.max()) < 1e-2 < float(detector(good[0]).max())
 
 
 def test_settings_that_cannot_be_had_are_refused() -> None:

@@ -20,6 +20,11 @@ ROOM = 4 << 30
 _ROOT = pytest.StashKey[Path]()
 
 
+# Networks of the tests are small, and several tests run at once: threads that spin while they wait take the processors from all.
+for name, value in (("OMP_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "PASSIVE")):
+    os.environ.setdefault(name, value)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Puts temporary folders into memory where there is room: the registry's tests waited for the disk a third of their time.
 

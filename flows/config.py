@@ -52,10 +52,11 @@ TEMPLATE = """\
 #budget: 8m                        # time for tuning and training together, instead of the preset's
 #gates:                            # limits a candidate must keep; a product's own stand in products/<product>/product.yaml
 #  image_auroc: 0.8                # least separation of good images and pseudo-defects
-#  easy_escape: 0.5                # largest share of easy pseudo-defects that may pass
+#  easy_escape: 0.2                # largest share of easy pseudo-defects that may pass
 #  champion_slack: 0.1             # how much worse than the champion overkill or escape may be
 
-#teacher: plant                    # whose features changeovers build on: a teacher's name, or name@version, or none
+#teacher: plant                    # whose features changeovers build on: a teacher's name (imagenet until there is one), or
+#                                  # name@version, or none
 #teachers:                         # the teacher trained here, from the good images of all products, while the line runs
 #  cron: "0 2 * * 0"               # Sundays at two; null for never
 #  recipe: self-supervised         # or pseudo-defects

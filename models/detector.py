@@ -69,6 +69,10 @@ class Detector(nn.Module):
         not fit."""
         raise NotImplementedError
 
+    def taught_parameters(self) -> Iterable[nn.Parameter]:
+        """Those that are learned but start from a teacher; by default none."""
+        return ()
+
     def prepare(self, good: Tensor) -> None:
         """Compute what is computed rather than learned, from good crops (N, C, H, W); by default nothing."""
 

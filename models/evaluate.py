@@ -22,7 +22,7 @@ from models.exam import MEASURING, Batch, ExamImage, read_batch, read_split
 from models.example import Example
 from models.exported import ExportedInspector
 from models.gates import GateLimits, check_gates
-from models.inspector import Region
+from models.inspector import Inspector, Region
 from models.machine import environment, packages
 from models.metrics import auroc, average_precision, pooled, rate
 from models.report import ReportContents, write_report
@@ -32,6 +32,8 @@ from models.tune import read_settings
 from models.warm_start import learned_before
 
 EASY = 0.5
+CHECKED = 4
+"""Defective images on which the exported file is held against the trained detectors, beside a good one."""
 
 
 class EvaluateSettings(BaseModel):
@@ -113,13 +115,11 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     defects = examine(exported, batch.defects["lock"], saw)
     ours = figures(good, defects, exported.threshold)
     champion = _champion(folder, batch.good["lock"], batch.defects["lock"], batch.channels)
-    with torch.no_grad():
-        reference = assembled.inspector(torch.from_numpy(good[0].exam.image)[None])[0][0].numpy()
-    parity = float(np.abs(reference - good[0].seen.map).max())
+    parity, verdicts = _parity(assembled.inspector, exported.threshold, [*good[:1], *_spread_over(defects, CHECKED)])
     gates = check_gates(
         settings.gates, rate(ours["overkill"]["count"], ours["overkill"]["n"]), calibration.target,
         rate(ours["escape"]["count"], ours["escape"]["n"]), rate(ours["easy"]["escape"]["count"], ours["easy"]["escape"]["n"]),
-        ours["easy"]["image_auroc"], parity, champion,
+        ours["easy"]["image_auroc"], parity, verdicts, champion,
     )  # fmt: skip
     trials = json.loads((folder.file("study") / "trials.json").read_text(encoding="utf-8"))
     metrics = {
@@ -135,7 +135,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         "settings": {**training["settings"], **training["chosen"], "networks": len(fusion.chosen),
                      "fused": fused_text(training, fusion.chosen), "teacher": teacher_text(training),
                      "views": list(fusion.reductions), "readings": [str(reading) for reading in fusion.readings],
-                     "guide": fusion.guide,
+                     "guide": fusion.guide, **({"left_out": fusion.left_out} if fusion.left_out else {}),
                      "flips": settings.flips, "scale": training["scale"], "region": vars(region)},
         "training": training, "study": {"trials": len(trials), "best": training["chosen"]}, "fusion": fusion.tried,
         "timing": {"tune_s": round(sum(t["seconds"] for t in trials), 1), "train_s": round(training["seconds"], 1),
@@ -151,6 +151,24 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         f"escape {ours['escape']['count']} of {ours['escape']['n']}, "
         f"image AUROC {ours['image_auroc']:.3f}, gates {'passed' if metrics['passed'] else 'failed'}"
     )
+
+
+def _spread_over(examined: list[Examined], most: int) -> list[Examined]:
+    """At most ``most``, evenly chosen."""
+    return [examined[i] for i in np.unique(np.linspace(0, len(examined) - 1, min(most, len(examined))).astype(int))]
+
+
+@torch.no_grad()
+def _parity(inspector: Inspector, threshold: float, examined: list[Examined]) -> tuple[float, int]:
+    """How far maps of the exported file are from those of the trained ``inspector`` at most, and how many verdicts differ by more
+    than that explains."""
+    largest, differ = 0.0, 0
+    for one in examined:
+        reference, score, _ = inspector(torch.from_numpy(one.exam.image)[None])
+        away = float(np.abs(reference[0].numpy() - one.seen.map).max())
+        largest = max(largest, away)
+        differ += bool((float(score) > threshold) != one.seen.verdict and abs(float(score) - threshold) > away)
+    return largest, differ
 
 
 def _guarantee(folder: BatchFolder, batch: Batch, calibration: Calibration) -> str:

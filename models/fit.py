@@ -52,6 +52,8 @@ Begin = Callable[[Detector], None]
 Report = Callable[[int, int, float, str], None]
 CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
+TAUGHT_SHARE = float(__import__("os").environ.get("TSHARE", "0.2"))
+"""Of the learning rate, for weights that come from a teacher: they are good already, and the rest has to learn around them."""
 PATIENCE = 3
 WORTH_A_WORKER = 200  # steps
 
@@ -100,16 +102,22 @@ class _Run:
         self.network.to(memory_format=torch.channels_last)
         self.network.prepare(good.to(device))
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        learned = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(learned, spec.learning_rate, weight_decay=spec.decay, fused=True)
-        self.learned = learned
+        self.learned = [p for p in self.network.parameters() if p.requires_grad]
+        taught = {id(p) for p in self.network.taught_parameters()}
+        groups = [
+            {"params": [p for p in self.learned if (id(p) in taught) == of_teacher], "share": share}
+            for of_teacher, share in ((False, 1.0), (True, TAUGHT_SHARE))
+        ]
+        self.optimiser = torch.optim.AdamW(
+            [group for group in groups if group["params"]], spec.learning_rate, weight_decay=spec.decay, fused=True
+        )
         pairs = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
         self.averaged = [(mean, now) for mean, now in pairs if mean.is_floating_point()]  # the rest are counters
 
     def step(self, batch: TrainingBatch, progress: float, number: int) -> float:
         self.network.train()
         for group in self.optimiser.param_groups:
-            group["lr"] = self.spec.learning_rate * learning_rate_at(progress)
+            group["lr"] = group["share"] * self.spec.learning_rate * learning_rate_at(progress)
         with computing_in(self.form, self.device):
             loss = self.network.training_loss(batch.to(self.device), progress)
         self.optimiser.zero_grad(set_to_none=True)

@@ -90,9 +90,10 @@ def _guided(looks: Looks, whole: int) -> tuple[Looks, float | None]:
         return looks, None
     found: list[tuple[float, float, Looks]] = []
     for guide in GUIDES:
-        for number in guided:
+        changed = [number for number in guided if looks.detectors[number].guide != guide]
+        for number in changed:
             looks.detectors[number].guide = guide  # type: ignore[assignment]  # a segmentation network has it
-        looks = look_again(looks, guided)
+        looks = look_again(looks, changed) if changed else looks
         value = max(judge(looks, [Reading(whole, 1, side, "segmentation")]).value for side in SIDES)
         found.append((round(value, 3), guide, looks))
     _, guide, looks = max(found, key=lambda one: one[0])  # the first of equals

@@ -45,6 +45,7 @@ def check_gates(
     easy_escape: Rate,
     image_auroc: float,
     parity: float,
+    verdicts: int,
     champion: dict[str, Any] | None,
 ) -> list[Gate]:
     """Every gate in a fixed order. The champion's gates are left out where there is no champion."""
@@ -66,6 +67,11 @@ def check_gates(
         Gate(
             "export parity", parity, limits.parity, parity <= limits.parity,
             f"the exported map differs from the trained one by at most {parity:.1e}; {limits.parity:.0e} is allowed",
+        ),
+        Gate(
+            "export verdicts", float(verdicts), 0.0, verdicts == 0,
+            f"the exported file and the trained detectors disagree on {verdicts} of the good and defective images that both saw; "
+            "none is allowed",
         ),
     ]  # fmt: skip
     if champion is not None:

@@ -71,10 +71,10 @@ class Inspector(nn.Module):
     """Pre-processing, detectors, test-time flips, fusion, smoothing, score and threshold in one module.
 
     ``reductions``: of each detector's view (see ``models.view``). ``readings``: how their maps are read. Of each reading the
-    maps of its detectors, those of its view and kind, are averaged in units of ``centres`` and ``spreads``, mean and standard
-    deviation of their largest values over good tuning images; then the largest of the readings counts: what is seen at one
-    size need not be seen at another. ``flips``: 1 (as it is), 2 (+ left-right) or 4 (+ both). The score is the largest value
-    of the fused map.
+    maps of its detectors, those of its view and kind, are averaged, first of each kind, then over the kinds, in units of
+    ``centres`` and ``spreads``, mean and standard deviation of their largest values over good tuning images; then the largest
+    of the readings counts: what is seen at one size need not be seen at another. ``flips``: 1 (as it is), 2 (+ left-right) or
+    4 (+ both). The score is the largest value of the fused map.
     """
 
     def __init__(
@@ -137,12 +137,12 @@ class Inspector(nn.Module):
         """One map (N, 1, height, width) at working scale out of each detector's raw map."""
         found: list[Tensor] = []
         for row, reading in enumerate(self.readings):
-            maps = [
-                (self.seen_by(reading, number, raw[number], height, width) - self.centres[row, number])
-                / self.spreads[row, number]
-                for number in self.members(reading)
-            ]
-            one = torch.stack(maps).mean(0) if len(maps) > 1 else maps[0]
+            by_kind: dict[str, list[Tensor]] = {}
+            for number in self.members(reading):
+                seen = self.seen_by(reading, number, raw[number], height, width)
+                standard = (seen - self.centres[row, number]) / self.spreads[row, number]
+                by_kind.setdefault(self.kinds[number], []).append(standard)
+            one = _mean([_mean(maps) for maps in by_kind.values()])
             found.append(enlarge(one, reading.unit, height, width))
         return torch.stack(found).amax(0) if len(found) > 1 else found[0]
 
@@ -168,6 +168,10 @@ class Inspector(nn.Module):
         ]
         floor = full.flatten(1).amin(1)[:, None, None]
         return torch.where(inside[None], full, floor)
+
+
+def _mean(maps: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(maps)).mean(0) if len(maps) > 1 else maps[0]
 
 
 def enlarge(maps: Tensor, factor: int, height: int, width: int) -> Tensor:

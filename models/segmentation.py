@@ -1,6 +1,6 @@
 """What the segmentation networks share: two heads, where a defect is and whether there is one, learned together and fused."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -53,6 +53,10 @@ class SegmentationDetector(Detector):
         # What a network of three channels makes of grey shown three times; and of images of another spread than it knows.
         shown = weights[first] if own.shape[1] == weights[first].shape[1] else weights[first].sum(1, keepdim=True)
         network.load_state_dict(matched(network, {**weights, first: shown * self.spread}, "the teacher"))
+
+    def taught_parameters(self) -> Iterable[nn.Parameter]:
+        """As of ``Detector``: the encoder's."""
+        return self.encoder.parameters() if self.spread is not None else ()
 
     def heads(self, images: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
         """Logits at full resolution (N, 1, H, W), coarser levels' logits from deep to shallow (deep supervision, where there is

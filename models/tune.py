@@ -44,8 +44,8 @@ class TuneSettings(BaseModel):
     seconds: float = Field(60.0, gt=0)
     """Budget for the whole study; the trial under way at its end is finished."""
     trials: int = Field(4, ge=1, le=1000)
-    detectors: tuple[str, ...] = Field(("unet3plus", "stpm"), min_length=1)
-    """Named networks to choose from (``models.networks``)."""
+    detectors: tuple[str, ...] = Field(("unet3plus",), min_length=1)
+    """Named networks to choose from (``models.networks``); what compares is trained beside (``train.companion``)."""
     max_pixels: int = Field(700_000, ge=16_384)
     """Images larger than this are worked on at a smaller scale."""
     side: int = Field(128, ge=64, le=512, multiple_of=32)

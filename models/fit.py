@@ -52,7 +52,7 @@ Begin = Callable[[Detector], None]
 Report = Callable[[int, int, float, str], None]
 CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
-TAUGHT_SHARE = float(__import__("os").environ.get("TSHARE", "0.2"))
+TAUGHT_SHARE = 0.2
 """Of the learning rate, for weights that come from a teacher: they are good already, and the rest has to learn around them."""
 PATIENCE = 3
 WORTH_A_WORKER = 200  # steps

@@ -49,10 +49,14 @@ def test_a_teacher_changes_the_networks_of_the_families_that_take_it() -> None:
     )  # fmt: skip
     for name, (family, settings) in NETWORKS.items():
         taught = spec_of(default_of(name), 64, card).settings
-        takes = families()[family].teacher_kind == "features"
-        assert taught == ({**settings, "backbone": "resnet18"} if takes else settings)
-        if takes:
-            build_detector(family, 1, taught)
+        if families()[family].kind == "comparison" and families()[family].teacher_kind == "features":
+            assert taught == {**settings, "backbone": "resnet18", "spread": 0.88}
+        elif str(settings.get("encoder", "")).startswith("tu-"):
+            assert taught == {**settings, "encoder": "tu-resnet18", "spread": 0.88}
+        else:
+            assert taught == settings
+            continue
+        build_detector(family, 1, taught)
 
 
 class Killed(BaseException):

@@ -1,10 +1,14 @@
 """A real registry server on loopback, and small models to register in it."""
 
+import atexit
+import functools
 import itertools
 import json
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -111,12 +115,29 @@ def add_person(admin: Connection, name: str, role: str) -> Connection:
     return change_password(Connection(admin.url, name, made.password), PASSWORD)
 
 
+@functools.cache
+def _made() -> Path:
+    """The state of a server on SQLite that was started once, made the people, and ended."""
+    folder = Path(tempfile.mkdtemp(prefix="registry-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with running(folder / "state", fresh=True):
+        pass
+    return folder / "state"
+
+
 @contextmanager
 def running(
-    state: Path, database: str | None = None, workers: int = 1, *, people: bool = True, **more: Any
+    state: Path, database: str | None = None, workers: int = 1, *, people: bool = True, fresh: bool = False, **more: Any
 ) -> Iterator[Registry]:
     """The server whose state is ``state``, while the block runs. ``people``: they are made; False where they are there already.
-    ``more`` goes to ``server_command``."""
+
+    A new state on SQLite is a copy of one that was made before, keys and the people's events included, but where it is to be
+    ``fresh``. ``more`` goes to ``server_command``.
+    """
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if people and not fresh and database is None and not any(state.iterdir()):
+        shutil.copytree(_made(), state, dirs_exist_ok=True, ignore=shutil.ignore_patterns("server.log"))
+        people = False
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_fresh_registry_holds(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     database = request.getfixturevalue("postgresql")() if kind == "postgresql" else None
-    with running(tmp_path, database) as registry:
+    with running(tmp_path, database, fresh=True) as registry:
         assert registry.set_tag(registry.vic, "no-such", "1", "qa", "approved").status_code >= 400
         source = database or registry.database
         assert verify(source, key=key_file(tmp_path)) == []

@@ -122,7 +122,7 @@ def test_a_crooked_write_is_an_event_with_its_author(registry: Registry) -> None
 
 @pytest.mark.parametrize("name", ["f%C3%BCr sie.png", "a b.png", "a+b=c@d,e;f!.png", "~x_-.y"])
 def test_a_file_may_have_a_name_of_its_language(registry: Registry, name: str) -> None:
-    path = f"{ARTIFACTS}/1/{'0' * 32}/artifacts/{name.replace(' ', '%20')}"
+    path = f"{ARTIFACTS}/1/{'f' * 32}/artifacts/{name.replace(' ', '%20')}"
     auth = f"Authorization: {log_in(registry.trainer)}"
     assert "the path" not in ask(registry, f"PUT {path}", auth, "Content-Length: 0")[2]
     assert ask(registry, f"GET {path}", auth)[0] in (200, 404)

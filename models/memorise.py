@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.allocation import keep_freed_memory
 from models.detector import Detector, Whole
 from models.inspector import MARGIN, as_seen
 from models.training_log import TrainingLog
@@ -23,6 +24,7 @@ def memorised(
 
     Images are taken in as they are, not mirrored: test-time flips would show the detector what it has never seen.
     """
+    keep_freed_memory()
     started, device = time.monotonic(), next(detector.parameters()).device
     log = TrainingLog(1, 0, device=str(device), threads=torch.get_num_threads(), form="float32")
     detector.eval().prepare(crops.to(device))

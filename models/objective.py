@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.allocation import keep_freed_memory
 from models.detector import Detector
 from models.exam import ExamImage
 from models.inspector import Inspector, Reading, fit_fusion, raw_maps
@@ -102,6 +103,7 @@ class Looks:
 
 def look(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Looks:
     """Run ``detectors`` (evaluation mode, any device) over ``tune``."""
+    keep_freed_memory()
     inspector = Inspector(list(detectors), 1.0, reductions).to(next(detectors[0].parameters()).device).eval()
     seen = [[raw_maps(inspector, image) for image in images] for images in (tune.good, [exam.image for exam in tune.defects])]
     return Looks(tuple(detectors), inspector.reductions, tune, seen[0], seen[1])

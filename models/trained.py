@@ -59,7 +59,7 @@ def read_trained(folder: BatchFolder, channels: int) -> tuple[list[Detector], di
         for record, state in zip(records, read_states(source / "weights.pt", len(records)), strict=True):
             detector = build_detector(record.detector, channels, record.settings)
             detector.load_state_dict(state)
-            detectors.append(detector.eval())
+            detectors.append(detector.eval().to(memory_format=torch.channels_last))  # as it was trained, and faster
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise BadModel(
             f"model/ in {source.parent} is missing or damaged ({type(error).__name__}); delete it and run again"

@@ -1,8 +1,6 @@
 """Going back, flags, and aliases that were moved past the gate."""
 
 import sqlite3
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,23 +9,31 @@ from registry.audit import read_events, verify
 from registry.connection import Connection
 from registry.promote import promote, waiting
 from registry.sign_off import sign_off
-from registry.versions import Registration, register, versions
+from registry.versions import register, versions
 
 from .conftest import Registry, request_for
 
 pytestmark = pytest.mark.servers
-Make = Callable[..., Registration]
+
+
+def champion_after_another(registry: Registry, product: str, folder: Path) -> str:
+    """A product whose champion is version 2, and version 1 was before."""
+    for number, batch in (("1", "a"), ("2", "b")):
+        register(registry.trainer, request_for(folder, product, batch))
+        sign_off(registry.ana, product, number, "approved", "fine")
+        promote(registry.promoter, product)
+    return product
 
 
 @pytest.fixture
-def product(registry: Registry, make_request: Make) -> str:
-    """A product whose champion is version 2, and version 1 was before."""
-    request = make_request("a")
-    for number, batch in (("1", "a"), ("2", "b")):
-        register(registry.trainer, request if batch == "a" else replace(make_request("b"), product=request.product))
-        sign_off(registry.ana, request.product, number, "approved", "fine")
-        promote(registry.promoter, request.product)
-    return request.product
+def product(registry: Registry, product: str, tmp_path: Path) -> str:
+    return champion_after_another(registry, product, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lasting(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One such product for all that is refused."""
+    return champion_after_another(registry, "lasting", tmp_path_factory.mktemp("lasting"))
 
 
 def names(registry: Registry, product: str) -> dict[str, str]:
@@ -71,15 +77,16 @@ def test_in_an_emergency_the_service_goes_back_and_quality_assurance_confirms(re
 
 
 @pytest.mark.parametrize("name", ["admin", "trainer", "vic", "bare"])
-def test_nobody_else_goes_back(registry: Registry, product: str, name: str) -> None:
+def test_nobody_else_goes_back(registry: Registry, lasting: str, name: str) -> None:
     for emergency in (False, True):
-        assert back(registry, getattr(registry, name), product, emergency=emergency)[0] == 403
-    assert names(registry, product) == {"champion": "2", "previous": "1"}
+        assert back(registry, getattr(registry, name), lasting, emergency=emergency)[0] == 403
+    assert names(registry, lasting) == {"champion": "2", "previous": "1"}
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "x" * 2001])
-def test_a_roll_back_has_a_reason(registry: Registry, product: str, reason: str) -> None:
-    assert back(registry, registry.ana, product, reason)[0] == 400
+def test_a_roll_back_has_a_reason(registry: Registry, lasting: str, reason: str) -> None:
+    assert back(registry, registry.ana, lasting, reason)[0] == 400
+    assert names(registry, lasting) == {"champion": "2", "previous": "1"}
 
 
 def test_nobody_goes_back_to_what_is_no_longer_approved(registry: Registry, product: str) -> None:

@@ -141,7 +141,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         "timing": {"tune_s": round(sum(t["seconds"] for t in trials), 1), "train_s": round(training["seconds"], 1),
                    "evaluate_s": round(time.monotonic() - started, 1), "ms_per_image": round(1000 * per_image, 1)},
         "environment": environment(), "packages": packages(),
-        "scores": {name: [round(e.seen.score, 6) for e in examined]
+        "scores": {name: [e.seen.score for e in examined]
                    for name, examined in (("calibrate", calibrated), ("lock", good), ("defects", defects))},
     }  # fmt: skip
     _report(out, metrics, folder, calibrated + good, defects, trials, training)

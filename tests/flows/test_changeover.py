@@ -142,6 +142,10 @@ def test_everything_is_on_record(running: Plant, candidate: dict[str, Any]) -> N
     } <= names
     assert not [name for name in names if name.endswith((".png", ".onnx", ".pt", ".safetensors")) or ".work" in name]
     assert git(running, "status", "--porcelain", "--", str(folder.path)) == ""
+    metrics = json.loads(folder.file("report/metrics.json").read_text())
+    # Too few to promise 5 %: their largest score is the threshold, to the last digit, and the record rejects none of them.
+    assert len(metrics["scores"]["calibrate"]) < 19 and max(metrics["scores"]["calibrate"]) == metrics["threshold"]
+    assert metrics["overkill_target"] == 1 / (len(metrics["scores"]["calibrate"]) + 1) and metrics["overkill_wish"] == 0.05
     assert f"{PRODUCT}/b1" in git(running, "tag").split()
     version = versions(connect_as(running, "trainer"), PRODUCT)[0]
     assert version.commit == git(running, "rev-parse", "HEAD").strip()

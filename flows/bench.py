@@ -18,8 +18,6 @@ from data.files import write_json, write_yaml
 from flows.presets import Order
 from flows.stages import Tell, run_alone
 
-OVERKILL = 0.05
-"""What is wished for, as in a changeover without settings of its own."""
 STAGES = {"regenerate": "data.defects.regenerate", "tune": "models.tune", "train": "models.train"}
 
 
@@ -40,6 +38,7 @@ def bench(
     """
     from data.image import read_image
     from models.assemble import assemble
+    from models.evaluate import EvaluateSettings
     from models.exam import read_batch
     from models.measure import measure
     from models.teacher_file import CARD, WEIGHTS
@@ -62,8 +61,9 @@ def bench(
     batch = read_batch(folder, ("train", "tune", "calibrate"))
     detectors, training = read_trained(folder, batch.channels)
     tell("assembling", None)
+    wish = EvaluateSettings().overkill_target
     properties = {"product": product.name[:60], "batch": "bench", "detector": training["detector"]}
-    assembled = assemble(batch, detectors, training, folder.file("model.onnx"), properties, OVERKILL)
+    assembled = assemble(batch, detectors, training, folder.file("model.onnx"), properties, wish)
     seconds = time.monotonic() - started
     total = len(product.test)
     figures = measure(assembled.exported, product.test, lambda done: tell("measuring", done / total))
@@ -72,7 +72,7 @@ def bench(
     for kind in kinds if len(kinds) > 1 and "companion" in (overrides or {}).get("train", {}) else ():
         tell(f"{kind} networks alone", None)
         target = folder.file(f"model-{kind}.onnx")
-        one = assemble(batch, *of_kind(kind, detectors, training), target, properties, OVERKILL)
+        one = assemble(batch, *of_kind(kind, detectors, training), target, properties, wish)
         alone[kind] = {"objective": one.fusion.value, "readings": [str(reading) for reading in one.fusion.readings],
                        **measure(one.exported, product.test)}  # fmt: skip
     result = {

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from data.batch import BatchFolder
@@ -18,13 +19,14 @@ from flows.learned import learned
 from flows.plant import Plant, ignore_large_files
 from flows.record_file import read_object
 from flows.services import connect_as
+from flows.teachers import register_packaged
 from models.imagenet import IMAGENET
 from registry.connection import Connection
 from registry.errors import NotFound, RegistryError
 from registry.names import is_digest
 from registry.teacher_card import CARD
 from registry.teachers import WEIGHTS as FEATURES
-from registry.teachers import TeacherVersion, download_teacher, register_teacher, teacher_of, teachers
+from registry.teachers import TeacherVersion, download_teacher, teacher_of, teachers
 from registry.versions import Version, champion, version_of
 
 TEACHER = "teacher"
@@ -59,24 +61,6 @@ def teacher_at_hand(plant: Plant, connection: Connection) -> tuple[TeacherVersio
         return _told(teacher_of(connection, IMAGENET, None))
     except NotFound:
         return None, f"neither teacher {named.name!r} nor {IMAGENET!r} on record: detectors start from random features"
-
-
-def give_imagenet(plant: Plant, connection: Connection) -> TeacherVersion | None:
-    """Registers the teacher that every plant has, once; None, and nothing is registered, where its package is not installed."""
-    try:
-        return teacher_of(connection, IMAGENET, None)
-    except NotFound:
-        pass
-    from models.imagenet import write_imagenet
-
-    room = plant.state / "incoming"
-    room.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=room) as scratch:
-        try:
-            write_imagenet(Path(scratch))
-        except BadModel:
-            return None
-        return register_teacher(connection, Path(scratch))
 
 
 def _told(teacher: TeacherVersion) -> tuple[TeacherVersion, str]:
@@ -116,8 +100,9 @@ def restore_set_up(plant: Plant, folder: BatchFolder, connection: Connection | N
 
 def _lay_teacher(job: Job, connection: Connection) -> str:
     teacher, told = teacher_at_hand(job.plant, connection)
-    if teacher is None and job.plant.config.named_teacher is not None and give_imagenet(job.plant, connection) is not None:
-        teacher, told = teacher_at_hand(job.plant, connection)
+    if teacher is None and job.plant.config.named_teacher is not None:
+        with suppress(BadModel):  # its package is not installed
+            teacher, told = _told(register_packaged(job.plant, connection))
     target = job.folder.file(TEACHER)
     if teacher is None:
         (target / FEATURES).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from flows.hub import download, hub_weights
 from flows.named_teacher import check_teacher_name
 from flows.plant import Plant
 from flows.stages import Tell
-from models.imagenet import IMAGENET
+from models.imagenet import DEFAULT, IMAGENET, PACKAGES, write_imagenet
 from registry.connection import Connection
 from registry.teachers import TeacherVersion, register_teacher
 
@@ -57,17 +57,13 @@ def pull_teacher(
     BadSettings for names that are not known and where no licence is, HubError where nothing could be fetched.
     """
     from models.feature_network import feature_network
-    from models.imagenet import PACKAGES, write_imagenet
     from models.teacher_file import LEVELS, import_features, teacher_name
 
     name = check_teacher_name(name or teacher_name(hub_name))
     tell("looking the name up", None)
     if hub_name in PACKAGES:
-        with tempfile.TemporaryDirectory(dir=_room(plant)) as scratch:
-            tell("reading the weights", None)
-            write_imagenet(Path(scratch), hub_name, name)
-            tell("registering", None)
-            return register_teacher(connection, Path(scratch))
+        tell("reading and registering the weights", None)
+        return register_packaged(plant, connection, hub_name, name)
     weights = hub_weights(hub_name)
     if licence is None and weights.licence is None:
         raise BadSettings(
@@ -86,6 +82,13 @@ def pull_teacher(
     return _register(
         plant, connection, state, tell, name=name, backbone=weights.backbone, source="pulled", origin=origin, licence=noted
     )
+
+
+def register_packaged(plant: Plant, connection: Connection, network: str = DEFAULT, name: str = IMAGENET) -> TeacherVersion:
+    """Register the weights that an installed package has of ``network``, once. BadModel where it is not installed."""
+    with tempfile.TemporaryDirectory(dir=_room(plant)) as scratch:
+        write_imagenet(Path(scratch), network, name)
+        return register_teacher(connection, Path(scratch))
 
 
 def check_licence(text: str) -> str:

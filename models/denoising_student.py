@@ -1,7 +1,6 @@
 """A denoising student with a segmentation head, in the manner of DeSTSeg (Zhang 2023, arXiv 2211.11317)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from models.feature_network import feature_network
 from models.losses import mastery_of, segmentation_loss
 from models.segmentation import RARE
 from models.stpm import distance
-from models.teacher import Teacher, settings_of
+from models.teacher import Teacher
 
 
 def agreement(wanted: Tensor, given: Tensor) -> Tensor:
@@ -66,11 +65,6 @@ class DenoisingStudent(Detector):
             nn.Conv2d(width, 1, 1),
         )
         nn.init.constant_(self.head[-1].bias, RARE)  # type: ignore[arg-type]  # a convolution with a bias
-
-    @classmethod
-    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
-        """As of ``Detector``."""
-        return settings_of(settings, teacher, photographs)
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """As of ``Detector``."""

@@ -53,16 +53,16 @@ class Detector(nn.Module):
     learns_from_clean = False
     learns = True
     kind: ClassVar[Kind] = "comparison"
-    teacher_kind: ClassVar[str | None] = None
+    teacher_kind: str | None = None
     """Kind of teacher (``models.teacher_file``) that it can be given; None where it has none."""
     mastery: float | None = None
     """Share (0..1) of the last training batch's defects that was found; None in families that see no defects."""
 
     @classmethod
-    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
+    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], spread: float | None) -> dict[str, Any]:
         """``settings`` for a detector that is given a teacher of its ``teacher_kind``, whose card has the settings ``teacher``.
-        ``photographs``: the teacher was trained on such, not on a plant's own images."""
-        return {**settings, **teacher}
+        ``spread``: of the photographs that it was trained on, None where it was trained on a plant's own images."""
+        return {**settings, **teacher, **({} if spread is None else {"spread": spread})}
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """Take a teacher's ``weights`` of ``teacher_kind``, instead of random ones; before ``prepare``. BadModel where they do

@@ -1,7 +1,6 @@
 """PatchCore (Roth 2022, arXiv 2106.08265): a memory of good patches, and how far an image's patches are from it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from data.errors import BadSettings
 from models.detector import Detector, Whole
-from models.teacher import Teacher, settings_of
+from models.teacher import Teacher
 
 CANDIDATES = 100_000
 """Patches that a memory is chosen from."""
@@ -68,11 +67,6 @@ class PatchCore(Detector):
             raise BadSettings(f"patchcore.levels {tuple(levels)} must be two, and patchcore.size {size} from 1 to 20000")
         self.teacher = Teacher("patchcore", backbone, tuple(levels), teacher_seed, spread)
         self.register_buffer("memory", torch.zeros(size, sum(self.teacher.widths)))
-
-    @classmethod
-    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
-        """As of ``Detector``."""
-        return settings_of(settings, teacher, photographs)
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """As of ``Detector``."""

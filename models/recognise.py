@@ -16,6 +16,8 @@ KNOWN = (
     "regnetx_002", "regnety_002", "regnety_004", "convnext_atto", "convnext_femto", "convnext_tiny", "lcnet_050", "lcnet_100",
 )  # fmt: skip
 """Networks of timm that are looked for. Of two that fit, the first; a network that is not listed has to be named."""
+HEADS = ("classifier.", "fc.", "head.fc.")
+"""What timm calls classifiers, whose tensors are the last ones and not needed."""
 COUNTER = "num_batches_tracked"
 IMAGE_SPREAD = 0.2
 """Standard deviation of the pixels (0..1) within a photograph of everyday things, as ImageNet has them: about."""
@@ -24,20 +26,17 @@ IMAGE_SPREAD = 0.2
 def recognised(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[str, Tensor]]:
     """The network's name, and ``weights`` under the names that timm gives them. BadModel, naming ``source``, where no known
     network has these tensors: those of another size, or cut off."""
-    given = [(key, tuple(value.shape)) for key, value in weights.items() if not key.endswith(COUNTER)]
-    named = dict(given)
+    given = {key: tuple(value.shape) for key, value in weights.items() if not key.endswith(COUNTER)}
     for network in KNOWN:
-        wanted = _tensors(network)
-        if all(named.get(key) == shape for key, shape in wanted):
+        if all(given.get(key) == shape for key, shape in _tensors(network).items()):
             return network, dict(weights)
-    # Other programs name the same tensors in another way, but in the same order. A classifier of other classes may come last.
+    # Other programs name the same tensors in another way, but in the same order, a classifier last or not at all.
+    shapes = list(given.values())
     for network in KNOWN:
         wanted = _tensors(network)
-        body, ours = [one for one in wanted if one[0] not in _head(wanted)], given
-        if len(given) in (len(wanted), len(body)) and all(
-            mine[1] == theirs[1] for mine, theirs in zip(ours[: len(body)], body, strict=True)
-        ):
-            return network, {theirs[0]: weights[mine[0]] for mine, theirs in zip(ours, wanted, strict=False)}
+        body = [shape for key, shape in wanted.items() if not key.startswith(HEADS)]
+        if len(shapes) in (len(wanted), len(body)) and shapes[: len(body)] == body:
+            return network, {ours: weights[theirs] for ours, theirs in zip(wanted, given, strict=False)}
     raise BadModel(
         f"{source}: no known network has its {len(given)} tensors; name the network with --backbone, or get the file again if it "
         "may be cut off"
@@ -45,15 +44,10 @@ def recognised(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[st
 
 
 @cache
-def _tensors(network: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def _tensors(network: str) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         whole = timm.create_model(network, pretrained=False)
-    return tuple((key, tuple(value.shape)) for key, value in whole.state_dict().items() if not key.endswith(COUNTER))
-
-
-def _head(wanted: tuple[tuple[str, tuple[int, ...]], ...]) -> set[str]:
-    """Names of the classifier's tensors, which are the last ones and not needed."""
-    return {key for key, _ in wanted if key.startswith(("classifier.", "fc.", "head.fc."))}
+    return {key: tuple(value.shape) for key, value in whole.state_dict().items() if not key.endswith(COUNTER)}
 
 
 def natural_spread(backbone: str) -> float:

@@ -1,7 +1,6 @@
 """RSTPM, reconstruction student with attention for student-teacher pyramid matching (Yamada and Hotta 2021, arXiv 2111.15376)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from data.errors import BadSettings
 from models.detector import Detector, TrainingBatch
 from models.feature_decoder import FeatureDecoder
 from models.stpm import Stpm, distance, log_product
-from models.teacher import Teacher, settings_of
+from models.teacher import Teacher
 
 
 class Rstpm(Detector):
@@ -63,11 +62,6 @@ class Rstpm(Detector):
                 f"{second_backbone}; they must be the same and double from level to level, as of resnet18 and regnetx_002"
             )
         self.student = FeatureDecoder(self.first.teacher.widths, self.teacher.widths, width, attention)
-
-    @classmethod
-    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
-        """As of ``Detector``."""
-        return settings_of(settings, teacher, photographs)
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """As of ``Detector``; the first pair's."""

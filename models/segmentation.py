@@ -10,7 +10,6 @@ from models.detector import Detector, Kind, TrainingBatch
 from models.encoders import OF_TIMM
 from models.feature_network import TORCHVISION, matched
 from models.losses import mastery_of, segmentation_loss
-from models.recognise import natural_spread
 
 RARE = -3.0
 """Bias that output layers start from: defects are rare, so not from one half."""
@@ -28,26 +27,26 @@ class SegmentationDetector(Detector):
     """
 
     kind: ClassVar[Kind] = "segmentation"
-    teacher_kind = "features"
+    teacher_kind: str | None = "features"
     encoder: Any
 
     def __init__(self, deepest: int, guide: float, spread: float | None = None) -> None:
         super().__init__()
         self.guide, self.spread = guide, spread
+        self.teacher_kind = None if spread is None else "features"
         self.classify = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(deepest, 1, 1))
 
     @classmethod
-    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
+    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], spread: float | None) -> dict[str, Any]:
         """As of ``Detector``; networks whose encoder is part of what they are keep it, and start from nothing."""
         backbone = str(teacher["backbone"])
         if not str(settings.get("encoder", "")).startswith(OF_TIMM) or backbone.startswith(TORCHVISION):
             return dict(settings)
-        return {**settings, "encoder": f"{OF_TIMM}{backbone}", "spread": natural_spread(backbone) if photographs else 1.0}
+        return {**settings, "encoder": f"{OF_TIMM}{backbone}", "spread": spread or 1.0}
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """As of ``Detector``: start the encoder from them."""
-        if self.spread is None:
-            return
+        assert self.spread is not None  # noqa: S101 - it has no kind of teacher else
         network = self.encoder.network.model
         first, own = next(iter(network.state_dict().items()))
         # What a network of three channels makes of grey shown three times; and of images of another spread than it knows.

@@ -1,7 +1,6 @@
 """STPM, student-teacher feature pyramid matching (Wang 2021, arXiv 2103.04257)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from data.errors import BadSettings
 from models.detector import Detector, TrainingBatch
 from models.feature_network import feature_network
-from models.teacher import Teacher, settings_of
+from models.teacher import Teacher
 
 
 def distance(wanted: Tensor, given: Tensor) -> Tensor:
@@ -80,11 +79,6 @@ class Stpm(Detector):
             raise BadSettings(f"stpm.students {students} must be 1 or more")
         self.teacher = Teacher("stpm", backbone, levels, teacher_seed, spread)
         self.students = nn.ModuleList(Student("stpm", backbone, channels, levels, self.teacher.widths) for _ in range(students))
-
-    @classmethod
-    def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
-        """As of ``Detector``."""
-        return settings_of(settings, teacher, photographs)
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """As of ``Detector``."""

@@ -8,15 +8,8 @@ from torch import Tensor, nn
 
 from data.errors import BadSettings
 from models.feature_network import feature_network, matched
-from models.recognise import natural_spread
 
 COLOURS = 3
-
-
-def settings_of(settings: Mapping[str, Any], teacher: Mapping[str, Any], photographs: bool) -> dict[str, Any]:
-    """As of ``Detector.settings_with``, for detectors that compare with a ``Teacher``."""
-    spread = {"spread": natural_spread(teacher["backbone"])} if photographs else {}
-    return {**settings, **teacher, **spread}
 
 
 class Teacher(nn.Module):

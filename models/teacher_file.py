@@ -16,7 +16,7 @@ from data.errors import BadModel
 from data.files import file_digest, replacing, write_json
 from models.detector import Detector, families
 from models.feature_network import feature_network, matched
-from models.recognise import recognised
+from models.recognise import natural_spread, recognised
 
 WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
 LEVELS = (1, 2, 3)
@@ -178,7 +178,9 @@ def with_teacher(family: str, settings: dict[str, Any], card: TeacherCard | None
     """``settings`` of a detector of ``family`` that can take the teacher of ``card``; as they are where it cannot."""
     if card is None or families()[family].teacher_kind != card.kind:
         return dict(settings)
-    return families()[family].settings_with(settings, card.settings, card.source in ELSEWHERE)
+    elsewhere = card.kind == "features" and card.source in ELSEWHERE
+    spread = natural_spread(card.settings["backbone"]) if elsewhere else None
+    return families()[family].settings_with(settings, card.settings, spread)
 
 
 def teach(detector: Detector, teacher: TeacherFile | None) -> None:

@@ -171,7 +171,7 @@ def train(folder: BatchFolder) -> None:
     )  # fmt: skip
     views = views_of(images, side)
     planned = planned_networks(settings, chosen, views, memory_views(images, side))
-    if material.teacher is None and any(_family(network.params["detector"]).teacher_kind for network in planned):
+    if material.teacher is None and any(_compares(network) for network in planned):
         print("no teacher beside the batch: what compares with one compares with random features")
     progress = Progress(folder.path, "train")
     detectors: list[Detector] = []
@@ -207,6 +207,11 @@ def train(folder: BatchFolder) -> None:
 
 def _family(network: str) -> type[Detector]:
     return families()[NETWORKS[network][0]]
+
+
+def _compares(network: Planned) -> bool:
+    family = _family(network.params["detector"])
+    return family.kind == "comparison" and family.teacher_kind is not None
 
 
 def _start_text(warm: WarmStart | None, taken: bool) -> str:

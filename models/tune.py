@@ -181,7 +181,7 @@ def tune(folder: BatchFolder) -> None:
         trial = _next(study, done, first, seed)
         chosen = suggest(trial, settings)
         spec = spec_of(chosen, settings.side, card)
-        if card is not None and families()[spec.detector].teacher_kind == card.kind:
+        if card is not None and spec.settings != NETWORKS[chosen["detector"]][1]:
             chosen["teacher"] = card.title
         begun = time.monotonic()
 

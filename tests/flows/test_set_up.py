@@ -18,6 +18,7 @@ from data.repository import dvc, git
 from data.version import commit_files
 from flows import decide as steps
 from flows import set_up as room
+from flows import teachers as registering
 from flows.decide import decide
 from flows.errors import PlantError
 from flows.job import Job, make_job
@@ -88,7 +89,7 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Records:
     monkeypatch.setattr(room, "teachers", lambda connection: list(made.teachers))
     monkeypatch.setattr(room, "teacher_of", made.of)
     monkeypatch.setattr(room, "download_teacher", made.download)
-    monkeypatch.setattr(room, "register_teacher", made.register)
+    monkeypatch.setattr(registering, "register_teacher", made.register)
     monkeypatch.setattr(room, "champion", lambda connection, product: made.champions.get(product))
     monkeypatch.setattr(room, "version_of", made.version)
     monkeypatch.setattr(room, "fetch_metrics", lambda connection, version: {"training": made.training})

@@ -1,7 +1,6 @@
 """What every detector must show. A new detector's test file subclasses this and names its settings."""
 
 import copy
-import os
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,18 +30,12 @@ def good_image(seed: int, channels: int = 1, height: int = 128, width: int = 160
     return np.clip(image, 0, 255).astype(np.uint8)[..., None].repeat(channels, 2)
 
 
-LONG = bool(os.environ.get("CHANGEOVER_LONG_TESTS"))
-"""Every kind of network is trained. Else one of each family, and the others are only built, exported and compared."""
-
-
 class DetectorTests:
     """Shape, sizes, channels, save and load, export parity, determinism, and that it learns."""
 
     name: ClassVar[str]
     settings: ClassVar[dict[str, Any]] = {}
     steps: ClassVar[int] = 60
-    like: ClassVar[str] = ""
-    """The test class of the same family that is trained in the short form, where this one is not."""
 
     @pytest.mark.parametrize("channels", [1, 3])
     @pytest.mark.parametrize("size", [(64, 64), (96, 160), (32, 224)])
@@ -100,20 +93,13 @@ class DetectorTests:
         spec = Spec(self.name, self.settings, "none", batch_size=8, side=64)
         return fit(images, plan, spec, Plan(1e9, steps))
 
-    def trained_at_all(self) -> None:
-        """Skips the test in the short form where another of the family is trained."""
-        if self.like and not LONG:
-            pytest.skip(f"trained as {self.like} is: CHANGEOVER_LONG_TESTS=1 make test")
-
     def test_same_seed_same_weights(self) -> None:
-        self.trained_at_all()
         (first, log), (second, _) = self.fitted(6), self.fitted(6)
         assert log.steps == (6 if first.learns else 1) and log.ended_by == "steps"
         for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
             assert torch.equal(a, b)
 
     def test_it_learns(self) -> None:
-        self.trained_at_all()
         detector, log = self.fitted(self.steps)
         assert not detector.learns or log.losses[-1][2] < 0.9 * log.losses[0][2]
         inspector = Inspector([copy.deepcopy(detector)], 1.0).eval()

@@ -1,0 +1,67 @@
+"""Do exam defects tell the kinds of detectors apart as real ones do? Each kind, view and the mean of all, on both.
+
+    PYTHONPATH=$PWD python benchmarks/kinds.py DATA PRODUCT KEPT
+
+KEPT is what ``changeover bench DATA -p PRODUCT --keep FOLDER`` left (``FOLDER/PRODUCT``). Prints a row of Markdown a reading: the
+objective on exam defects of tuning images, and image AUROC, escape and overkill on the real test images, at a threshold from the
+batch's calibration images for 5 %. It measures and chooses nothing.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.batch import BatchFolder
+from data.benchmark_set import read_set
+from models.calibrate import calibrate
+from models.evaluate import EvaluateSettings
+from models.exam import read_batch
+from models.inspector import EVERY, Inspector, Reading, fit_fusion, raw_maps
+from models.metrics import auroc
+from models.objective import judge, look, tune_set
+from models.trained import read_trained
+
+SIDE = 3
+
+
+@torch.no_grad()
+def scores(inspector: Inspector, images: list[np.ndarray], maps: list[list[torch.Tensor]]) -> list[float]:
+    """The largest value of each image's fused map."""
+    sizes = [inspector.working(torch.from_numpy(image)[None]).shape[-2:] for image in images]
+    return [float(inspector.fused(raw, *size).amax()) for raw, size in zip(maps, sizes, strict=True)]
+
+
+def main() -> None:
+    data, product, kept = Path(sys.argv[1]), sys.argv[2], BatchFolder(Path(sys.argv[3]))
+    batch = read_batch(kept, ("train", "tune", "calibrate"))
+    detectors, training = read_trained(kept, batch.channels)
+    reductions, scale = training["reductions"], training["scale"]
+    plain = Inspector(detectors, scale, reductions).eval()
+    test = read_set(data / product).test
+    shown = [image.read(batch.channels)[0] for image in test]
+    held = [exam.image for exam in batch.good["calibrate"]]
+    maps = {name: [raw_maps(plain, image) for image in images] for name, images in (("test", shown), ("held", held))}
+    looks = look(detectors, tune_set(batch.good["tune"], batch.defects["tune"], scale), reductions)
+    print("| reading | exam objective | image AUROC | escape | overkill |", "|---|---|---|---|---|", sep="\n")
+    for view in (*sorted(set(reductions)), EVERY):
+        for kind in ("segmentation", "comparison", ""):
+            reading = Reading(view, 1, SIDE, kind)
+            if not plain.members(reading):
+                continue
+            inspector = Inspector(detectors, scale, reductions, [reading]).eval()
+            fit_fusion(inspector, looks.good)
+            found = scores(inspector, shown, maps["test"])
+            limit = calibrate(scores(inspector, held, maps["held"]), EvaluateSettings().overkill_target).threshold
+            bad = np.array([image.kind is not None for image in test])
+            over = np.array(found) > limit
+            print(
+                f"| {reading} | {judge(looks, [reading]).value:.3f} | {auroc(bad, found):.3f} | {1 - over[bad].mean():.1%} | "
+                f"{over[~bad].mean():.1%} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ from models.teacher_file import TeacherCard, read_teacher, teach, with_teacher
 
 MIXES: dict[str, tuple[str, ...]] = {
     "all": TRAINING_FAMILIES,
-    "drawn": ("bezier", "hull", "stroke", "perlin", "region", "chip", "library"),
+    "drawn": ("bezier", "hull", "stroke", "crack", "perlin", "region", "chip", "library"),
 }
 """Recipe mixes. On random textures a patch moved from elsewhere is no defect at all: ``drawn`` leaves those families out."""
 

@@ -35,12 +35,16 @@ def poisson_blend(background: Pixels, fill: Pixels, mask: Pixels) -> Pixels:
     return background + np.clip(cv2.dilate(mask, np.ones((3, 3), np.uint8)), 0, 1)[..., None] * (changed - background)
 
 
-def label_of_change(before: Pixels, after: Pixels, scale: BatchScale, saturating: bool = True) -> Pixels:
+LINE = 5.0
+"""Signal to noise, along a line, from which it can be seen."""
+
+
+def label_of_change(before: Pixels, after: Pixels, scale: BatchScale, saturating: bool = True, line: bool = False) -> Pixels:
     """Label (H, W) in 0..1: a logistic of the change, one half at ``scale.visible``, zero where nothing can be seen.
 
     After NSA (Schlüter 2022). The change is averaged over a small neighbourhood, so that the label does not inherit the
     texture's grain, and over a wide one, so that an area of another texture is labelled as an area. Not ``saturating``: one
-    where a grey level changed at all.
+    where a grey level changed at all. ``line``: what changed is thin and long, and is seen by its length as well.
     """
     touched = np.abs(after - before).max(axis=2)
     if not saturating:
@@ -48,9 +52,31 @@ def label_of_change(before: Pixels, after: Pixels, scale: BatchScale, saturating
     fine, wide = np.asarray(cv2.GaussianBlur(touched, (0, 0), 1.2), np.float32), _wide_mean(touched)
     near = np.asarray(cv2.dilate(touched, np.ones((7, 7), np.uint8)), np.float32)
     change = np.maximum(fine, np.minimum(wide, near))
-    label = 1.0 / (1.0 + np.exp(np.clip(-6.0 * (change / scale.visible - 1.0), -30, 30)))
+    label = _logistic(np.asarray(change / scale.visible, np.float32))
+    if line:
+        label = np.maximum(label, _label_along(touched, scale))
     label = np.where(label < 0.1, 0.0, label)
     return np.asarray(label if label.max() > 0.5 else np.zeros_like(label), np.float32)
+
+
+def _label_along(touched: Pixels, scale: BatchScale) -> Pixels:
+    """Label of a line: one half where the filter that matches its change has a signal of ``LINE`` times the noise.
+
+    In white noise that is the root of the change's energy over the standard deviation; noise that hangs together over ``grain``
+    pixels counts as so many fewer samples. Energy is summed about each pixel (Gaussian, sigma 10 px: some 35 px along a line).
+    Of the pixels those are labelled where the change is two fifths or more of what it is at most nearby.
+    """
+    around = 4.0 * np.pi * 10.0**2
+    energy = np.asarray(cv2.GaussianBlur(touched * touched, (0, 0), 10.0), np.float32) * np.float32(around / 2.0)
+    signal = np.sqrt(energy) / (scale.variation * np.sqrt(np.pi) * scale.grain)
+    sharp = np.asarray(cv2.GaussianBlur(touched, (0, 0), 0.7), np.float32)
+    most = np.asarray(cv2.dilate(sharp, np.ones((15, 15), np.uint8)), np.float32)
+    return np.minimum(_logistic(signal / LINE), _logistic(sharp / np.maximum(0.4 * most, 1e-3)))
+
+
+def _logistic(change: Pixels) -> Pixels:
+    """0 to 1, one half at 1."""
+    return np.asarray(1.0 / (1.0 + np.exp(np.clip(-6.0 * (change - 1.0), -30, 30))), np.float32)
 
 
 def _wide_mean(values: Pixels) -> Pixels:

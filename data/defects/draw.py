@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from data.defects import nuisance
 from data.defects.blend import label_of_change
+from data.defects.canvas import Canvas
 from data.defects.exam import EXAM_REACH, EXAMS
-from data.defects.families import FAMILIES, REACH, Canvas
+from data.defects.families import FAMILIES, REACH
 from data.defects.foreground import foreground, rim
 from data.defects.library import Cutout
-from data.defects.recipe import PATTERN_FAMILIES, RIM_FAMILIES, Recipe
+from data.defects.recipe import LINES, PATTERN_FAMILIES, RIM_FAMILIES, Recipe
 from data.defects.scale import BatchScale
 
 Image = NDArray[np.uint8]
@@ -188,7 +189,7 @@ def _defect(
         after = _crisp(before, after, canvas.scale)
     if inside is not None:
         after = np.where(inside[near][..., None], after, before)
-    seen = label_of_change(before, after, canvas.scale, recipe.saturating or exam)
+    seen = label_of_change(before, after, canvas.scale, recipe.saturating or exam, family in LINES)
     label = np.zeros(image.shape[:2], np.float32)
     if not seen.any():
         return image, label

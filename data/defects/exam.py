@@ -5,12 +5,14 @@ on them. Each is a function ``(canvas, rng, difficulty) -> image`` like those of
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.defects.families import Canvas
+from data.defects.canvas import Canvas
+from data.defects.foreground import rim
 
 Pixels = NDArray[np.float32]
 
@@ -104,7 +106,7 @@ def stain(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels
         )
     softness = float(rng.uniform(0.04, 0.25))
     inside = 1.0 / (1.0 + np.exp(np.clip((np.hypot(along, across) / radius - outline) / softness, -30, 30)))
-    change = canvas.amount(rng, difficulty) * 0.8
+    change = canvas.amount(rng, difficulty) * 0.8 * max(1.0, canvas.scale.wide / canvas.scale.variation)
     if rng.random() < 0.7:
         return _push(canvas, (change * inside).astype(np.float32))
     mean = np.asarray(cv2.blur(canvas.background, (9, 9)), np.float32).reshape(canvas.background.shape)
@@ -129,6 +131,25 @@ def notch(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels
     return np.asarray(np.clip(canvas.background + (bite * (step + rough))[..., None], 0, 255), np.float32)
 
 
+def hairline(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
+    """A dark hair of a line, long and narrow at every difficulty, which is its contrast: a slow wave with a Gaussian profile
+    that fades out at one end. Half of them begin where the part ends."""
+    length = canvas.side * float(rng.uniform(0.4, 1.2))
+    angle = float(rng.uniform(0, 2 * np.pi))
+    start = canvas.centre
+    ends = rim(canvas.part, whole=True) if canvas.part is not None else np.zeros((0, 2), np.intp)
+    if len(ends) and rng.random() < 0.5:
+        start = ends[int(rng.integers(len(ends)))].astype(np.float64)
+        towards = np.array([canvas.width, canvas.height]) / 2.0 - start
+        angle = float(np.arctan2(towards[1], towards[0]) + rng.uniform(-1.0, 1.0))
+    along, across = _grid(replace(canvas, centre=start), angle)
+    wave = np.float32(rng.uniform(0.0, 0.06) * length) * np.sin(along * np.float32(2 * np.pi / (length * rng.uniform(0.7, 2.0))))
+    profile = np.exp(-0.5 * ((across - wave) / np.float32(rng.uniform(0.5, 1.2))) ** 2)
+    fading = np.clip((length - along) / (0.4 * length), 0.0, 1.0) * (along >= 0)
+    change = 0.5 * canvas.amount(rng, difficulty) * profile * fading
+    return np.asarray(np.clip(canvas.background - change[..., None].astype(np.float32), 0, 255), np.float32)
+
+
 EXAMS: dict[str, Callable[[Canvas, np.random.Generator, float], Pixels]] = {
     "relief": relief,
     "dent": dent,
@@ -136,7 +157,10 @@ EXAMS: dict[str, Callable[[Canvas, np.random.Generator, float], Pixels]] = {
     "specks": specks,
     "stain": stain,
     "notch": notch,
+    "hairline": hairline,
 }
 
-EXAM_REACH: dict[str, float | None] = {"relief": 1.6, "dent": 1.2, "erase": 1.2, "specks": 2.2, "stain": None, "notch": 2.2}
+EXAM_REACH: dict[str, float | None] = {
+    "relief": 1.6, "dent": 1.2, "erase": 1.2, "specks": 2.2, "stain": None, "notch": 2.2, "hairline": None,
+}  # fmt: skip
 """As ``REACH`` of the families that are trained on."""

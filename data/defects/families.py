@@ -4,8 +4,7 @@ A family is a function ``(canvas, rng, difficulty) -> image`` (H, W, C) float32,
 follows from the change (``data.defects.blend``). Difficulty 0 is large, strong and crisp; 1 is small, faint and blended.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -13,57 +12,10 @@ from numpy.typing import NDArray
 
 from data.defects import fills, shapes
 from data.defects.blend import alpha_blend, poisson_blend
-from data.defects.library import Cutout
-from data.defects.recipe import Recipe
-from data.defects.scale import BatchScale
+from data.defects.canvas import Canvas
+from data.defects.lines import crack, machining_direction, stroke
 
 Pixels = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """Where a defect is drawn.
-
-    ``background`` and ``donor``: (H, W, C) float32, 0..255, the donor from a different good image where there is one.
-    ``side``: length in px that the recipe's sizes are fractions of. ``centre``: (x, y) of the defect. ``trade``: what of the
-    difficulty is moved from size to strength (-0.5..0.5): a hard defect may be long and faint, or tiny and strong.
-    ``part``: mask (H, W) of the part; None where all of the canvas is part. ``library``: the plant's own cut-outs.
-    """
-
-    background: Pixels
-    donor: Pixels
-    recipe: Recipe
-    scale: BatchScale
-    side: float
-    centre: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
-    trade: float = 0.0
-    part: NDArray[np.bool_] | None = None
-    library: Sequence[Cutout] = ()
-
-    @property
-    def height(self) -> int:
-        """Rows of the canvas."""
-        return int(self.background.shape[0])
-
-    @property
-    def width(self) -> int:
-        """Columns of the canvas."""
-        return int(self.background.shape[1])
-
-    def diameter(self, rng: np.random.Generator, difficulty: float) -> float:
-        """Size in px at ``difficulty``, give or take a third, never below 3 px or two grains."""
-        difficulty = float(np.clip(difficulty - self.trade, 0.0, 1.0))
-        return max(self.recipe.size(difficulty) * self.side * float(rng.uniform(0.67, 1.5)), 3.0, 2.0 * self.scale.grain)
-
-    def largest(self, difficulty: float) -> float:
-        """The largest size in px that ``diameter`` gives at ``difficulty``."""
-        difficulty = float(np.clip(difficulty - self.trade, 0.0, 1.0))
-        return max(1.5 * self.recipe.size(difficulty) * self.side, 3.0, 2.0 * self.scale.grain)
-
-    def amount(self, rng: np.random.Generator, difficulty: float) -> float:
-        """Change in grey levels at ``difficulty``, give or take a third."""
-        difficulty = float(np.clip(difficulty + self.trade, 0.0, 1.0))
-        return self.recipe.strength(difficulty) * self.scale.variation * float(rng.uniform(0.67, 1.5))
 
 
 def _edge(rng: np.random.Generator, diameter: float, difficulty: float) -> float:
@@ -121,35 +73,6 @@ def perlin(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixel
     return alpha_blend(canvas.background, fill, mask)
 
 
-def stroke(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
-    """A scratch or a jagged crack; half of them along the machining direction, which is where the eye loses them."""
-    jagged = rng.random() < 0.5
-    length = min(max(canvas.diameter(rng, difficulty) * (3.0 if jagged else 2.0), 8.0), 1.2 * canvas.side)
-    thickness = float(rng.uniform(0.8, 1.5 + (0.015 if jagged else 0.035) * canvas.side * (1.0 - difficulty)))
-    direction = float(rng.uniform(0, np.pi))
-    if rng.random() < 0.5:
-        direction = machining_direction(canvas.background) + float(rng.normal(0, 0.08))
-    draw = shapes.crack if jagged else shapes.stroke
-    mask = draw(rng, canvas.height, canvas.width, canvas.centre, length, thickness, direction)
-    mask = shapes.soften(mask, float(rng.uniform(0.0, 0.8)))
-    if canvas.scale.binary and rng.random() < 0.8:
-        fill = fills.palette(rng, canvas.background, mask, canvas.scale)
-    else:
-        # A line of one or two pixels is diluted by anti-aliasing: it needs more change to be as visible as a blob.
-        change = fills.signed(rng, canvas.background, mask, 1.5 * canvas.amount(rng, difficulty))
-        if jagged and rng.random() < 0.7:
-            change = -abs(change)  # an open crack swallows light
-        fill = fills.tinted(rng, fills.shifted(canvas.background, change), canvas.background)
-    return alpha_blend(canvas.background, fill, mask)
-
-
-def machining_direction(background: Pixels) -> float:
-    """Direction (radians) along which grey levels change least: the main axis of the structure tensor."""
-    grey = np.ascontiguousarray(background.mean(axis=2))
-    dx, dy = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
-    return float(0.5 * np.arctan2(2.0 * float((dx * dy).mean()), float((dx * dx - dy * dy).mean())) + np.pi / 2)
-
-
 def patch(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
     """A part of another good image, moved and resized, under a random shape; Poisson or alpha blending (NSA, Schlüter 2022)."""
     diameter = canvas.diameter(rng, difficulty)
@@ -169,19 +92,30 @@ def patch(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels
 
 
 def region(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
-    """A large part of the picture of another brightness, contrast or texture: polish, stain, uneven grinding."""
-    diameter = canvas.side * float(rng.uniform(0.5, 1.2))
-    mask = shapes.perlin(rng, canvas.height, canvas.width, canvas.centre, diameter)
-    mask = shapes.soften(mask, float(rng.uniform(0.01, 0.08)) * canvas.side)
-    change = fills.signed(rng, canvas.background, mask, 0.7 * canvas.amount(rng, difficulty))
-    choice = int(rng.integers(3))
+    """A large part of the picture of another brightness, contrast or texture: polish, stain, uneven grinding. Half of them end in
+    a nearly straight line, as what was worked in two passes does; the sharper the border, the smaller the change that is seen."""
+    if rng.random() < 0.5:
+        direction = machining_direction(canvas.background) + float(rng.normal(0, 0.1)) + 0.5 * np.pi * int(rng.integers(2))
+        mask = shapes.half(rng, canvas.height, canvas.width, canvas.centre, direction, canvas.side)
+        softness, unit = float(rng.uniform(0.3, 3.0)), canvas.scale.variation
+    else:
+        mask = shapes.perlin(rng, canvas.height, canvas.width, canvas.centre, canvas.side * float(rng.uniform(0.5, 1.2)))
+        softness = float(rng.uniform(0.01, 0.08)) * canvas.side
+        unit = max(canvas.scale.variation, canvas.scale.wide)
+    mask = shapes.soften(mask, softness)
+    amount = 0.7 * canvas.amount(rng, difficulty) * unit / canvas.scale.variation
+    change = fills.signed(rng, canvas.background, mask, amount)
+    choice = int(rng.integers(4))
     if choice == 0:
         fill = fills.shifted(canvas.background, change)
     elif choice == 1:
         fill = fills.shifted(fills.flattened(canvas.background, float(rng.uniform(1.0, 4.0))), 0.5 * change)
-    else:
+    elif choice == 2:
         mean = fills.flattened(canvas.background, 8.0)
         fill = fills.shifted(mean + (canvas.background - mean) * np.float32(rng.uniform(1.8, 3.5)), 0.3 * change)
+    else:  # more or less light comes back: brighter and richer in contrast, or darker and duller
+        gain = 1.0 + change / max(float(canvas.background.mean()), 16.0)
+        fill = canvas.background * np.float32(np.clip(gain, 0.3, 3.0))
     return alpha_blend(canvas.background, fills.tinted(rng, fill, canvas.background), mask)
 
 
@@ -266,6 +200,7 @@ FAMILIES: dict[str, Family] = {
     "bezier": bezier,
     "hull": hull,
     "stroke": stroke,
+    "crack": crack,
     "patch": patch,
     "perlin": perlin,
     "region": region,
@@ -276,7 +211,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 REACH: dict[str, float | None] = {
-    "bezier": 1.0, "hull": 1.2, "stroke": 2.5, "patch": 1.2, "perlin": 1.2, "region": None, "warp": 2.2, "structure": 1.2,
-    "chip": 1.4, "library": 1.2,
+    "bezier": 1.0, "hull": 1.2, "stroke": 2.5, "crack": None, "patch": 1.2, "perlin": 1.2, "region": None, "warp": 2.2,
+    "structure": 1.2, "chip": 1.4, "library": 1.2,
 }  # fmt: skip
 """How far from its centre a defect can change anything, in its largest diameters; None: anywhere."""

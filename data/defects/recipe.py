@@ -12,6 +12,7 @@ TRAINING_FAMILIES = (
     "bezier",
     "hull",
     "stroke",
+    "crack",
     "patch",
     "perlin",
     "region",
@@ -22,13 +23,16 @@ TRAINING_FAMILIES = (
 )
 """Families that detectors learn from, in the order of the picture sheet."""
 
-EXAM_FAMILIES = ("relief", "dent", "erase", "specks", "stain", "notch")
+EXAM_FAMILIES = ("relief", "dent", "erase", "specks", "stain", "notch", "hairline")
 """Families that no detector ever trains on: tuning and gates are measured on them. They share no code with the above."""
 
 
 PATTERN_FAMILIES = ("patch", "warp", "structure", "erase")
 """Families that lay other content of the batch where it does not belong. On a random texture that is just another sample of the
 texture, which nobody could find, so they are drawn on patterned batches only."""
+
+LINES = ("stroke", "crack", "hairline")
+"""Families that are seen by their length: what is too faint at each of their pixels is labelled where the whole can be seen."""
 
 RIM_FAMILIES = ("chip", "notch")
 """Families that live where the part ends, and nowhere else."""

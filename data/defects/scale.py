@@ -22,7 +22,8 @@ class BatchScale:
     ``dark``, ``bright``: 2 % and 98 % quantile of all pixels. ``binary``: practically two grey levels. ``textured``: the
     surface is a random texture, not a pattern (its fine texture is nearly Gaussian: the median of its absolute value is
     over 0.15 of the 97 % quantile; 0.31 for a Gaussian, under 0.1 where edges stand out of smooth surroundings). ``grain``:
-    correlation length of the fine texture in px, 1 to 8: a spot no larger than a grain is taken for one.
+    correlation length of the fine texture in px, 1 to 8: a spot no larger than a grain is taken for one. ``wide``: as
+    ``variation``, of what good images show between 10 and 30 px: the unit of what is soft and wide.
     """
 
     variation: float
@@ -31,6 +32,7 @@ class BatchScale:
     binary: bool
     textured: bool = False
     grain: float = 1.0
+    wide: float = 0.0
 
     @property
     def visible(self) -> float:
@@ -58,7 +60,14 @@ def measure_scale(images: Sequence[Image]) -> BatchScale:
     floor, ceiling = max((bright - dark) / 40.0, 2.0), max((bright - dark) / 12.0, 2.0)
     variation = ceiling if binary else float(np.clip(1.4826 * middle, floor, ceiling))
     textured = not binary and bool(middle > 0.15 * upper)
-    return BatchScale(variation, dark, bright, binary, textured, grain(grey) if textured else 1.0)
+    wide = 0.0 if binary else float(np.clip(1.4826 * np.median([wide_texture(image) for image in grey]), 0.0, ceiling))
+    return BatchScale(variation, dark, bright, binary, textured, grain(grey) if textured else 1.0, wide)
+
+
+def wide_texture(grey: NDArray[np.float32]) -> float:
+    """Median absolute value of what ``grey`` (H, W) shows between 10 and 30 px (sigma)."""
+    small = cv2.resize(grey, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    return float(np.median(np.abs(cv2.GaussianBlur(small, (0, 0), 2.5) - cv2.GaussianBlur(small, (0, 0), 7.5))))
 
 
 def grain(grey: Sequence[NDArray[np.float32]]) -> float:

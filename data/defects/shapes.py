@@ -112,6 +112,34 @@ def crack(
     return canvas.astype(np.float32) / 255.0
 
 
+def long_crack(
+    rng: np.random.Generator, height: int, width: int, start: Points, length: float, thickness: float, direction: float
+) -> Mask:
+    """A line of ``length`` px from ``start`` on, smooth or finely jagged, its width and strength changing along it, that runs out
+    at its end."""
+    count = max(int(length / 2.0), 8)
+    if rng.random() < 0.6:
+        turn = rng.normal(0, rng.choice([0.01, 0.03, 0.08]), count).cumsum()
+        angle = direction + turn - turn.mean()
+        path = start + np.stack([np.cos(angle), np.sin(angle)], 1).cumsum(0) * (length / count)
+    else:
+        end = start + length * np.array([np.cos(direction), np.sin(direction)])
+        path = jagged(rng, start, end, float(rng.uniform(0.03, 0.15)) * length)
+        count = len(path)
+    along = np.linspace(0.0, 1.0, count)
+    knots = np.linspace(0.0, 1.0, 7)
+    strength = np.clip(0.8 + 0.35 * np.interp(along, knots, rng.standard_normal(7)), 0.15, 1.0)
+    strength = strength * np.clip((1.0 - along) / 0.25, 0.0, 1.0)
+    wide = thickness * np.clip(0.85 + 0.3 * np.interp(along, knots, rng.standard_normal(7)), 0.4, 1.5)
+    zoom = 4
+    canvas = np.zeros((height * zoom, width * zoom), np.uint8)
+    fixed = np.round(path * zoom * 16).astype(np.int32)
+    for i in range(count - 1):
+        begin, until = (int(fixed[i, 0]), int(fixed[i, 1])), (int(fixed[i + 1, 0]), int(fixed[i + 1, 1]))
+        cv2.line(canvas, begin, until, int(255 * strength[i]), max(round(wide[i] * zoom), 1), cv2.LINE_AA, _SUBPIXEL)
+    return np.asarray(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA), np.float32) / np.float32(255.0)
+
+
 def jagged(rng: np.random.Generator, start: Points, end: Points, roughness: float) -> Points:
     """Points from ``start`` to ``end``, (33, 2): each midpoint moved sideways by up to ``roughness`` px, half as
     much at every level."""
@@ -151,6 +179,20 @@ def perlin(rng: np.random.Generator, height: int, width: int, centre: Points, di
     distance = np.hypot(x[None], y[:, None]) / np.float32(0.5 * diameter)
     field = noise + 1.2 * (1.0 - distance)
     return np.asarray(np.clip(field * diameter / 8.0 + 0.5, 0.0, 1.0), np.float32)
+
+
+def half(rng: np.random.Generator, height: int, width: int, centre: Points, direction: float, side: float) -> Mask:
+    """What lies on one side of a nearly straight line through ``centre`` in ``direction`` (radians), or between it and a
+    parallel one at a tenth to two thirds of ``side`` px: how a surface looks that was worked in two passes."""
+    x = np.arange(width, dtype=np.float32) - np.float32(centre[0])
+    y = np.arange(height, dtype=np.float32) - np.float32(centre[1])
+    across = y[:, None] * np.float32(np.cos(direction)) - x[None] * np.float32(np.sin(direction))
+    wave = smooth_noise(rng, height, width, float(rng.uniform(0.2, 1.0)) * side)
+    across = across + np.float32(rng.uniform(0.0, 0.06) * side) * wave
+    inside = np.clip(across + 0.5, 0.0, 1.0)
+    if rng.random() < 0.5:
+        inside = inside * np.clip(np.float32(rng.uniform(0.1, 0.67) * side) - across + 0.5, 0.0, 1.0)
+    return np.asarray(inside, np.float32)
 
 
 def elastic(rng: np.random.Generator, mask: Mask, amount: float, cell: float) -> Mask:

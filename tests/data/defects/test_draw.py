@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from data.defects import blend, fills, shapes
+from data.defects.canvas import Canvas
 from data.defects.draw import draw_crop, draw_exam
 from data.defects.exam import EXAMS
-from data.defects.families import FAMILIES, Canvas
+from data.defects.families import FAMILIES
 from data.defects.foreground import foreground, rim
 from data.defects.library import Cutout, lay_library, read_library
+from data.defects.lines import crack
 from data.defects.recipe import EXAM_FAMILIES, TRAINING_FAMILIES, Recipe
 from data.defects.scale import BatchScale, measure_scale
 from data.errors import BadBatch, BadSettings
@@ -77,7 +79,7 @@ def test_every_family_changes_the_image_only_near_the_defect(family: str, channe
         moved = np.abs(np.clip(image, 0, 255) - background).max(axis=2)
         changed_somewhere |= bool(moved.max() > 10)
         if family not in ("region", "stain"):
-            assert moved[:, :5].max() < 1.0 or family in ("stroke", "relief")
+            assert moved[:, :5].max() < 1.0 or family in ("stroke", "crack", "relief", "hairline")
     assert changed_somewhere
 
 
@@ -93,6 +95,74 @@ def test_label_follows_the_visible_change() -> None:
     assert not invisible.any()
     half = blend.label_of_change(before, before + 1.01 * scale.visible, scale)
     assert half == pytest.approx(0.515, abs=0.001)  # 1 / (1 + exp(-0.06))
+
+
+def with_line(length: int, contrast: float) -> tuple[np.ndarray, np.ndarray]:
+    """A plain surface before and after a vertical line, 2 px wide, was drawn on it."""
+    before = np.full((128, 128, 1), 100.0, np.float32)
+    after = before.copy()
+    after[64 - length // 2 : 64 + length // 2, 63:65] -= contrast
+    return before, after
+
+
+def test_a_line_is_labelled_by_its_length() -> None:
+    scale = BatchScale(4.0, 20, 230, False, True, 1.0)
+    faint = 2.2 * scale.variation
+    long, short = with_line(100, faint), with_line(6, faint)
+    assert not blend.label_of_change(*long, scale).any()  # no pixel of it stands out
+    label = blend.label_of_change(*long, scale, line=True)
+    assert label[40:90, 63:65].min() > 0.5
+    assert not label[:, :58].any() and not label[:, 70:].any()
+    assert not blend.label_of_change(*short, scale, line=True).any()
+    # The matched filter's signal is the root of the energy: at half the contrast four times the length is not there.
+    assert not blend.label_of_change(*with_line(100, faint / 2), scale, line=True).any()
+    # On a coarse texture fewer of the pixels are independent.
+    assert not blend.label_of_change(*long, BatchScale(4.0, 20, 230, False, True, 2.4), line=True).any()
+
+
+def test_long_cracks_are_long_at_every_difficulty_and_half_of_them_begin_where_the_part_ends() -> None:
+    rng = np.random.default_rng(0)
+    image = np.full((200, 200, 1), 30, np.uint8)
+    image[:, 60:] = np.clip(rng.normal(150, 4, (200, 140, 1)), 0, 255)
+    part = np.zeros((200, 200), np.bool_)
+    part[:, 60:] = True
+    scale = BatchScale(4.0, 30, 150, False, True, 1.0)
+    canvas = Canvas(
+        image.astype(np.float32), image.astype(np.float32), Recipe(), scale, 128.0, np.array([130.0, 100.0]), part=part
+    )
+    reached, lengths = [], {0.0: [], 1.0: []}
+    for seed in range(60):
+        for difficulty, found in lengths.items():
+            moved = np.abs(crack(canvas, np.random.default_rng(seed), difficulty) - canvas.background)[..., 0] > 0.5
+            assert not moved[:, :60].any()  # beside the part there is nothing to crack
+            y, x = np.nonzero(moved)
+            found.append(float(np.hypot(np.ptp(y), np.ptp(x))))
+            reached.append(bool(moved[:, 60:63].any()))
+    assert min(np.median(found) for found in lengths.values()) > 40
+    assert 0.35 < np.mean(reached) < 0.8
+
+
+def test_two_passes_meet_in_a_line() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        mask = shapes.half(rng, 120, 160, np.array([80.0, 60.0]), 0.0, 128.0)
+        border = np.abs(np.diff(mask, axis=0)).sum(axis=0)  # one border in every column, or two
+        assert 0.9 < border.mean() <= 2.01
+        top = np.argmax(np.abs(np.diff(mask, axis=0)) > 0.2, axis=0).astype(float)
+        assert np.abs(top - np.median(top)).max() < 16  # six hundredths of the side, to both sides
+
+
+def test_the_unit_of_what_is_wide_is_measured_between_10_and_30_px() -> None:
+    rng = np.random.default_rng(2)
+
+    def surface(sigma: float, spread: float) -> np.ndarray:
+        noise = cv2.GaussianBlur(rng.normal(0, 1, (480, 480)), (0, 0), sigma)
+        return np.clip(128 + spread * noise / noise.std(), 0, 255).astype(np.uint8)[..., None]
+
+    fine = measure_scale([surface(1.0, 20) for _ in range(4)])
+    coarse = measure_scale([surface(14.0, 20) for _ in range(4)])
+    assert fine.wide < 0.3 * fine.variation
+    assert coarse.wide > 2 * coarse.variation and 5 < coarse.wide < 20
 
 
 def test_pasting_identical_content_is_no_defect(images: list[np.ndarray], scale: BatchScale) -> None:
@@ -111,7 +181,7 @@ def test_on_a_random_texture_only_what_can_be_seen_there_is_drawn() -> None:
     pattern = [np.tile(np.array([[60] * 16 + [180] * 16], np.uint8), (128, 4))[..., None] for _ in range(4)]
     assert not measure_scale([np.clip(p + rng.normal(0, 2, p.shape), 0, 255).astype(np.uint8) for p in pattern]).textured
     drawn = {draw_crop(Recipe(), scale, texture, 96, 1, i).family for i in range(200)}
-    assert drawn == {None, "bezier", "hull", "stroke", "perlin", "region", "chip"}
+    assert drawn == {None, "bezier", "hull", "stroke", "crack", "perlin", "region", "chip"}
 
 
 def test_difficulty_orders_size_and_strength(images: list[np.ndarray], scale: BatchScale) -> None:

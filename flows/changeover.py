@@ -160,7 +160,10 @@ def _ingest(job: Job, record: RunRecord) -> tuple[None, Words]:
         record.note(f"{100 * done // max(total, 1)} %")
 
     probe_store(job.plant.path)  # what training would make must have a place to go
-    found = ingest(job.images, job.folder, job.product, job.batch, told)
+    if job.images == job.folder.good:  # what was ingested before, for another threshold
+        found = job.folder.read_record()
+    else:
+        found = ingest(job.images, job.folder, job.product, job.batch, told)
     lay_out(job)
     rejected = f", {len(found.rejected)} files rejected (see {job.folder.file('batch.yaml')})" if found.rejected else ""
     return None, f"{len(found.images)} images{rejected}"

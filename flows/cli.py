@@ -23,6 +23,7 @@ from flows.commands import (
     lineage,
     promote,
     rebuild,
+    recalibrate,
     request,
     roll_back,
     run,
@@ -133,6 +134,7 @@ app.command("adopt", rich_help_panel=SETTING_UP)(adopt.adopt)
 app.command("demo", rich_help_panel=SETTING_UP)(demo.demo)
 app.add_typer(users.app, name="users", rich_help_panel=SETTING_UP)
 app.command("run", rich_help_panel=MODELS)(run.run)
+app.command("recalibrate", rich_help_panel=MODELS)(recalibrate.recalibrate)
 app.command("sign-off", rich_help_panel=MODELS)(sign_off.sign_off)
 app.command("promote", rich_help_panel=MODELS)(promote.promote)
 app.command("roll-back", rich_help_panel=MODELS)(roll_back.roll_back)

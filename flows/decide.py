@@ -57,12 +57,32 @@ def decide(job: Job) -> Decided:
     connection = connect_as(job.plant, "trainer")
     version = champion_of(connection, job.product)
     champion = fetch(job.plant, connection, version) if version else None
+    trained = _trained_otherwise(folder, key, job.training_digest())
     _lay(folder, champion)
-    decision = _ask(job, champion)
-    told = set_up(job, connection) if decision["action"] == "retrain" else ""
+    if trained is None:
+        decision = _ask(job, champion)
+        told = set_up(job, connection) if decision["action"] == "retrain" else ""
+    else:
+        decision, told = {"action": "retrain", "reason": OTHERWISE}, trained
+        restore_set_up(job.plant, folder)
     number = champion.version.version if champion else None
-    write_json(folder.file("decision.json"), key | {"champion": number, "set_up": told} | decision)
+    training = {"training": job.training_digest()}
+    write_json(folder.file("decision.json"), key | training | {"champion": number, "set_up": told} | decision)
     return Decided(decision["action"], decision["reason"], number, told)
+
+
+OTHERWISE = "this very batch was trained, and only what is done with the training is new"
+
+
+def _trained_otherwise(folder: BatchFolder, key: dict[str, str], training: str) -> str | None:
+    """What training of these images started from, in words, where this order trains the same: then it still does, whatever there
+    may be by now. None where it was not trained so."""
+    try:
+        found = json.loads(folder.file("decision.json").read_text(encoding="utf-8"))
+        same = (found["action"], found["images"], found["training"]) == ("retrain", key["images"], training)
+        return str(found["set_up"]) if same and is_set_up(folder) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not decided yet, or by an older Changeover
 
 
 def key_of(job: Job) -> dict[str, str]:

@@ -74,7 +74,15 @@ class Job:
 
     def params_digest(self) -> str:
         """SHA-256 of the parameters as canonical JSON."""
-        return hashlib.sha256(json.dumps(self.params(), sort_keys=True).encode()).hexdigest()
+        return _digest(self.params())
+
+    def training_digest(self) -> str:
+        """The same of what tuning and training follow: all but the section ``evaluate``."""
+        return _digest({name: value for name, value in self.params().items() if name != "evaluate"})
+
+
+def _digest(params: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
 
 
 def make_job(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
+from typing import Any
 
 from markupsafe import Markup
 
@@ -143,6 +144,22 @@ def learning_chart(learning: Sequence[tuple[float, float]], unit: str) -> Markup
     parts.append(path([(x(at), y(loss)) for at, loss in points], "faint"))
     parts.append(path([(x(at), y(mean)) for (at, _), mean in zip(points, means, strict=True)], "edge"))
     return svg(460, 256, f"Training loss, from {number_text(losses[0])} to {number_text(means[-1])}", parts)
+
+
+def trade_off_chart(choices: Sequence[dict[str, Any]], shipped: float) -> Markup:
+    """Escape, with its 95 % bounds, over the overkill that each threshold promises; the ``shipped`` threshold is marked."""
+    points = [(c["promised"], c["escape"]) for c in choices if known(c["promised"]) and known(c["escape"].get("rate"))]
+    if len(points) < 2:
+        return NOTHING
+    x, y = Axis(0.0, max(0.05, points[-1][0]), 56, 448), Axis(0.0, 1.0, 210, 34)
+    parts = _frame(x, y, "overkill that the threshold promises", "pseudo-defects that pass")
+    upper, lower = ([(x(at), y(escape[bound])) for at, escape in points] for bound in ("high", "low"))
+    parts += [path([*upper, *reversed(lower)], "band", closed=True), path([(x(at), y(e["rate"])) for at, e in points], "edge")]
+    now = next((c for c in choices if c["threshold"] == shipped), None)
+    if now is not None:
+        parts.append(line(x(now["promised"]), y.start, x(now["promised"]), y.end, "threshold"))
+    words = "; ".join(f"{percent_text(at)}: {percent_text(escape['rate'])}" for at, escape in points[:: max(len(points) // 5, 1)])
+    return svg(460, 256, f"Escape by promised overkill: {words}", parts)
 
 
 def trials_chart(trials: Sequence[dict[str, object]], width: int = 960) -> Markup:

@@ -24,8 +24,9 @@ from models.exported import ExportedInspector
 from models.gates import GateLimits, check_gates
 from models.inspector import Inspector, Region
 from models.machine import environment, packages
-from models.metrics import auroc, average_precision, pooled, rate
+from models.metrics import auroc, average_precision, pooled, rate, rate_over_sources
 from models.report import ReportContents, write_report
+from models.trade_off import trade_off
 from models.trained import fused_text, read_trained, teacher_text
 from models.training_log import progress_at
 from models.tune import read_settings
@@ -62,7 +63,7 @@ def figures(good: list[Examined], defects: list[Examined], threshold: float) -> 
         return {
             "image_auroc": round(auroc([0] * len(good) + [1] * len(scores), good_scores + scores), 5),
             "pixel_ap": round(average_precision(truth, values), 5),
-            "escape": rate(sum(s <= threshold for s in scores), len(scores)).as_dict(),
+            "escape": rate_over_sources([s <= threshold for s in scores], [e.exam.good_image for e in chosen]).as_dict(),
         }
 
     families = sorted({e.exam.family for e in defects if e.exam.family})
@@ -141,6 +142,10 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         "timing": {"tune_s": round(sum(t["seconds"] for t in trials), 1), "train_s": round(training["seconds"], 1),
                    "evaluate_s": round(time.monotonic() - started, 1), "ms_per_image": round(1000 * per_image, 1)},
         "environment": environment(), "packages": packages(),
+        "trade_off": [choice.as_dict() for choice in trade_off(
+            [e.seen.score for e in calibrated], [e.seen.score for e in good],
+            [e.seen.score for e in defects], [e.exam.good_image for e in defects],
+        )],
         "scores": {name: [e.seen.score for e in examined]
                    for name, examined in (("calibrate", calibrated), ("lock", good), ("defects", defects))},
     }  # fmt: skip

@@ -32,6 +32,11 @@ class ExamImage:
     difficulty: float | None = None
     source: str | None = None
 
+    @property
+    def good_image(self) -> str:
+        """The good image that this is or was drawn on; its own name where an older batch does not say."""
+        return self.source or self.name
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -49,7 +54,7 @@ class Batch:
         """The same, but neither these images nor defects drawn on them calibrate or test."""
 
         def left(subset: str, exams: list[ExamImage]) -> list[ExamImage]:
-            return exams if subset not in MEASURING else [one for one in exams if (one.source or one.name) not in names]
+            return exams if subset not in MEASURING else [one for one in exams if one.good_image not in names]
 
         parts = ({subset: left(subset, exams) for subset, exams in part.items()} for part in (self.good, self.defects))
         return Batch(*parts)

@@ -92,6 +92,8 @@ def page(contents: ReportContents, scale: ColourScale) -> str:
         comparison=comparison(metrics),
         overkill_chart=charts.interval(metrics["overkill"], axis_top(metrics["overkill"]), metrics["overkill_target"]),
         escape_chart=charts.interval(metrics["escape"], axis_top(metrics["escape"])),
+        choices=some_choices(metrics.get("trade_off", []), metrics["threshold"]),
+        trade_off_chart=charts.trade_off_chart(metrics.get("trade_off", []), metrics["threshold"]),
         histogram=histogram(metrics),
         narrow_histogram=histogram(metrics, NARROW),
         legend=legend(scale),
@@ -182,6 +184,13 @@ def axis_top(rate: Mapping[str, Any]) -> float:
     """End of a rate's axis: the next of 4, 10, 20, 40, 60, 80 and 100 % that holds its upper bound."""
     high = rate["high"] if wording.known(rate.get("high")) else 1.0
     return next((top for top in (0.04, 0.1, 0.2, 0.4, 0.6, 0.8) if high <= top), 1.0)
+
+
+def some_choices(choices: Sequence[dict[str, Any]], shipped: float) -> list[dict[str, Any]]:
+    """At most seven of the thresholds that could be chosen, evenly over those that there are, the ``shipped`` one among them."""
+    step = max((len(choices) - 1) / 6.0, 1.0)
+    wanted = {round(n * step) for n in range(7)} | {n for n, choice in enumerate(choices) if choice["threshold"] == shipped}
+    return [{**choice, "shipped": choice["threshold"] == shipped} for n, choice in enumerate(choices) if n in wanted]
 
 
 def gate_figure(value: Any, gate: str) -> Any:

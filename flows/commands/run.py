@@ -9,6 +9,7 @@ import typer
 from flows.commands.options import AskedByOption, JsonOption, PlantOption, ProductOption, password_of, the_plant
 
 if TYPE_CHECKING:
+    from flows.job import Job
     from flows.outcome import Outcome
 
 
@@ -47,26 +48,32 @@ def run_changeover(
     user: str | None = None,
 ) -> "Outcome":
     """Check the order, then run the flow in this process and show its progress."""
-    from flows.asked import Asked, ask_as_person, requested_by
     from flows.job import make_job
+
+    folder = str(images.expanduser().absolute()) if images else None
+    return run_job(make_job(the_plant(plant), product, batch, folder, preset, budget, seed, warm_start), user)
+
+
+def run_job(job: "Job", user: str | None) -> "Outcome":
+    """Run the flow for ``job`` in this process and show its progress."""
+    from flows.asked import Asked, ask_as_person, requested_by
     from flows.orchestration import connect, ends_with_prefect
     from flows.progress_view import shown
     from flows.servers import address
     from flows.services import connect_as_person
 
-    place = the_plant(plant)
-    folder = str(images.expanduser().absolute()) if images else None
-    job = make_job(place, product, batch, folder, preset, budget, seed, warm_start)
+    place, order = job.plant, job.order
     address(place, "mlflow")
     asked = Asked(requested_by())
     if user:
-        asked = ask_as_person(connect_as_person(place, user, password_of(user)), product, batch)
+        asked = ask_as_person(connect_as_person(place, user, password_of(user)), job.product, job.batch)
     connect(place)
     with shown(place, job.folder), ends_with_prefect(place):
         from flows.changeover import changeover
 
-        order = (str(job.images), preset, budget, seed, warm_start)
-        return changeover(str(place.path), product, batch, *order, *asked.as_parameters())
+        budget = None if order.budget is None else f"{order.budget:.10g}s"
+        spent = (str(job.images), order.preset, budget, order.seed, order.warm_start)
+        return changeover(str(place.path), job.product, job.batch, *spent, *asked.as_parameters())
 
 
 def print_outcome(outcome: "Outcome") -> None:

@@ -237,3 +237,27 @@ def test_the_line_inspects_what_was_published(running: Plant, version: Version, 
 
 def test_a_version_that_is_not_there(running: Plant, version: Version) -> None:
     assert "disc has no version 7" in changeover(running, "rebuild", PRODUCT, 7, code=2).stderr
+
+
+def test_another_threshold_is_a_new_version_from_the_same_training(
+    running: Plant, version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHANGEOVER_HOST_LOCK", str(running.state / "host.lock"))
+    trainer = connect_as(running, "trainer")
+    folder = running.batch(PRODUCT, "b1")
+    trained = folder.file("dvc.lock").read_text().split("evaluate:")[0], (folder.file("model") / "training.json").read_bytes()
+    told = json.loads(changeover(running, "recalibrate", PRODUCT, version.version, "--overkill", "45%", "--json").stdout)
+    first, second = sorted(versions(trainer, PRODUCT), key=lambda one: int(one.version))[:2]
+    assert told["version"] == second.version == "2" and first.version == version.version
+    assert (second.batch, second.images) == (first.batch, first.images)
+    assert second.threshold is not None and first.threshold is not None and second.threshold < first.threshold
+    metrics = json.loads((folder.file("report") / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["overkill_wish"] == 0.45 and metrics["threshold"] == second.threshold
+    # Nothing was trained: what training left is what it was.
+    now = folder.file("dvc.lock").read_text().split("evaluate:")[0], (folder.file("model") / "training.json").read_bytes()
+    assert now == trained
+    assert "overkill_target: 0.45" in (running.path / "products" / PRODUCT / "product.yaml").read_text(encoding="utf-8")
+    events = [event for event in recorded(trainer, PRODUCT) if event.action == "register"]
+    assert [event.version for event in events] == ["1", "2"]
+    again = changeover(running, "recalibrate", PRODUCT, 2, "--overkill", "0.45", code=2).stderr
+    assert "version 2 of disc was made for an overkill of 0.45 already" in again

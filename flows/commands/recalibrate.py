@@ -1,0 +1,33 @@
+"""``changeover recalibrate``."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from flows.commands.options import AskedByOption, JsonOption, PlantOption, known_product, the_plant
+from flows.commands.run import print_outcome, run_job
+
+
+def recalibrate(
+    product: Annotated[str, typer.Argument(metavar="PRODUCT", help="The product, such as bolt-m6.")],
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="The version that is to have another threshold.")],
+    overkill: Annotated[str, typer.Option("--overkill", metavar="SHARE", help="Good parts that may be rejected: 5% or 0.05.")],
+    user: AskedByOption = None,
+    plant: PlantOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a version another threshold: a new version to sign, from the same training, with a report of its own."""
+    from flows.recalibrate import parse_share, recalibration
+    from flows.services import connect_as
+    from registry.versions import version_of
+
+    share = parse_share(overkill)
+    place = the_plant(plant)
+    known_product(place, product)
+    found = version_of(connect_as(place, "trainer"), product, str(version))
+    outcome = run_job(recalibration(place, found, share), user)
+    if as_json:
+        print(json.dumps(outcome.as_dict(), indent=2))
+    else:
+        print_outcome(outcome)

@@ -1,19 +1,21 @@
 """Teachers of a plant: which its changeovers use, and how weights from outside become a registered teacher."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.errors import BadSettings
+from data.errors import BadSettings, ChangeoverError
 from data.files import file_digest
 from flows.hub import download, hub_weights
 from flows.named_teacher import check_teacher_name
 from flows.plant import Plant
+from flows.services import connect_as
 from flows.stages import Tell
 from models.imagenet import DEFAULT, IMAGENET, PACKAGES, write_imagenet
 from registry.connection import Connection
-from registry.teachers import TeacherVersion, register_teacher
+from registry.errors import RegistryError
+from registry.teachers import TeacherVersion, register_teacher, teachers
 
 LONGEST = 1000
 """Characters of a note on origin or licence."""
@@ -89,6 +91,20 @@ def register_packaged(plant: Plant, connection: Connection, network: str = DEFAU
     with tempfile.TemporaryDirectory(dir=_room(plant)) as scratch:
         write_imagenet(Path(scratch), network, name)
         return register_teacher(connection, Path(scratch))
+
+
+def have_packaged(plant: Plant, say: Callable[[str], None]) -> None:
+    """See that the plant has the teacher ``imagenet``, unless it goes without one; the servers have to be up. Where it cannot be
+    had now, the first changeover tries again."""
+    if plant.config.named_teacher is None:
+        return
+    try:
+        connection = connect_as(plant, "trainer")
+        if not any(teacher.name == IMAGENET for teacher in teachers(connection)):
+            say(f"registering the teacher {IMAGENET}")
+            register_packaged(plant, connection)
+    except (ChangeoverError, RegistryError) as error:
+        say(f"the teacher {IMAGENET} is not registered yet: {error}")
 
 
 def check_licence(text: str) -> str:

@@ -12,12 +12,14 @@ from data.errors import BadBatch
 @dataclass(frozen=True)
 class Calibration:
     """``threshold``: a part is rejected above it. ``wish``: the overkill that was asked for. ``promised``: the overkill that
-    holds on average without any assumption on the scores; larger than the wish where ``n`` images cannot promise as little."""
+    holds on average without any assumption on the scores; larger than the wish where ``n`` images of ``parts`` parts cannot
+    promise as little."""
 
     threshold: float
     n: int
     wish: float
     promised: float
+    parts: int
 
     @property
     def target(self) -> float:
@@ -27,16 +29,19 @@ class Calibration:
     @property
     def guarantee(self) -> str:
         """What it promises, for QA, where calibration images are of parts that nothing else of training has seen."""
+        images = f"{self.n} calibration images"
+        if self.parts < self.n:
+            images += f" of {self.parts} parts"
         text = (
-            f"{self.n} calibration images promise an overkill of at most {self.promised:.1%} on average, "
+            f"{images} promise an overkill of at most {self.promised:.1%} on average, "
             f"as long as new good parts look like this batch (split-conformal bound)."
         )
         if self.promised <= self.wish:
             return text
-        return (
-            f"{text} The wish of {self.wish:.1%} takes {needed(self.wish)} calibration images; until then the threshold is the "
-            "largest score of those that there are."
-        )
+        alone = self.parts == self.n
+        wanted = f"{needed(self.wish)} calibration images" if alone else f"calibration images of {needed(self.wish)} parts"
+        until = "the threshold is the largest score of those that there are" if alone else "no less can be promised"
+        return f"{text} The wish of {self.wish:.1%} takes {wanted}; until then {until}."
 
 
 def needed(target: float) -> int:
@@ -69,13 +74,17 @@ class Crossing:
         return guarantee
 
 
-def calibrate(scores: ArrayLike, wish: float) -> Calibration:
-    """Threshold for an expected overkill of at most ``wish`` (0..1) from good ``scores``; BadBatch on fewer than two.
+def calibrate(scores: ArrayLike, wish: float, parts: int | None = None) -> Calibration:
+    """Threshold for an expected overkill of at most ``wish`` (0..1) from good ``scores``; BadBatch on fewer than two. ``parts``:
+    how many physical parts they are of, None for one each.
 
     Split-conformal (Vovk 2005): the ``ceil((n + 1)(1 - wish))``-th smallest score is exceeded by a new exchangeable score with
     probability at most ``wish``. Where n is too small for that rank to exist, the threshold is the largest score, which is
     exceeded with probability at most 1 / (n + 1): fewer images promise less, and nothing is extrapolated from them. A tail that
     was assumed instead put the threshold so high that most real defects passed.
+
+    Several images of one part are not exchangeable with one of a new part: a new part is stranger than m parts in one of m + 1
+    cases, however many images there are of each, so no less is promised (``benchmarks/threshold_promise.py``).
     """
     values = np.sort(np.asarray(scores, np.float64).ravel())
     n = len(values)
@@ -84,4 +93,10 @@ def calibrate(scores: ArrayLike, wish: float) -> Calibration:
             f"{n} usable calibration scores are too few for a threshold; at least 2 finite ones are needed: add good images"
         )
     rank = min(math.ceil((n + 1) * (1.0 - wish) - 1e-9), n)
-    return Calibration(float(values[rank - 1]), n, wish, (n + 1 - rank) / (n + 1))
+    parts = n if parts is None else parts
+    return Calibration(float(values[rank - 1]), n, wish, promise(n + 1 - rank, n, parts), parts)
+
+
+def promise(above: int, n: int, parts: int) -> float:
+    """The overkill that holds on average for the ``above``-th largest of ``n`` scores of ``parts`` parts."""
+    return max(above / (n + 1), 1.0 / (parts + 1))

@@ -144,7 +144,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         "environment": environment(), "packages": packages(),
         "trade_off": [choice.as_dict() for choice in trade_off(
             [e.seen.score for e in calibrated], [e.seen.score for e in good],
-            [e.seen.score for e in defects], [e.exam.good_image for e in defects],
+            [e.seen.score for e in defects], [e.exam.good_image for e in defects], calibration.parts,
         )],
         "scores": {name: [e.seen.score for e in examined]
                    for name, examined in (("calibrate", calibrated), ("lock", good), ("defects", defects))},

@@ -22,7 +22,7 @@ MEASURING = ("calibrate", "lock")
 class ExamImage:
     """``image``: uint8 (H, W, C). ``label``: float32 (H, W) in 0..1, or None on a good image. ``difficulty``: 0..1.
 
-    ``source``: the good image that a defect was drawn on.
+    ``source``: the good image that a defect was drawn on. ``part``: the physical part that a good image shows, where it is known.
     """
 
     name: str
@@ -31,6 +31,7 @@ class ExamImage:
     family: str | None = None
     difficulty: float | None = None
     source: str | None = None
+    part: str | None = None
 
     @property
     def good_image(self) -> str:
@@ -74,7 +75,11 @@ def read_split(folder: BatchFolder) -> dict[str, Any]:
 def read_batch(folder: BatchFolder, subsets: tuple[str, ...]) -> Batch:
     """Load the good images and exam defects of ``subsets``; what is not asked for is not looked at."""
     split, channels = read_split(folder), folder.channels()
-    good = {subset: [ExamImage(name, read_image(folder.good / name, channels)) for name in split[subset]] for subset in subsets}
+    parts = split.get("groups") or {}
+    good = {
+        subset: [ExamImage(name, read_image(folder.good / name, channels), part=parts.get(name)) for name in split[subset]]
+        for subset in subsets
+    }
     defects: dict[str, list[ExamImage]] = {subset: [] for subset in subsets}
     index = json.loads((folder.file("defects") / "index.json").read_text(encoding="utf-8"))
     for entry in index["defects"]:

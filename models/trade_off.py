@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from models.calibrate import promise
 from models.metrics import Rate, rate, rate_over_sources
 
 MOST = 24
@@ -31,12 +32,13 @@ class Choice:
 
 
 def trade_off(
-    calibrate: Sequence[float], good: Sequence[float], defects: Sequence[float], sources: Sequence[str]
+    calibrate: Sequence[float], good: Sequence[float], defects: Sequence[float], sources: Sequence[str], parts: int
 ) -> list[Choice]:
     """At most 24 choices, from the smallest overkill that ``calibrate`` scores can promise up to one half.
 
     ``good``: scores of lock images; ``defects``: of exam defects, each drawn on the image that ``sources`` names. The k-th
-    largest of n calibration scores is exceeded by a new good part in k of n + 1 cases on average.
+    largest of n calibration scores is exceeded by a new good part in k of n + 1 cases on average, as far as they are of as many
+    ``parts``.
     """
     values = np.sort(np.asarray(calibrate, np.float64))[::-1]
     n = len(values)
@@ -45,7 +47,7 @@ def trade_off(
     return [
         Choice(
             float(values[k - 1]),
-            k / (n + 1),
+            promise(k, n, parts),
             rate(int(np.sum(np.asarray(good) > values[k - 1])), len(good)),
             rate_over_sources((found <= values[k - 1]).tolist(), sources),
         )

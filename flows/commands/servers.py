@@ -11,12 +11,14 @@ def up(plant: PlantOption = None) -> None:
     """Start the MLflow and the Prefect server in the background, and wait until both answer."""
     from flows.adopt import tell_trail
     from flows.servers import up as start
+    from flows.teachers import have_packaged
     from flows.terminal import answer, waiting
 
     place = the_plant(plant)
     with waiting("starting the servers") as say:
         servers = start(place, say)
         tell_trail(place, say)
+        have_packaged(place, say)
     for server in servers.values():
         answer(f"{server.name} is up at {server.url}")
 

@@ -37,12 +37,13 @@ from flows.named_teacher import NamedTeacher
 from flows.plant import Plant
 from flows.processes import ProcessMark
 from flows.services import connect_as
-from flows.teachers import import_teacher, pull_teacher, used_teacher
+from flows.teachers import have_packaged, import_teacher, pull_teacher, used_teacher
 from flows.train_teacher import TeacherOrder
 from models.feature_network import feature_network
 from models.teacher_file import TeacherCard, read_teacher
 from registry.connection import Connection
 from registry.teachers import TeacherVersion, teacher_of
+from registry.teachers import teachers as teachers_on_record
 from tests.flows.test_cli import changeover, the_error
 
 NETWORK = "resnet10t"
@@ -677,6 +678,21 @@ def test_a_file_is_imported_listed_and_distilled_no_further(
     refused = changeover("teachers", "distil", "imported", "--name", "imported", "--plant", running.path)
     assert "cannot be distilled into itself" in the_error(refused)
     assert "no teacher 'nosuch'" in the_error(changeover("teachers", "distil", "nosuch", "--name", "x", "--plant", running.path))
+
+
+@pytest.mark.servers
+def test_a_plant_has_the_packaged_teacher_from_its_first_start_on(running: Plant, plant: Plant) -> None:
+    said: list[str] = []
+    have_packaged(running, said.append)
+    known = [one for one in teachers_on_record(connect_as(running, "trainer")) if one.name == "imagenet"]
+    assert [(one.version, one.network, one.source) for one in known] == [("1", "tf_efficientnet_lite0", "imported")]
+    have_packaged(running, said.append)
+    assert said in ([], ["registering the teacher imagenet"])  # another test may have been first
+    have_packaged(plant, said.append)  # whose servers are down: no reason for a traceback
+    assert "the teacher imagenet is not registered yet" in said[-1]
+    (plant.path / "changeover.yaml").write_text("teacher: none\n")
+    have_packaged(Plant.open(plant.path), said.append)
+    assert "not registered yet" in said[-1] and len(said) < 3
 
 
 @pytest.mark.servers

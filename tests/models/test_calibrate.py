@@ -52,3 +52,26 @@ def test_a_split_in_order_of_capture_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("crossing", [Crossing(), Crossing(0, 0, False)])
 def test_nothing_crosses(crossing: Crossing) -> None:
     assert crossing.qualify("It holds.", 5, 5) == "It holds."
+
+
+def test_images_of_few_parts_promise_what_so_many_parts_can() -> None:
+    scores = np.linspace(0, 1, 60)
+    each, few = calibrate(scores, 0.05), calibrate(scores, 0.05, parts=4)
+    assert each.threshold == few.threshold and each.promised < 0.05
+    assert few.promised == few.target == pytest.approx(0.2)
+    assert few.guarantee.startswith("60 calibration images of 4 parts promise an overkill of at most 20.0% on average")
+    assert "takes calibration images of 19 parts" in few.guarantee
+
+
+def test_the_promise_holds_on_average_where_each_part_is_photographed_ten_times() -> None:
+    """Scores of one part lie together: between parts they spread ten times as much as within one."""
+    rng = np.random.default_rng(0)
+    found, promised = [], []
+    for _ in range(400):
+        parts = rng.normal(size=(5, 1)) + 0.1 * rng.normal(size=(5, 10))
+        new = rng.normal(size=(200, 1)) + 0.1 * rng.normal(size=(200, 10))
+        made = calibrate(parts.ravel(), 0.05, parts=5)
+        found.append(np.mean(new > made.threshold))
+        promised.append(made.target)
+    assert np.mean(found) <= np.mean(promised) == pytest.approx(1 / 6)
+    assert np.mean(found) > 0.1  # and fifty images alone would promise half of that

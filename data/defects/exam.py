@@ -133,7 +133,7 @@ def notch(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels
 
 def hairline(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pixels:
     """A dark hair of a line, long and narrow at every difficulty, which is its contrast: a slow wave with a Gaussian profile
-    that fades out at one end. Half of them begin where the part ends."""
+    (sigma 1/320 to 1/128 of the side) that fades out at one end. Half of them begin where the part ends."""
     length = canvas.side * float(rng.uniform(0.4, 1.2))
     angle = float(rng.uniform(0, 2 * np.pi))
     start = canvas.centre
@@ -144,9 +144,10 @@ def hairline(canvas: Canvas, rng: np.random.Generator, difficulty: float) -> Pix
         angle = float(np.arctan2(towards[1], towards[0]) + rng.uniform(-1.0, 1.0))
     along, across = _grid(replace(canvas, centre=start), angle)
     wave = np.float32(rng.uniform(0.0, 0.06) * length) * np.sin(along * np.float32(2 * np.pi / (length * rng.uniform(0.7, 2.0))))
-    profile = np.exp(-0.5 * ((across - wave) / np.float32(rng.uniform(0.5, 1.2))) ** 2)
+    width = max(float(rng.uniform(0.4, 1.0)) * canvas.side / 128.0, 0.5)
+    profile = np.exp(-0.5 * ((across - wave) / np.float32(width)) ** 2)
     fading = np.clip((length - along) / (0.4 * length), 0.0, 1.0) * (along >= 0)
-    change = 0.5 * canvas.amount(rng, difficulty) * profile * fading
+    change = canvas.amount(rng, difficulty) * profile * fading
     return np.asarray(np.clip(canvas.background - change[..., None].astype(np.float32), 0, 255), np.float32)
 
 

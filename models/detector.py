@@ -55,6 +55,8 @@ class Detector(nn.Module):
     kind: ClassVar[Kind] = "comparison"
     teacher_kind: str | None = None
     """Kind of teacher (``models.teacher_file``) that it can be given; None where it has none."""
+    takes_transformers = False
+    """Whether that may be a vision transformer, all of whose levels have one stride."""
     mastery: float | None = None
     """Share (0..1) of the last training batch's defects that was found; None in families that see no defects."""
 

@@ -14,6 +14,12 @@ from models.teacher import COLOURS, Teacher
 from models.teacher_file import LEVELS, TeacherFile
 
 
+def _on_grid_of(given: Tensor, wanted: Tensor) -> Tensor:
+    """``wanted`` features at the places of ``given`` ones: a vision transformer has one grid for all its levels."""
+    size = given.shape[-2:]
+    return wanted if wanted.shape[-2:] == size else F.interpolate(wanted, size=size, mode="bilinear", align_corners=False)
+
+
 class Distillation(Detector):
     """``network``, of ``backbone``, regresses the parent's standardised features at strides 4, 8 and 16, each level through a
     1×1 convolution of its own (as of EfficientAD: Batzner 2024, arXiv 2303.14535, sec. 3.1). It gives no anomaly map.
@@ -40,8 +46,8 @@ class Distillation(Detector):
 
     def training_loss(self, batch: TrainingBatch, progress: float) -> Tensor:
         """Mean over levels of the mean squared difference of features."""
-        wanted = self.parent(batch.images)
         given = [head(features).float() for head, features in zip(self.heads, self.network(batch.images), strict=True)]
+        wanted = [_on_grid_of(g, w) for g, w in zip(given, self.parent(batch.images), strict=True)]
         return torch.stack([F.mse_loss(g, w) for g, w in zip(given, wanted, strict=True)]).mean()
 
     def weights(self) -> dict[str, Tensor]:

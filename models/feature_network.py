@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import BadModel, BadSettings
+from models.feature_info import FeatureInfo
+from models.vision_transformer import TransformerFeatures, is_transformer
 
 TORCHVISION = "torchvision/"
 PROBE = 128
@@ -16,13 +18,16 @@ PROBE = 128
 
 def feature_network(owner: str, backbone: str, channels: int, levels: tuple[int, ...]) -> Any:
     """The network ``backbone``, from scratch, that gives its features of ``levels`` (level i of stride 2^(i + 1), 0 to 4),
-    shallow to deep: (N, c, h, w) each. ``feature_info`` says ``channels()`` and ``reduction()``, stride, of each.
+    shallow to deep: (N, c, h, w) each; vision transformers have one stride (``TransformerFeatures``). ``feature_info`` says
+    ``channels()`` and ``reduction()``, stride, of each.
 
     BadSettings, naming ``owner``, for a name that neither library knows and for levels that the network has not.
     """
     levels = tuple(levels)
     if backbone.startswith(TORCHVISION):
         return TorchvisionFeatures(owner, backbone, levels)
+    if channels == TransformerFeatures.channels and is_transformer(backbone):
+        return TransformerFeatures(owner, backbone, levels)
     try:
         # timm's feature networks carry no types
         network: Any = timm.create_model(backbone, pretrained=False, features_only=True, in_chans=channels, out_indices=levels)
@@ -62,24 +67,11 @@ class TorchvisionFeatures(nn.Module):
                 f"{owner}.levels {levels} are not levels of {backbone}, which has strides {sorted(strides)}; try 1, 2, 3"
             )
         self.network = create_feature_extractor(whole, {strides[stride][0]: str(stride) for stride in wanted})
-        self.feature_info = _Info([strides[stride][1] for stride in wanted], wanted)
+        self.feature_info = FeatureInfo([strides[stride][1] for stride in wanted], wanted)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Features of each level."""
         return list(self.network(images.expand(-1, 3, -1, -1)).values())
-
-
-class _Info:
-    """What timm's networks say of their features."""
-
-    def __init__(self, channels: list[int], reduction: list[int]) -> None:
-        self._channels, self._reduction = channels, reduction
-
-    def channels(self) -> list[int]:
-        return list(self._channels)
-
-    def reduction(self) -> list[int]:
-        return list(self._reduction)
 
 
 def matched(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:

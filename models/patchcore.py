@@ -49,6 +49,7 @@ class PatchCore(Detector):
     """
 
     teacher_kind = "features"
+    takes_transformers = True
     learns_from_good_only = True
     learns = False
     memory: Tensor

@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor
 
 from data.errors import BadModel
+from models.vision_transformer import is_transformer
 
 KNOWN = (
     "tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2", "tf_efficientnet_lite3", "tf_efficientnet_lite4",
     "resnet10t", "resnet18", "resnet34", "resnet26", "resnet50", "wide_resnet50_2", "resnet18d", "resnet26d",
     "mobilenetv2_100", "mobilenetv3_large_100", "mobilenetv3_small_100", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2",
     "regnetx_002", "regnety_002", "regnety_004", "convnext_atto", "convnext_femto", "convnext_tiny", "lcnet_050", "lcnet_100",
+    "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2", "vit_base_patch14_dinov2", "vit_base_patch14_reg4_dinov2",
+    "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_small_patch8_224", "vit_base_patch16_224", "vit_base_patch8_224",
 )  # fmt: skip
 """Networks of timm that are looked for. Of two that fit, the first; a network that is not listed has to be named."""
 HEADS = ("classifier.", "fc.", "head.fc.")
@@ -46,7 +50,9 @@ def recognised(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[st
 @cache
 def _tensors(network: str) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        whole = timm.create_model(network, pretrained=False)
+        # Transformers are published without a classifier as often as with one.
+        bare: dict[str, Any] = {"num_classes": 0} if is_transformer(network) else {}
+        whole = timm.create_model(network, pretrained=False, **bare)
     return {key: tuple(value.shape) for key, value in whole.state_dict().items() if not key.endswith(COUNTER)}
 
 

@@ -17,6 +17,7 @@ from data.files import file_digest, replacing, write_json
 from models.detector import Detector, families
 from models.feature_network import feature_network, matched
 from models.recognise import natural_spread, recognised
+from models.vision_transformer import is_transformer
 
 WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
 LEVELS = (1, 2, 3)
@@ -174,9 +175,16 @@ def teacher_name(text: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:50] or "teacher"
 
 
+def takes(detector: Detector | type[Detector], card: TeacherCard) -> bool:
+    """Whether a detector or family can do something with the teacher of ``card``. Students that are built like their teacher want
+    strides that double, so a vision transformer is no teacher for them; what only compares takes it."""
+    transformer = is_transformer(str(card.settings.get("backbone", "")))
+    return detector.teacher_kind == card.kind and (detector.takes_transformers or not transformer)
+
+
 def with_teacher(family: str, settings: dict[str, Any], card: TeacherCard | None) -> dict[str, Any]:
     """``settings`` of a detector of ``family`` that can take the teacher of ``card``; as they are where it cannot."""
-    if card is None or families()[family].teacher_kind != card.kind:
+    if card is None or not takes(families()[family], card):
         return dict(settings)
     elsewhere = card.kind == "features" and card.source in ELSEWHERE
     spread = natural_spread(card.settings["backbone"]) if elsewhere else None
@@ -185,5 +193,5 @@ def with_teacher(family: str, settings: dict[str, Any], card: TeacherCard | None
 
 def teach(detector: Detector, teacher: TeacherFile | None) -> None:
     """Give a fresh ``detector``, built with settings of ``with_teacher``, the teacher's weights, if it can take them."""
-    if teacher is not None and detector.teacher_kind == teacher.card.kind:
+    if teacher is not None and takes(detector, teacher.card):
         detector.load_teacher(teacher.weights)

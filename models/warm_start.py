@@ -12,7 +12,7 @@ from torch import Tensor
 from data.errors import BadModel
 from data.files import file_digest
 from models.detector import Detector
-from models.teacher_file import TeacherCard
+from models.teacher_file import TeacherCard, takes
 from models.trained import NetworkRecord, network_records, read_states
 
 CARD, WEIGHTS, TRAINING = "warm.json", "weights.pt", "training.json"
@@ -108,4 +108,4 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def _seen_by(detector: Detector, card: TeacherCard | None) -> str | None:
     """Digest of the teacher that ``detector`` takes of ``card``: None if it takes none, or random features."""
-    return card.digest if card is not None and card.kind == detector.teacher_kind else None
+    return card.digest if card is not None and takes(detector, card) else None

@@ -123,7 +123,7 @@ def test_a_recorded_training_gives_the_same_weights_again(threads: int, monkeypa
         first, log = fit(images, plan(images), SPEC, Plan(34.0, validations=3), weight)
         assert log.ended_by == "time" and 8 <= log.steps < 24
         monkeypatch.undo()
-        again, told = fit(images, plan(images), SPEC, Plan(1e9, 24, 3, threads, log.steps), weight)
+        again, told = fit(images, plan(images), SPEC, Plan(1e9, 24, 3, threads, log.steps, form=log.form), weight)
     finally:
         torch.set_num_threads(before)
     assert (told.steps, told.ended_by, told.validations) == (log.steps, "stop", log.validations)
@@ -148,7 +148,7 @@ def test_a_machine_that_slows_down_gets_fewer_steps_and_the_whole_schedule(monke
     assert rates[-1] < 0.05 and log.changes, "the learning rate comes down whatever happens"
     assert len(log.validations) == 2
     monkeypatch.undo()
-    replay = Plan(1e9, 40, 2, stop=log.steps, changes=tuple(log.changes), threads=torch.get_num_threads())
+    replay = Plan(1e9, 40, 2, stop=log.steps, changes=tuple(log.changes), threads=torch.get_num_threads(), form=log.form)
     again, told = fit(images, plan(images), SPEC, replay, weight)
     assert (told.steps, told.changes, told.validations) == (log.steps, log.changes, log.validations)
     assert same_weights(first, again)

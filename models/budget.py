@@ -12,6 +12,9 @@ from models.training_log import Change, TrainingLog
 
 VALIDATION_SHARE = 0.1  # of the budget
 SLACK = 0.97
+WORTH_COMPARING = 60.0
+"""Seconds of a budget from which the network's own steps are measured in both number formats, where a plain convolution is
+faster in bfloat16: depthwise ones need not be."""
 TOLERANCE = 0.1
 """Of the steps left: a difference that is not worth planning anew."""
 MARKS = 4
@@ -73,6 +76,10 @@ def planned(plan: Plan, measured: Callable[[bool, Format], Costs], device: torch
         return TrainingLog(plan.steps, plan.validations, device=str(device), threads=torch.get_num_threads(), form=form)
     if plan.threads is None and device.type == "cpu":
         choose_threads(lambda: measured(False, form).step)
+    if plan.form is None and form == "bfloat16" and device.type == "cpu" and plan.seconds >= WORTH_COMPARING:
+        forms: tuple[Format, ...] = ("bfloat16", "float32")
+        steps_in = {one: measured(False, one).step for one in forms}
+        form = min(forms, key=lambda one: steps_in[one])
     costs = measured(True, form)
     left = plan.seconds - (time.monotonic() - started)
     validations = min(plan.validations, int(VALIDATION_SHARE * max(left, 0.0) / max(costs.validation, 1e-3)))

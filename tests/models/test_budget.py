@@ -27,6 +27,28 @@ def test_steps_leave_time_for_validating() -> None:
     assert planned(Plan(0.1, threads=1), lambda *_: Costs(step=0.1), CPU).total == 10
 
 
+def test_a_network_that_is_slower_in_bfloat16_than_a_plain_convolution_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("models.budget.fastest_on", lambda device: "bfloat16")
+    asked: list[tuple[bool, str]] = []
+
+    def measured(whole: bool, form: str) -> Costs:
+        asked.append((whole, form))
+        return Costs(step=slow[form], validation=1.0)
+
+    for slow, chosen in (({"bfloat16": 0.49, "float32": 0.42}, "float32"), ({"bfloat16": 0.16, "float32": 0.25}, "bfloat16")):
+        log = planned(Plan(240.0, threads=1), measured, CPU)
+        assert log.form == chosen and asked[-1] == (True, chosen)
+        assert log.total == pytest.approx(0.97 * (240.0 - 9.0) / slow[chosen], rel=0.01)
+    asked.clear()
+    assert planned(Plan(20.0, threads=1), measured, CPU).form == "bfloat16"  # too short to be worth it
+    assert planned(Plan(240.0, threads=1, form="bfloat16"), measured, CPU).form == "bfloat16"  # a replay
+    monkeypatch.setattr("models.budget.fastest_on", lambda device: "float32")  # where bfloat16 would take twenty times as long
+    assert planned(Plan(240.0, threads=1), measured, CPU).form == "float32"
+    assert len(asked) == 3
+
+
 def running(steps: int, seconds: float, **told: object) -> TrainingLog:
     return TrainingLog(100, steps=steps, seconds=seconds, **told)  # type: ignore[arg-type]
 

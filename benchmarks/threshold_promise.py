@@ -70,7 +70,7 @@ def main() -> None:
             rng, promised, found = np.random.default_rng(n), [], []
             for _ in range(SPLITS):
                 held = drawn(rng, parts, n, whole_parts)
-                made = calibrate(scores[held], WISH, len(np.unique(parts[held])) if whole_parts else None)
+                made = calibrate(scores[held], WISH, parts[held].tolist() if whole_parts else None)
                 promised.append(made.target)
                 found.append(float((scores[~held] > made.threshold).mean()))
             low, high = np.quantile(found, (0.05, 0.95))

@@ -43,20 +43,16 @@ def recalibration(plant: Plant, version: Version, overkill: float) -> Job:
     if params["evaluate"].get(SETTING, None) == overkill:
         raise PlantError(f"version {version.version} of {version.product} was made for an overkill of {overkill:.4g} already")
     job = Job(plant, version.product, version.batch, folder.good, _order_of(params))
-    own = folder.path.parent / "product.yaml"
-    before = own.read_text(encoding="utf-8") if own.exists() else None
-    set_overkill(own, overkill)
-    params["evaluate"][SETTING] = overkill
-    changed = sorted(name for name in {*params, *job.params()} if params.get(name) != job.params().get(name))
+    now = job.params()
+    for one in (params, now):
+        one["evaluate"].pop(SETTING, None)
+    changed = sorted(name for name in {*params, *now} if params.get(name) != now.get(name))
     if changed:
-        if before is None:
-            own.unlink()
-        else:
-            write_text(own, before)
         raise PlantError(
             f"settings have changed since version {version.version} of {version.product} was made ({', '.join(changed)} of "
             f"params.yaml), so that more than its threshold would be new; order a changeover with 'changeover run'"
         )
+    set_overkill(folder.path.parent / "product.yaml", overkill)
     return job
 
 

@@ -69,8 +69,7 @@ def assemble(
     fit_fusion(inspector, [raw_maps(inspector, exam.image) for exam in batch.good["tune"]])
     export(inspector, target, batch.channels, {**properties, "threshold": "nan", "pixel_threshold": "nan"})
     calibrated = examine(ExportedInspector(target), batch.good["calibrate"], saw)
-    parts = len({e.exam.part or e.exam.name for e in calibrated})
-    calibration = calibrate([e.seen.score for e in calibrated], overkill_target, parts)
+    calibration = calibrate([e.seen.score for e in calibrated], overkill_target, [e.exam.shows for e in calibrated])
     # The score is the map's largest value: one rejecting pixel rejects the part, so both thresholds are one.
     set_threshold(target, calibration.threshold, calibration.threshold)
     exported = ExportedInspector(target)

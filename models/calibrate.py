@@ -1,10 +1,11 @@
 """The threshold: from the scores of held-out good images and an overkill target, with what that many images can promise."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from data.errors import BadBatch
 
@@ -38,14 +39,15 @@ class Calibration:
         )
         if self.promised <= self.wish:
             return text
-        alone = self.parts == self.n
-        wanted = f"{needed(self.wish)} calibration images" if alone else f"calibration images of {needed(self.wish)} parts"
-        until = "the threshold is the largest score of those that there are" if alone else "no less can be promised"
-        return f"{text} The wish of {self.wish:.1%} takes {wanted}; until then {until}."
+        wanted = "calibration images" if self.parts == self.n else "parts among the calibration images"
+        return (
+            f"{text} The wish of {self.wish:.1%} takes {needed(self.wish)} {wanted}; until then the threshold is the largest "
+            "score of those that there are."
+        )
 
 
 def needed(target: float) -> int:
-    """Calibration images that can promise an overkill of ``target``."""
+    """Parts, with an image or more each, that can promise an overkill of ``target``."""
     return math.ceil(1.0 / target - 1e-9) - 1
 
 
@@ -74,29 +76,37 @@ class Crossing:
         return guarantee
 
 
-def calibrate(scores: ArrayLike, wish: float, parts: int | None = None) -> Calibration:
+def calibrate(scores: ArrayLike, wish: float, parts: Sequence[str] | None = None) -> Calibration:
     """Threshold for an expected overkill of at most ``wish`` (0..1) from good ``scores``; BadBatch on fewer than two. ``parts``:
-    how many physical parts they are of, None for one each.
+    the physical part that each is of, None for one each.
 
-    Split-conformal (Vovk 2005): the ``ceil((n + 1)(1 - wish))``-th smallest score is exceeded by a new exchangeable score with
-    probability at most ``wish``. Where n is too small for that rank to exist, the threshold is the largest score, which is
-    exceeded with probability at most 1 / (n + 1): fewer images promise less, and nothing is extrapolated from them. A tail that
-    was assumed instead put the threshold so high that most real defects passed.
-
-    Several images of one part are not exchangeable with one of a new part: a new part is stranger than m parts in one of m + 1
-    cases, however many images there are of each, so no less is promised (``benchmarks/threshold_promise.py``).
+    Split-conformal (Vovk 2005; see ``promises``): the smallest score that promises ``wish`` or less. Where n is too small for
+    that, the threshold is the largest score: fewer images promise less, and nothing is extrapolated from them. A tail that was
+    assumed instead put the threshold so high that most real defects passed.
     """
-    values = np.sort(np.asarray(scores, np.float64).ravel())
+    values = np.asarray(scores, np.float64).ravel()
     n = len(values)
     if n < 2 or not np.isfinite(values).all():
         raise BadBatch(
             f"{n} usable calibration scores are too few for a threshold; at least 2 finite ones are needed: add good images"
         )
-    rank = min(math.ceil((n + 1) * (1.0 - wish) - 1e-9), n)
-    parts = n if parts is None else parts
-    return Calibration(float(values[rank - 1]), n, wish, promise(n + 1 - rank, n, parts), parts)
+    thresholds, promised = promises(values, parts)
+    chosen = max(int(np.sum(promised <= wish + 1e-9)), 1) - 1
+    count = n if parts is None else len(set(parts))
+    return Calibration(float(thresholds[chosen]), n, wish, float(promised[chosen]), count)
 
 
-def promise(above: int, n: int, parts: int) -> float:
-    """The overkill that holds on average for the ``above``-th largest of ``n`` scores of ``parts`` parts."""
-    return max(above / (n + 1), 1.0 / (parts + 1))
+def promises(scores: ArrayLike, parts: Sequence[str] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Good ``scores``, the largest first, and the overkill that each of them promises as a threshold.
+
+    A new good part's score exceeds the k-th largest of n in at most k of n + 1 cases on average. Several images of one part hang
+    together and count as one: of m parts each weighs 1 / (m + 1), shared out evenly among its images, and a threshold promises
+    1 / (m + 1) and what weighs more than it (hierarchical conformal prediction: Lee, Barber and Willett 2023, arXiv 2306.06342).
+    """
+    values = np.asarray(scores, np.float64).ravel()
+    _, which = np.unique(np.arange(len(values)) if parts is None else np.asarray(parts, dtype=str), return_inverse=True)
+    images = np.bincount(which)
+    order = np.argsort(-values, kind="stable")
+    weights = 1.0 / images[which[order]]
+    above = np.cumsum(weights) - weights
+    return values[order], (1.0 + above) / (len(images) + 1)

@@ -143,8 +143,8 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
                    "evaluate_s": round(time.monotonic() - started, 1), "ms_per_image": round(1000 * per_image, 1)},
         "environment": environment(), "packages": packages(),
         "trade_off": [choice.as_dict() for choice in trade_off(
-            [e.seen.score for e in calibrated], [e.seen.score for e in good],
-            [e.seen.score for e in defects], [e.exam.good_image for e in defects], calibration.parts,
+            [e.seen.score for e in calibrated], [e.exam.shows for e in calibrated], [e.seen.score for e in good],
+            [e.seen.score for e in defects], [e.exam.good_image for e in defects],
         )],
         "scores": {name: [e.seen.score for e in examined]
                    for name, examined in (("calibrate", calibrated), ("lock", good), ("defects", defects))},

@@ -34,6 +34,11 @@ class ExamImage:
     part: str | None = None
 
     @property
+    def shows(self) -> str:
+        """The part that a good image shows; its own name where that is not known, so that each counts as a part."""
+        return self.part or self.name
+
+    @property
     def good_image(self) -> str:
         """The good image that this is or was drawn on; its own name where an older batch does not say."""
         return self.source or self.name

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.calibrate import promise
+from models.calibrate import promises
 from models.metrics import Rate, rate, rate_over_sources
 
 MOST = 24
@@ -32,24 +32,21 @@ class Choice:
 
 
 def trade_off(
-    calibrate: Sequence[float], good: Sequence[float], defects: Sequence[float], sources: Sequence[str], parts: int
+    calibrate: Sequence[float], parts: Sequence[str], good: Sequence[float], defects: Sequence[float], sources: Sequence[str]
 ) -> list[Choice]:
-    """At most 24 choices, from the smallest overkill that ``calibrate`` scores can promise up to one half.
+    """At most 24 choices, from the smallest overkill that ``calibrate`` scores of ``parts`` can promise up to one half.
 
-    ``good``: scores of lock images; ``defects``: of exam defects, each drawn on the image that ``sources`` names. The k-th
-    largest of n calibration scores is exceeded by a new good part in k of n + 1 cases on average, as far as they are of as many
-    ``parts``.
+    ``good``: scores of lock images; ``defects``: of exam defects, each drawn on the image that ``sources`` names.
     """
-    values = np.sort(np.asarray(calibrate, np.float64))[::-1]
-    n = len(values)
-    ranks = np.unique(np.round(np.geomspace(1, max((n + 1) // 2, 1), MOST)).astype(int))
+    thresholds, promised = promises(calibrate, parts)
+    ranks = np.unique(np.round(np.geomspace(1, max(int(np.sum(promised <= 0.5)), 1), MOST)).astype(int)) - 1
     found = np.asarray(defects, np.float64)
     return [
         Choice(
-            float(values[k - 1]),
-            promise(k, n, parts),
-            rate(int(np.sum(np.asarray(good) > values[k - 1])), len(good)),
-            rate_over_sources((found <= values[k - 1]).tolist(), sources),
+            float(thresholds[k]),
+            float(promised[k]),
+            rate(int(np.sum(np.asarray(good) > thresholds[k])), len(good)),
+            rate_over_sources((found <= thresholds[k]).tolist(), sources),
         )
         for k in ranks.tolist()
     ]

@@ -4,6 +4,8 @@ Sources: closed Bézier splines and elastic deformation (Simard 2003) from the f
 drawn from a bivariate Gaussian likewise; Perlin noise as in DRAEM (Zavrtanik 2021).
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -74,16 +76,22 @@ def stroke(
     )
     if rng.random() < 0.5:  # tapering ends
         width_along = width_along * np.sin(np.linspace(0.15, np.pi - 0.15, steps))
-    # Drawn at 4-fold size where it is thin: cv2's lines cannot be thinner than a pixel.
+    return _traced(height, width, [(path, width_along, np.ones(steps))], thickness)
+
+
+def _traced(height: int, width: int, lines: Sequence[tuple[Points, Points, Points]], thickness: float) -> Mask:
+    """Lines through points (n, 2), each with its width in px and its strength (0..1) at every point (n,). Where ``thickness`` is
+    under 4 px they are drawn at 4-fold size: cv2's lines cannot be thinner than a pixel."""
     zoom = 4 if thickness < 4 else 1
     canvas = np.zeros((height * zoom, width * zoom), np.uint8)
-    fixed = np.round(path * zoom * 16).astype(np.int32)
-    for i in range(steps - 1):
-        start, end = (int(fixed[i, 0]), int(fixed[i, 1])), (int(fixed[i + 1, 0]), int(fixed[i + 1, 1]))
-        cv2.line(canvas, start, end, 255, max(round(width_along[i] * zoom), 1), cv2.LINE_AA, _SUBPIXEL)
+    for path, wide, strength in lines:
+        fixed = np.round(path * zoom * 16).astype(np.int32)
+        for i in range(len(path) - 1):
+            start, end = (int(fixed[i, 0]), int(fixed[i, 1])), (int(fixed[i + 1, 0]), int(fixed[i + 1, 1]))
+            cv2.line(canvas, start, end, int(255 * strength[i]), max(round(wide[i] * zoom), 1), cv2.LINE_AA, _SUBPIXEL)
     if zoom > 1:
         canvas = np.asarray(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return canvas.astype(np.float32) / 255.0
+    return canvas.astype(np.float32) / np.float32(255.0)
 
 
 def crack(
@@ -97,19 +105,12 @@ def crack(
         turn = direction + float(rng.choice([-1, 1])) * rng.uniform(0.4, 1.2)
         tip = start + rng.uniform(0.15, 0.5) * length * np.array([np.cos(turn), np.sin(turn)])
         lines.append(jagged(rng, start, tip, 0.1 * length))
-    zoom = 4 if thickness < 4 else 1
-    canvas = np.zeros((height * zoom, width * zoom), np.uint8)
+    drawn = []
     for line in lines:
         knots = rng.standard_normal(len(line) // 4 + 2)
         strength = np.clip(0.75 + 0.5 * np.interp(np.arange(len(line)), 4 * np.arange(len(knots)), knots), 0, 1)
-        fixed = np.round(line * zoom * 16).astype(np.int32)
-        for i in range(len(line) - 1):
-            start_px, end_px = (int(fixed[i, 0]), int(fixed[i, 1])), (int(fixed[i + 1, 0]), int(fixed[i + 1, 1]))
-            wide = max(round(thickness * zoom * float(0.4 + 0.6 * strength[i])), 1)
-            cv2.line(canvas, start_px, end_px, int(255 * strength[i]), wide, cv2.LINE_AA, _SUBPIXEL)
-    if zoom > 1:
-        canvas = np.asarray(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return canvas.astype(np.float32) / 255.0
+        drawn.append((line, thickness * (0.4 + 0.6 * strength), strength))
+    return _traced(height, width, drawn, thickness)
 
 
 def long_crack(
@@ -131,13 +132,7 @@ def long_crack(
     strength = np.clip(0.8 + 0.35 * np.interp(along, knots, rng.standard_normal(7)), 0.15, 1.0)
     strength = strength * np.clip((1.0 - along) / 0.25, 0.0, 1.0)
     wide = thickness * np.clip(0.85 + 0.3 * np.interp(along, knots, rng.standard_normal(7)), 0.4, 1.5)
-    zoom = 4
-    canvas = np.zeros((height * zoom, width * zoom), np.uint8)
-    fixed = np.round(path * zoom * 16).astype(np.int32)
-    for i in range(count - 1):
-        begin, until = (int(fixed[i, 0]), int(fixed[i, 1])), (int(fixed[i + 1, 0]), int(fixed[i + 1, 1]))
-        cv2.line(canvas, begin, until, int(255 * strength[i]), max(round(wide[i] * zoom), 1), cv2.LINE_AA, _SUBPIXEL)
-    return np.asarray(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA), np.float32) / np.float32(255.0)
+    return _traced(height, width, [(path, wide, strength)], thickness)
 
 
 def jagged(rng: np.random.Generator, start: Points, end: Points, roughness: float) -> Points:

@@ -9,7 +9,7 @@ import pytest
 from data.batch import BatchFolder
 from data.files import write_json
 from data.split import split_batch
-from models.calibrate import Crossing, calibrate
+from models.calibrate import Crossing, calibrate, promises
 from models.evaluate import _guarantee
 from models.exam import MEASURING, Batch, ExamImage
 from registry.description import cell
@@ -56,11 +56,11 @@ def test_nothing_crosses(crossing: Crossing) -> None:
 
 def test_images_of_few_parts_promise_what_so_many_parts_can() -> None:
     scores = np.linspace(0, 1, 60)
-    each, few = calibrate(scores, 0.05), calibrate(scores, 0.05, parts=4)
-    assert each.threshold == few.threshold and each.promised < 0.05
+    each, few = calibrate(scores, 0.05), calibrate(scores, 0.05, parts=[str(n % 4) for n in range(60)])
+    assert each.promised < 0.05 and each.threshold < few.threshold == 1.0  # what four parts can promise takes the largest score
     assert few.promised == few.target == pytest.approx(0.2)
     assert few.guarantee.startswith("60 calibration images of 4 parts promise an overkill of at most 20.0% on average")
-    assert "takes calibration images of 19 parts" in few.guarantee
+    assert "takes 19 parts among the calibration images" in few.guarantee
 
 
 def test_the_promise_holds_on_average_where_each_part_is_photographed_ten_times() -> None:
@@ -70,8 +70,34 @@ def test_the_promise_holds_on_average_where_each_part_is_photographed_ten_times(
     for _ in range(400):
         parts = rng.normal(size=(5, 1)) + 0.1 * rng.normal(size=(5, 10))
         new = rng.normal(size=(200, 1)) + 0.1 * rng.normal(size=(200, 10))
-        made = calibrate(parts.ravel(), 0.05, parts=5)
+        made = calibrate(parts.ravel(), 0.05, parts=[str(n // 10) for n in range(50)])
         found.append(np.mean(new > made.threshold))
         promised.append(made.target)
     assert np.mean(found) <= np.mean(promised) == pytest.approx(1 / 6)
     assert np.mean(found) > 0.1  # and fifty images alone would promise half of that
+
+
+def test_parts_weigh_alike_however_many_images_there_are_of_each() -> None:
+    """Worked by hand: three parts of one, two and four images; each weighs a quarter, shared out among its images."""
+    scores, parts = [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0], ["a", "b", "c", "b", "c", "c", "c"]
+    thresholds, promised = promises(scores, parts)
+    assert thresholds.tolist() == scores
+    assert promised.tolist() == pytest.approx([1 / 4, 1 / 2, 5 / 8, 11 / 16, 13 / 16, 14 / 16, 15 / 16])
+    made = calibrate(scores, 0.6, parts)
+    assert (made.threshold, made.promised, made.parts) == (6.0, 0.5, 3)
+    assert promises(scores)[1].tolist() == pytest.approx([k / 8 for k in range(1, 8)])
+
+
+@pytest.mark.parametrize("wish", [0.1, 0.2, 0.3])
+def test_the_promise_holds_where_parts_have_images_by_chance(wish: float) -> None:
+    rng = np.random.default_rng(1)
+    found, promised = [], []
+    for _ in range(500):
+        counts = rng.integers(1, 8, 24)
+        level = rng.normal(size=24)
+        parts = np.repeat(np.arange(24), counts)
+        made = calibrate(level[parts] + 0.3 * rng.normal(size=len(parts)), wish, parts.astype(str).tolist())
+        found.append(np.mean(rng.normal(size=400) + 0.3 * rng.normal(size=400) > made.threshold))
+        promised.append(made.promised)
+    assert max(promised) <= wish + 1e-9
+    assert np.mean(promised) - 0.05 < np.mean(found) <= np.mean(promised) + 0.01  # 0.01: three standard errors of 500 draws

@@ -13,7 +13,7 @@ def test_every_choice_is_what_calibration_would_have_given_for_that_wish() -> No
     rng = np.random.default_rng(0)
     scores, good, bad = rng.normal(size=100), rng.normal(size=40).tolist(), (rng.normal(size=80) + 2).tolist()
     sources = [f"{n % 10}.png" for n in range(80)]
-    choices = trade_off(scores.tolist(), good, bad, sources, 100)
+    choices = trade_off(scores.tolist(), [str(n) for n in range(100)], good, bad, sources)
     assert len(choices) <= MOST
     assert choices[0].promised == pytest.approx(1 / 101) and choices[-1].promised == pytest.approx(50 / 101)
     for choice in choices:
@@ -26,14 +26,14 @@ def test_every_choice_is_what_calibration_would_have_given_for_that_wish() -> No
 
 
 def test_two_calibration_images_leave_one_choice() -> None:
-    (only,) = trade_off([1.0, 3.0], [0.5], [2.0, 4.0], ["a", "b"], 2)
+    (only,) = trade_off([1.0, 3.0], ["p", "q"], [0.5], [2.0, 4.0], ["a", "b"])
     assert (only.threshold, only.promised, only.escape.count) == (3.0, pytest.approx(1 / 3), 1)
 
 
 def test_no_threshold_promises_less_than_the_parts_can() -> None:
-    choices = trade_off(list(range(40)), [1.0], [50.0, 3.0], ["a", "b"], 4)
+    choices = trade_off(list(range(40)), [str(n % 4) for n in range(40)], [1.0], [50.0, 3.0], ["a", "b"])
     assert min(c.promised for c in choices) == pytest.approx(1 / 5)
-    assert choices[-1].promised == pytest.approx(20 / 41)
+    assert choices[-1].promised == pytest.approx(0.5)  # 1/5 for the new part, and 15 images of 1/50 each above it
 
 
 def test_independent_cases_keep_their_exact_bounds() -> None:

@@ -109,14 +109,14 @@ def lay_out(product: BenchmarkSet, folder: BatchFolder, params: dict[str, Any], 
         name = f"{number:05d}{file.suffix.lower()}"
         (folder.good / name).symlink_to(file.resolve())
         groups[name] = group
-    names = list(groups)
+    names, parts = list(groups), {}
     if len(names) >= MIN_IMAGES:
         thumbnails = np.stack([thumbnail(image.mean(axis=2)) for image in images])
         found = split_batch(groups, params["seed"], find_duplicates(names, thumbnails, groups)).as_json()
-        split = {subset: list(found[subset]) for subset in SUBSETS}
+        split, parts = {subset: list(found[subset]) for subset in SUBSETS}, found["groups"]
     else:  # fewer than a changeover takes: what is tuned on is locked as well, which nothing is measured on here
         split = {"train": names[:-4], "tune": names[-4:-2], "calibrate": names[-2:], "lock": names[-4:-2]}
-    write_json(folder.file("split.json"), split)
+    write_json(folder.file("split.json"), {**split, "groups": parts})
     write_yaml(folder.file("params.yaml"), params)
     return split
 

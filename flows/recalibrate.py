@@ -56,6 +56,14 @@ def recalibration(plant: Plant, version: Version, overkill: float) -> Job:
     return job
 
 
+def same_threshold(version: Version, overkill: float) -> str:
+    """What is said where ``overkill`` gives the threshold that ``version`` has: few images leave few thresholds."""
+    return (
+        f"version {version.version} of {version.product} stays as it is: for overkill {overkill:.4g} its calibration images "
+        "give the threshold that it has; its report lists the others under 'Other thresholds', each with what it promises"
+    )
+
+
 def _params_of(plant: Plant, version: Version) -> dict[str, Any]:
     """``params.yaml`` as of the commit that made ``version``."""
     try:

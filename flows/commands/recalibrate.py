@@ -18,8 +18,9 @@ def recalibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Give a version another threshold: a new version to sign, from the same training, with a report of its own."""
-    from flows.recalibrate import parse_share, recalibration
+    from flows.recalibrate import parse_share, recalibration, same_threshold
     from flows.services import connect_as
+    from flows.terminal import answer
     from registry.versions import version_of
 
     share = parse_share(overkill)
@@ -29,5 +30,7 @@ def recalibrate(
     outcome = run_job(recalibration(place, found, share), user)
     if as_json:
         print(json.dumps(outcome.as_dict(), indent=2))
+    elif outcome.version == found.version:
+        answer(same_threshold(found, share))
     else:
         print_outcome(outcome)

@@ -261,3 +261,8 @@ def test_another_threshold_is_a_new_version_from_the_same_training(
     assert [event.version for event in events] == ["1", "2"]
     again = changeover(running, "recalibrate", PRODUCT, 2, "--overkill", "0.45", code=2).stderr
     assert "version 2 of disc was made for an overkill of 0.45 already" in again
+    # Four calibration images have one threshold for 20 to 39 %, and 25 % takes the first version's again.
+    same = changeover(running, "recalibrate", PRODUCT, 2, "--overkill", "25%").stdout
+    assert "disc b1: version 1 " in same
+    assert len(versions(trainer, PRODUCT)) == 2
+    assert "version 1 of disc stays as it is" in changeover(running, "recalibrate", PRODUCT, 1, "--overkill", "30%").stdout

@@ -26,7 +26,7 @@ def feature_network(owner: str, backbone: str, channels: int, levels: tuple[int,
     levels = tuple(levels)
     if backbone.startswith(TORCHVISION):
         return TorchvisionFeatures(owner, backbone, levels)
-    if channels == TransformerFeatures.channels and is_transformer(backbone):
+    if is_transformer(backbone):
         return TransformerFeatures(owner, backbone, levels)
     try:
         # timm's feature networks carry no types

@@ -14,7 +14,7 @@ from torch import Tensor
 from data.batch import BatchFolder
 from data.errors import BadModel
 from models.detector import Detector, Kind, build_detector, families
-from models.teacher_file import TeacherCard
+from models.teacher_file import TeacherCard, takes
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,12 @@ def fused_text(training: Mapping[str, Any], chosen: Sequence[int]) -> str:
 def teacher_text(training: Mapping[str, Any]) -> str:
     """Whose view of images the networks were trained against or started from, in words: the teacher and its licence, random
     features, or none."""
-    records = [(families()[record.detector], record.settings) for record in network_records(training)]
-    compares = {family.teacher_kind for family, _ in records if family.kind == "comparison"} - {None}
-    starts = {family.teacher_kind for family, settings in records if settings.get("spread") is not None}
+    networks = [(families()[record.detector], record.settings) for record in network_records(training)]
+    compares = any(family.kind == "comparison" and family.teacher_kind is not None for family, _ in networks)
     card = None if training.get("teacher") is None else TeacherCard.model_validate(training["teacher"])
-    if card is not None and card.kind in compares | starts:
+    if card is not None and any(
+        takes(family, card) and (family.kind == "comparison" or settings.get("spread") is not None)
+        for family, settings in networks
+    ):
         return f"{card.title}; licence: {card.licence}"
     return "random features" if compares else "none: no network compares with one"

@@ -36,7 +36,6 @@ class TransformerFeatures(nn.Module):
     size for patches of 14 px. Positions are interpolated to the image's grid, bicubically, as both papers do.
     """
 
-    channels = 3
     network: Any
 
     def __init__(self, owner: str, backbone: str, levels: tuple[int, ...]) -> None:
@@ -56,8 +55,10 @@ class TransformerFeatures(nn.Module):
         self.feature_info = FeatureInfo([self.width] * len(levels), [self.stride] * len(levels))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Features (N, c, h / stride, w / stride) of each level, of images (N, 3, h, w) whose sides are multiples of 32."""
+        """Features (N, c, h / stride, w / stride) of each level, of images (N, 1 or 3, h, w) whose sides are multiples of 32;
+        grey is shown in three channels."""
         network = self.network
+        images = images.expand(-1, 3, -1, -1)
         rows, columns = images.shape[-2] // self.stride, images.shape[-1] // self.stride
         if self.patch != self.stride:
             size = (rows * self.patch, columns * self.patch)

@@ -20,6 +20,7 @@ from models.inspector import Inspector
 from models.memorise import memorised
 from models.recognise import recognised
 from models.teacher_file import TeacherFile, import_features, read_teacher, teach, with_teacher, write_teacher
+from models.trained import teacher_text
 from models.vision_transformer import TransformerFeatures, is_transformer
 from tests.models.detector_tests import good_image
 
@@ -99,6 +100,24 @@ def test_what_compares_takes_it_and_students_that_are_built_like_their_teacher_d
         teach(build_detector(family, 1, settings), teacher)  # and nothing is loaded into it
     encoder = {"encoder": "tu-regnetx_002", "depth": 4, "width": 8}
     assert with_teacher("unet3plus", encoder, teacher.card) == encoder
+
+
+def test_the_report_names_it_where_something_takes_it_and_nowhere_else(teacher: TeacherFile) -> None:
+    def told(*families: str) -> str:
+        networks = [{"detector": family, "settings": {}} for family in families]
+        return teacher_text({"networks": networks, "reductions": [1] * len(families), "detector": "", "settings": {},
+                             "teacher": teacher.card.model_dump(mode="json")})  # fmt: skip
+
+    assert told("unet3plus", "patchcore") == f"{teacher.card.title}; licence: test"
+    assert told("stpm") == told("unet3plus", "denoising_student") == "random features"
+    assert told("unet3plus") == "none: no network compares with one"
+
+
+def test_grey_is_shown_in_three_channels() -> None:
+    own = TransformerFeatures("test", SMALL, (2,)).eval()
+    grey = torch.randn(2, 1, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(own(grey)[0], own(grey.repeat(1, 3, 1, 1))[0])
 
 
 def test_a_memory_on_it_finds_what_is_new_and_exports(teacher: TeacherFile, tmp_path: Path) -> None:

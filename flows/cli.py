@@ -117,7 +117,7 @@ def options(
     if debug:
         os.environ["CHANGEOVER_DEBUG"] = "1"
     # Set before anything imports them; the servers and stages get the same.
-    from flows.servers import TELEMETRY_OFF
+    from flows.child_environment import TELEMETRY_OFF
 
     os.environ.update(TELEMETRY_OFF, MLFLOW_LOGGING_LEVEL="ERROR")
 

@@ -9,12 +9,12 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from flows.child_environment import PREFECT_PASSWORD
 from flows.plant import Plant
 from registry.users import kept_secret
 
 USER: Final = "changeover"
-FOR_CLIENTS: Final = "PREFECT_API_AUTH_STRING"
-FOR_THE_SERVER: Final = "PREFECT_SERVER_API_AUTH_STRING"
+FOR_CLIENTS, FOR_THE_SERVER = PREFECT_PASSWORD
 
 
 def password_file(plant: Plant) -> Path:

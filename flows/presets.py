@@ -66,7 +66,7 @@ class Order:
         # One trial chooses nothing, and under a minute and a half no two detectors can be told apart: training gets the time.
         trials = {"quick": 1, "standard": 2, "thorough": 16}[self.preset]
         worth_it = trials > 1 and self.seconds >= WORTH_TUNING
-        tune_seconds = round(TUNE_SHARE * self.seconds) if worth_it else min(max(1, round(0.05 * self.seconds)), 10)
+        tune_seconds = round(TUNE_SHARE * self.seconds) if worth_it else 0
         warm = {"set_up": {"warm_start": self.warm_start}} if self.warm_start else {}
         return {
             "seed": self.seed,
@@ -74,7 +74,7 @@ class Order:
             **warm,
             "validate": {},
             "recipe": {},
-            "tune": {"seconds": tune_seconds, "trials": trials},
+            "tune": {"seconds": tune_seconds, "trials": trials} if worth_it else {"trials": 1},
             "train": {"seconds": round(self.seconds) - tune_seconds, "companion": COMPANION},
             "evaluate": {},
         }

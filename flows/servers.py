@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 from filelock import FileLock
 
 from data.files import write_json
+from flows.child_environment import UNWANTED, child_environment
 from flows.database import try_database
 from flows.door import own_origins
 from flows.errors import ServerError
 from flows.identity import PLANT_ID, PLANT_PATH, check_own, copied, identity_of, settled, started_here, works_for
 from flows.plant import Plant
-from flows.prefect_password import FOR_CLIENTS, FOR_THE_SERVER, prefect_password
+from flows.prefect_password import FOR_THE_SERVER, prefect_password
 from flows.processes import ProcessMark, end_group
 
 NAMES = ("mlflow", "prefect")
@@ -122,29 +123,6 @@ def free_port(wanted: int, hold: frozenset[int] = frozenset()) -> int:
     raise ServerError(f"ports {wanted} to {wanted + 199} are all taken; set another one under 'servers' in changeover.yaml")
 
 
-def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Our environment for a server or a stage: telemetry off, this Python first, no settings of other Prefects."""
-    kept = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
-    kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-    # Their settings and logs are written and read as UTF-8 whatever the locale is.
-    return kept | TELEMETRY_OFF | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"} | dict(extra)
-
-
-TELEMETRY_OFF = {
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DVC_NO_ANALYTICS": "1",
-    "GX_ANALYTICS_ENABLED": "false",
-}
-# With PYTHONDONTWRITEBYTECODE every start of a server compiles everything anew: 32 seconds instead of 8.
-_UNWANTED = frozenset(
-    {"PYTHONDONTWRITEBYTECODE", "PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY", "MLFLOW_TRACKING_URI"}
-    # A password is given to who needs it, by name, and to no other child.
-    | {FOR_CLIENTS, FOR_THE_SERVER, "CHANGEOVER_PASSWORD"}
-)
-
-
 def _start(plant: Plant, name: str) -> None:
     records = _read(plant)
     # The port of last time goes first: addresses that were mailed around keep working.
@@ -196,7 +174,7 @@ def _command(plant: Plant, name: str, port: int) -> tuple[list[str], dict[str, s
             signature=plant.config.signature,
         )
         # Not added to ours: what it leaves out must not come back.
-        return command, {name: value for name, value in whole.items() if name not in _UNWANTED}
+        return command, {name: value for name, value in whole.items() if name not in UNWANTED}
     home = _private(plant.state / "prefect")
     command = [sys.executable, "-m", "flows.prefect_server", str(port)]
     return command, child_environment(

@@ -11,9 +11,9 @@ from typing import TypeVar
 from data.batch import BatchFolder
 from data.errors import ChangeoverError
 from data.progress import read_progress
+from flows.child_environment import child_environment
 from flows.errors import StageError
 from flows.processes import ProcessMark, end_group
-from flows.servers import child_environment
 
 BUSY = ("Unable to acquire lock", "is busy, it is being", "database is locked")
 """What DVC says when another DVC process is at work in the same plant; that passes."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -149,10 +148,9 @@ def asked(params: dict[str, Any]) -> dict[str, Any]:
 def tune(folder: BatchFolder) -> None:
     """Run the study and write ``study/best.json``, ``study/trials.json`` and ``study/journal.log``.
 
-    The journal is kept in ``.work`` while the study runs, so that a killed study goes on where it was.
+    The journal is kept in ``.work`` while the study runs, so that a killed study goes on where it was. Where there is time for
+    one trial alone, nothing is tried: it would choose nothing, and training gets its time.
     """
-    from optuna.trial import TrialState
-
     params = read_params(folder)
     settings: TuneSettings = read_settings(params, "tune", TuneSettings)
     recipe, seed = read_recipe(params), int(params.get("seed", 0))
@@ -160,29 +158,31 @@ def tune(folder: BatchFolder) -> None:
     images = [exam.image for exam in batch.good["train"]]
     scale = working_scale(images, settings.max_pixels)
     images = [at_working_scale(image, scale) for image in images]
-    library = read_library(folder.file("library"), batch.channels)
-    measured = measure_scale(images)
-    examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
     teacher = read_teacher(folder.file("teacher"))
     card = None if teacher is None else teacher.card
+    fixed = {"scale": scale, "side": settings.side}
+    planned = max(min(settings.trials, int(settings.seconds / SHORTEST_TRIAL)), 1)
+    defaults = [default for default in DEFAULTS if default["detector"] in settings.detectors]
+    if planned == 1 and defaults:
+        print("nothing is tried: there is time for the default settings alone")
+        _write_study(folder, [], b"", {"params": _named(defaults[0], settings, card), "value": None, **fixed})
+        return
+    library, measured = read_library(folder.file("library"), batch.channels), measure_scale(images)
+    examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
 
     about = [params, _fingerprint(batch), card and card.digest]
     key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
     journal = folder.work / "tune" / f"journal-{key}.log"
     study = _study(journal)
-    first = [asked(default) for default in DEFAULTS if default["detector"] in settings.detectors]
+    first = [asked(default) for default in defaults]
     progress, started = Progress(folder.path, "tune"), time.monotonic()
-    spent = sum(t.user_attrs.get("seconds", 0.0) for t in study.trials)
-    done = len([t for t in study.trials if t.state == TrialState.COMPLETE])
-    planned = max(min(settings.trials, int(settings.seconds / SHORTEST_TRIAL)), 1)
+    spent, done = sum(t.user_attrs.get("seconds", 0.0) for t in study.trials), len(_complete(study))
     while done < planned and spent + time.monotonic() - started < settings.seconds:
         left = settings.seconds - spent - (time.monotonic() - started)
         each = left / (planned - done)
         trial = _next(study, done, first, seed)
-        chosen = suggest(trial, settings)
+        chosen = _named(suggest(trial, settings), settings, card)
         spec = spec_of(chosen, settings.side, card)
-        if card is not None and spec.settings != NETWORKS[chosen["detector"]][1]:
-            chosen["teacher"] = card.title
         begun = time.monotonic()
 
         def report(step: int, steps: int, loss: float, message: str, chosen: dict[str, Any] = chosen, done: int = done) -> None:
@@ -204,8 +204,16 @@ def tune(folder: BatchFolder) -> None:
         done += 1
         print(f"trial {done} of {planned}: {chosen} gives {result.value:.3f} after {log.steps} steps")
     progress.update(settings.seconds, settings.seconds, f"{done} trials")
-    finished = [t for t in study.trials if t.state == TrialState.COMPLETE]
-    _write_study(folder, finished, journal, {"scale": scale, "side": settings.side})
+    finished = _complete(study)
+    best = max(finished, key=lambda t: (t.value, -t.number))
+    _write_study(folder, finished, journal.read_bytes(), {"params": best.user_attrs["chosen"], "value": best.value, **fixed})
+
+
+def _named(params: dict[str, Any], settings: TuneSettings, card: TeacherCard | None) -> dict[str, Any]:
+    """``params`` with the teacher's title where their network takes it."""
+    if card is None or spec_of(params, settings.side, card).settings == NETWORKS[params["detector"]][1]:
+        return dict(params)
+    return {**params, "teacher": card.title}
 
 
 def _study(journal: Path) -> Any:
@@ -228,6 +236,12 @@ def _study(journal: Path) -> Any:
     return study
 
 
+def _complete(study: Any) -> list[Any]:
+    from optuna.trial import TrialState
+
+    return [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+
+
 def _next(study: Any, done: int, first: list[dict[str, Any]], seed: int) -> Any:
     """The trial after ``done`` complete ones: of those to be tried ``first``, then what the sampler chooses. Each by its place
     alone, and not by how often the study was taken up again."""
@@ -240,7 +254,8 @@ def _next(study: Any, done: int, first: list[dict[str, Any]], seed: int) -> Any:
     return study.ask()
 
 
-def _write_study(folder: BatchFolder, finished: list[Any], journal: Path, fixed: dict[str, Any]) -> None:
+def _write_study(folder: BatchFolder, finished: list[Any], journal: bytes, best: dict[str, Any]) -> None:
+    """The trials, ``best`` of them and what training needs besides, and the journal, which is empty where nothing was tried."""
     keys = ("families", "steps")
     trials = [
         {
@@ -249,11 +264,10 @@ def _write_study(folder: BatchFolder, finished: list[Any], journal: Path, fixed:
         }
         for trial in finished
     ]  # fmt: skip
-    best = max(finished, key=lambda t: (t.value, -t.number))
     with replacing_folder(folder.file("study"), folder.work / "study") as out:
         write_json(out / "trials.json", trials)
-        shutil.copyfile(journal, out / "journal.log")
-        write_json(out / "best.json", {"params": best.user_attrs["chosen"], "value": best.value, **fixed})
+        (out / "journal.log").write_bytes(journal)
+        write_json(out / "best.json", best)
 
 
 def _fingerprint(batch: Batch) -> str:

@@ -1,6 +1,8 @@
 """The arrows of the house point down: who may import whom, and which libraries stay out of which room."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +45,15 @@ def test_no_file_holds_an_absolute_path_of_a_machine() -> None:
             text = file.read_text(encoding="utf-8")
             for place in (f"{ROOT}/", f"{Path.home()}/"):
                 assert place not in text, f"{file.relative_to(ROOT)} names a folder of one machine"
+
+
+PLATFORM = ("mlflow", "prefect", "dvc", "sqlalchemy", "great_expectations", "boto3")
+
+
+def test_what_a_bare_gpu_machine_runs_loads_nothing_of_the_platform() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, 'benchmarks'); sys.modules.update(dict.fromkeys({PLATFORM}));"
+        "import on_gpu, models.tune, models.train, data.defects.regenerate"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -31,6 +31,7 @@ from registry.versions import versions
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 PRODUCT = "plate"
+BUDGET = "15s"
 PASSWORD = "a-long-password"
 
 
@@ -71,7 +72,7 @@ def sample(running: Plant) -> Path:
 
 
 def order(sample: Path, batch: str) -> tuple[str, ...]:
-    return ("run", "--product", PRODUCT, "--batch", batch, "--images", str(sample / "good"), "--budget", "25s", "--json")
+    return ("run", "--product", PRODUCT, "--batch", batch, "--images", str(sample / "good"), "--budget", BUDGET, "--json")
 
 
 def the_run(plant: Plant) -> RunState | None:
@@ -189,7 +190,7 @@ MADE = ("model/weights.pt", "model/training.json", "report/model.onnx", "report/
 
 def test_what_a_lost_store_and_half_a_cache_leave(running: Plant, sample: Path, candidate: dict[str, Any]) -> None:
     """The steps of such a run by themselves: which version it is, what is laid, and what is gone for good."""
-    job = make_job(running, PRODUCT, "b1", str(sample / "good"), None, "25s")
+    job = make_job(running, PRODUCT, "b1", str(sample / "good"), None, BUDGET)
     (version,) = versions(connect_as(running, "trainer"), PRODUCT)
     cache, store = running.path / ".dvc" / "cache" / "files", running.state / "store"
     assert trained_before(job, connect_as(running, "trainer")) == version

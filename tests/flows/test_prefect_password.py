@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from flows import servers
+from flows.child_environment import child_environment
 from flows.plant import Plant
 from flows.prefect_password import log_in, password_file, prefect_password
 
@@ -258,7 +259,7 @@ def test_no_server_without_a_password() -> None:
 def test_children_that_do_not_need_it_get_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "CHANGEOVER_PASSWORD"):
         monkeypatch.setenv(name, "changeover:secret")
-    assert "changeover:secret" not in servers.child_environment({}).values()
+    assert "changeover:secret" not in child_environment({}).values()
 
 
 def test_prefects_own_client_gets_in(guarded: Plant) -> None:

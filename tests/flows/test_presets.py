@@ -23,13 +23,19 @@ def test_presets_spend_what_they_say() -> None:
     for preset in PRESETS:
         params = Order(preset).params()
         assert {"seed", "preset", "validate", "recipe", "tune", "train", "evaluate"} <= set(params)
-        spent[preset] = params["tune"]["seconds"] + params["train"]["seconds"]
+        spent[preset] = params["tune"].get("seconds", 0) + params["train"]["seconds"]
     assert spent == {"quick": 240, "standard": 360, "thorough": 3600}
 
 
 def test_a_budget_goes_before_the_preset_and_is_divided() -> None:
-    params = Order("quick", budget=100).params()
-    assert (params["tune"]["seconds"], params["train"]["seconds"]) == (5, 95)
+    params = Order("standard", budget=400).params()
+    assert (params["tune"]["seconds"], params["train"]["seconds"]) == (100, 300)
+
+
+@pytest.mark.parametrize("order", [Order("quick"), Order("standard", budget=240), Order("thorough", budget=60)])
+def test_where_nothing_can_be_chosen_training_gets_all_the_time(order: Order) -> None:
+    params = order.params()
+    assert params["tune"] == {"trials": 1} and params["train"]["seconds"] == order.seconds
 
 
 def test_the_same_order_gives_the_same_params() -> None:

@@ -7,11 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from data.dvc_settings import set_remote
 from data.errors import ChangeoverError
-from data.sample import write_sample
 from flows.identity import identity_of
 from flows.job import make_job
 from flows.plant import Plant
@@ -30,6 +28,7 @@ from registry.versions import Version, register, versions
 from tests.flows.test_changeover import PASSWORD, changeover
 from tests.registry.conftest import request_for
 from tests.registry.test_signature import lay
+from tests.small_sample import write_small_sample
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -48,11 +47,7 @@ def run(folder: Path, *command: str) -> str:
 @pytest.fixture(scope="module")
 def version(running: Plant) -> Version:
     folder = running.path / ".changeover" / "sample-disc"
-    write_sample(folder, 18, 1, 1)
-    for file in (folder / "good").iterdir():  # a quarter of each image: here the way is tested, not the model
-        with Image.open(file) as image:
-            part = image.crop((0, 0, image.width // 2, image.height // 2))
-        part.save(file)
+    write_small_sample(folder, 18, 1, 1)
     arguments = ("--product", PRODUCT, "--batch", "b1", "--images", str(folder / "good"), "--budget", "12s")
     changeover(running, "run", *arguments)
     return versions(connect_as(running, "trainer"), PRODUCT)[0]

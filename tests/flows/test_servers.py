@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from flows import servers
+from flows.child_environment import child_environment
 from flows.errors import ServerError
 from flows.plant import Plant
 from flows.processes import ProcessMark
@@ -98,7 +99,7 @@ def test_a_recycled_number_is_no_server_and_is_not_ended(plant: Plant) -> None:
 
 def test_a_server_that_fails_is_told_with_its_last_words(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-c", "print('first'); raise SystemExit('no database at sqlite:///x')"]
-    monkeypatch.setattr(servers, "_command", lambda *_: (command, servers.child_environment({})))
+    monkeypatch.setattr(servers, "_command", lambda *_: (command, child_environment({})))
     with pytest.raises(
         ServerError, match=r"ended while starting: .*no database at sqlite:///x; the whole log is .*\.log"
     ) as error:
@@ -109,7 +110,7 @@ def test_a_server_that_fails_is_told_with_its_last_words(plant: Plant, monkeypat
 
 def test_a_server_that_never_answers_is_ended(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-c", "import time; print('thinking', flush=True); time.sleep(60)"]
-    monkeypatch.setattr(servers, "_command", lambda *_: (command, servers.child_environment({})))
+    monkeypatch.setattr(servers, "_command", lambda *_: (command, child_environment({})))
     monkeypatch.setattr(servers, "START_SECONDS", 1.0)
     with pytest.raises(ServerError, match=r"did not answer within 1 seconds: thinking"):
         servers.up(plant)
@@ -135,7 +136,7 @@ def test_ports() -> None:
 def test_children_get_no_settings_of_other_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere")
-    environment = servers.child_environment({"X": "y"})
+    environment = child_environment({"X": "y"})
     assert not {"PYTHONDONTWRITEBYTECODE", "PREFECT_API_URL"} & set(environment)
     assert environment["X"] == "y" and environment["DO_NOT_TRACK"] == "true"
     assert environment["PATH"].startswith(str(Path(sys.executable).parent))

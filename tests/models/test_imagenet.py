@@ -1,5 +1,6 @@
 """The teacher that every plant has, and what is made of its weights."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import BadModel, BadSettings
-from models.detector import build_detector
+from models.detector import TrainingBatch, build_detector
 from models.encoders import OF_TIMM
 from models.imagenet import IMAGENET, PACKAGES, packaged, write_imagenet
 from models.networks import NETWORKS
@@ -117,3 +118,31 @@ def test_a_file_of_another_network_names_the_way_out(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(3), "b": torch.zeros(4, 4)}, tmp_path / "w.pth")
     with pytest.raises(BadModel, match="--backbone"):
         recognised(read_weights(tmp_path / "w.pth"), "w.pth")
+
+
+@pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "resnet10t", "regnetx_002", "mobilenetv3_small_100"])
+def test_training_keeps_what_the_teacher_knows_above_the_deepest_level(backbone: str) -> None:
+    detector = build_detector("unet3plus", 1, {"encoder": OF_TIMM + backbone, "depth": 4, "width": 8, "spread": 0.4})
+    network = detector.encoder.network.model
+    detector.load_teacher(network.state_dict())
+    detector.train()
+    before = copy.deepcopy(detector.state_dict())
+    images = torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(4, 1, 64, 64)
+    labels[:2, :, 20:40, 20:40] = 1.0
+    optimiser = torch.optim.SGD([p for p in detector.parameters() if p.requires_grad], 0.1)
+    detector.training_loss(TrainingBatch(images, labels, labels.amax((1, 2, 3))), 0.5).backward()
+    optimiser.step()
+    changed = {name for name, value in detector.state_dict().items() if not torch.equal(value, before[name])}
+
+    # A second way to know which layers a level needs: its gradient reaches them.
+    shallow = [p.requires_grad_(True) for p in network.parameters()]
+    reached = torch.autograd.grad(detector.encoder.eval()(images)[-2].sum(), shallow, allow_unused=True)
+    needed = {
+        f"encoder.network.model.{name}" for (name, _), g in zip(network.named_parameters(), reached, strict=True) if g is not None
+    }
+    of_encoder = {name for name in changed if name.startswith("encoder.")}
+    assert of_encoder and not of_encoder & needed
+    layers = {name.rpartition(".")[0] for name in needed}
+    assert not {name for name in of_encoder if name.rpartition(".")[0] in layers}, "statistics stay as well"
+    assert changed - of_encoder

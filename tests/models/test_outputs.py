@@ -67,10 +67,9 @@ def test_a_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_study_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, journal = BatchFolder(tmp_path), tmp_path / "journal.log"
+    folder = BatchFolder(tmp_path)
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / ".gitignore").write_text("/journal.log\n")
-    journal.write_text("of the study")
 
     class Trial:
         number, value = 0, 0.5
@@ -85,8 +84,8 @@ def test_a_study_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr(tuning, "write_json", killed_at_the_last)
         with pytest.raises(Killed):
-            tuning._write_study(folder, [Trial()], journal, {})
+            tuning._write_study(folder, [Trial()], b"of the study", {})
     assert held(folder.file("study")) == before
-    tuning._write_study(folder, [Trial()], journal, {"side": 64})
+    tuning._write_study(folder, [Trial()], b"of the study", {"side": 64})
     assert set(held(folder.file("study"))) == {".gitignore", "best.json", "trials.json", "journal.log"}
     assert json.loads((folder.file("study") / "best.json").read_text())["side"] == 64

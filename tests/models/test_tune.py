@@ -115,3 +115,19 @@ def test_a_study_that_is_killed_gives_the_same_study(pattern: Path, tmp_path: Pa
     assert [params["detector"] for params, _ in whole[:first]] == [one["detector"] for one in DEFAULTS[:first]]
     kills = {"training 0", "asking 1", "measuring 1", f"training {first}", f"asking {first + 1}", f"measuring {first + 1}"}
     assert studied(pattern, tmp_path / "killed", monkeypatch, kills) == whole
+
+
+def test_where_there_is_time_for_one_trial_nothing_is_tried(
+    pattern: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a network was trained")
+
+    monkeypatch.setattr(tuning, "fit", never)
+    folder = BatchFolder(shutil.copytree(pattern, tmp_path, dirs_exist_ok=True))
+    for wanted in ({"trials": 1}, {"trials": 7, "seconds": 80.0}):
+        write_yaml(folder.file("params.yaml"), {"seed": 3, "tune": wanted})
+        tuning.tune(folder)
+        best = json.loads((folder.file("study") / "best.json").read_text())
+        assert best["params"] == default_of("unet3plus") and best["value"] is None and best["side"] == 128
+        assert json.loads((folder.file("study") / "trials.json").read_text()) == []

@@ -23,6 +23,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "rstpm": ("rstpm", {"backbone": "resnet10t"}),
     "denoising_student": ("denoising_student", {"backbone": "resnet10t"}),
     "patchcore": ("patchcore", {"backbone": "resnet10t"}),
+    "patchcore_deep": ("patchcore", {"backbone": "resnet10t", "levels": (3, 4)}),
     "uninformed_students": ("uninformed_students", {}),
 }
 

@@ -27,6 +27,7 @@ from models.detector import Detector, build_detector, families
 from models.exam import read_batch
 from models.fit import Report, fit
 from models.machine import environment, packages
+from models.memories import memories
 from models.networks import NETWORKS
 from models.number_format import Format
 from models.objective import TuneSet, objective, tune_set
@@ -35,7 +36,7 @@ from models.teacher_file import TeacherCard, TeacherFile, read_teacher, teach
 from models.trained import NetworkRecord
 from models.training_log import Change, steps_told
 from models.tune import default_of, read_settings, recipe_of, spec_of
-from models.view import View, memory_views, views_of
+from models.view import View, views_of
 from models.warm_start import WarmStart, read_warm_start
 
 
@@ -88,10 +89,11 @@ class Planned:
 
 
 def planned_networks(
-    settings: TrainSettings, chosen: dict[str, Any], views: Sequence[View], of_memory: Sequence[View] = ()
+    settings: TrainSettings, chosen: dict[str, Any], views: Sequence[View], beside: Sequence[tuple[str, View]] = ()
 ) -> list[Planned]:
     """What tuning chose, for every view, then the companion: on the images as they are, or, where it learns nothing step by step,
-    on the views ``of_memory``. BadSettings where the settings replay another number of networks."""
+    the networks ``beside`` (``models.memories``) on their views. BadSettings where the settings replay another number of
+    networks."""
     companion, share = settings.companion, 0.0
     if companion is not None and _family(companion).kind == _family(chosen["detector"]).kind:
         companion = None
@@ -103,11 +105,11 @@ def planned_networks(
         for member in range(settings.networks)
     ]
     if companion is not None:
-        params = default_of(companion)
-        # What was found of the product's surface holds for both.
-        params |= {key: chosen[key] for key in ("mix",) if key in params and key in chosen}
-        seen = [views[0]] if share or not of_memory else of_memory
-        planned += [Planned(params, view, 0, share) for view in seen]
+        for name, view in [(companion, views[0])] if share or not beside else beside:
+            params = default_of(name)
+            # What was found of the product's surface holds for both.
+            params |= {key: chosen[key] for key in ("mix",) if key in params and key in chosen}
+            planned.append(Planned(params, view, 0, share))
     if settings.replay is not None and len(settings.replay) != len(planned):
         raise BadSettings(
             f"params.yaml: train.replay has {len(settings.replay)} entries for {len(planned)} networks; give one for each"
@@ -170,7 +172,8 @@ def train(folder: BatchFolder) -> None:
         read_warm_start(folder.file("warm")),
     )  # fmt: skip
     views = views_of(images, side)
-    planned = planned_networks(settings, chosen, views, memory_views(images, side))
+    beside = memories(settings.companion, images, side, material.teacher) if settings.companion else ()
+    planned = planned_networks(settings, chosen, views, beside)
     if material.teacher is None and any(_compares(network) for network in planned):
         print("no teacher beside the batch: what compares with one compares with random features")
     progress = Progress(folder.path, "train")
@@ -189,7 +192,7 @@ def train(folder: BatchFolder) -> None:
         detectors.append(detector)
         logs.append(log)
         print(
-            f"network {number + 1} ({log['detector']}, 1/{log['reduction']}): {steps_told(log)} "
+            f"network {number + 1} ({network.params['detector']}, 1/{log['reduction']}): {steps_told(log)} "
             f"in {log['seconds']:.0f} s, ended by {log['ended_by']}{_start_text(material.warm, log['warm'])}"
         )
     spec = spec_of(chosen, side, material.card)

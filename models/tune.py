@@ -135,8 +135,10 @@ DEFAULTS: tuple[dict[str, Any], ...] = (
 
 
 def default_of(network: str) -> dict[str, Any]:
-    """Sensible parameters of ``network`` (``models.networks``) without any search."""
-    return dict(next((d for d in DEFAULTS if d["detector"] == network), {**DEFAULTS[0], "detector": network}))
+    """Sensible parameters of ``network`` (``models.networks``) without any search: its own, or those of its family."""
+    own = [default for default in DEFAULTS if default["detector"] == network]
+    of_family = [default for default in DEFAULTS if NETWORKS[default["detector"]][0] == NETWORKS[network][0]]
+    return {**(*own, *of_family, DEFAULTS[0])[0], "detector": network}
 
 
 def asked(params: dict[str, Any]) -> dict[str, Any]:

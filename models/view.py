@@ -22,15 +22,6 @@ class View:
     share: float
 
 
-def memory_views(images: Sequence[Image], side: int) -> tuple[View, ...]:
-    """The views of a detector that learns nothing step by step, for which a second one costs seconds: good ``images`` as they
-    are and, where half of their shorter side is still 96 px or more, halved. What frozen features tell apart depends more on
-    the scale than on the network."""
-    shorter = float(np.median([min(image.shape[:2]) for image in images]))
-    halved = (View(2, max(side // 2, 64), 0.0),) if shorter / 2 >= GLANCE else ()
-    return (View(1, side, 0.0), *halved)
-
-
 def views_of(images: Sequence[Image], side: int) -> tuple[View, ...]:
     """The views of good ``images`` (H, W, C) at working scale: as they are, in crops of ``side`` px, and, unless they are hardly
     larger than that or fewer than 100, all of the image reduced to about 96 x 96 px, where a crop of half the ``side`` sees most

@@ -15,7 +15,6 @@ import yaml
 
 from data.checkout import pulled
 from data.errors import StorageTrouble
-from data.sample import write_sample
 from data.store import push
 from data.version import version_batch
 from flows.job import make_job
@@ -27,6 +26,7 @@ from flows.trained_before import lay_again, trained_before
 from registry.record import recorded
 from registry.users import change_password
 from registry.versions import versions
+from tests.small_sample import write_small_sample
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -62,17 +62,19 @@ def changeover(plant: Plant, *arguments: object, code: int = 0) -> subprocess.Co
 
 @pytest.fixture(scope="module")
 def sample(running: Plant) -> Path:
-    """``good`` holds 18 images to learn from, ``kept`` 6 more, ``defect`` 4."""
+    """``good`` holds 18 images to learn from, ``later`` 12 of the next batch, ``kept`` 6 more, ``defect`` 4."""
     folder = running.path / ".changeover" / "sample"
-    write_sample(folder, 24, 4, 1)
-    (folder / "kept").mkdir()
-    for file in sorted((folder / "good").iterdir())[18:]:
-        file.rename(folder / "kept" / file.name)
+    write_small_sample(folder, 36, 4, 1)
+    images = sorted((folder / "good").iterdir())
+    for name, files in (("kept", images[18:24]), ("later", images[24:])):
+        (folder / name).mkdir()
+        for file in files:
+            file.rename(folder / name / file.name)
     return folder
 
 
-def order(sample: Path, batch: str) -> tuple[str, ...]:
-    return ("run", "--product", PRODUCT, "--batch", batch, "--images", str(sample / "good"), "--budget", BUDGET, "--json")
+def order(sample: Path, batch: str, images: str = "good") -> tuple[str, ...]:
+    return ("run", "--product", PRODUCT, "--batch", batch, "--images", str(sample / images), "--budget", BUDGET, "--json")
 
 
 def the_run(plant: Plant) -> RunState | None:
@@ -324,7 +326,7 @@ def test_signed_promoted_inspected_and_kept(running: Plant, sample: Path, candid
 
     # A new batch that looks the same: the champion is kept, with one event however often it is asked.
     for _ in range(2):
-        kept = json.loads(changeover(running, *order(sample, "b2")).stdout)
+        kept = json.loads(changeover(running, *order(sample, "b2", "later")).stdout)
         assert (kept["status"], kept["version"]) == ("kept", "1")
     actions = [event.action for event in recorded(connect_as(running, "trainer"), PRODUCT)]
     assert actions.count("keep") == 1

@@ -1,0 +1,50 @@
+"""What is remembered of good images: at which scales, and of which levels of the teacher."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.imagenet import write_imagenet
+from models.memories import memories
+from models.networks import NETWORKS
+from models.teacher import Teacher
+from models.teacher_file import TeacherFile, read_teacher
+from models.tune import default_of
+from tests.models.test_companion import a_teacher
+
+LARGE, SMALL = np.zeros((200, 300, 1), np.uint8), np.zeros((190, 300, 1), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> TeacherFile:
+    folder = tmp_path_factory.mktemp("imagenet")
+    write_imagenet(folder)
+    found = read_teacher(folder)
+    assert found is not None
+    return found
+
+
+def remembered(image: np.ndarray, teacher: TeacherFile | None) -> list[tuple[str, int, int]]:
+    return [(name, view.reduction, view.side) for name, view in memories("patchcore", [image] * 3, 128, teacher)]
+
+
+def test_a_teachers_deeper_levels_are_remembered_where_it_has_them(imagenet: TeacherFile, tmp_path: Path) -> None:
+    both = [("patchcore", 1, 128), ("patchcore", 2, 64)]
+    assert remembered(LARGE, imagenet) == [*both, ("patchcore_deep", 1, 128)]
+    assert remembered(LARGE, None) == both
+    a_teacher(tmp_path, 3)  # of the plant: what it is made for ends at level 3
+    plants = read_teacher(tmp_path)
+    assert plants is not None and remembered(LARGE, plants) == both
+
+
+def test_of_small_images_there_is_one_memory(imagenet: TeacherFile) -> None:
+    assert remembered(SMALL, imagenet) == [("patchcore", 1, 128)]
+
+
+def test_the_deeper_memory_is_coarser_by_one_stride(imagenet: TeacherFile) -> None:
+    family, settings = NETWORKS["patchcore_deep"]
+    plain = Teacher(family, "tf_efficientnet_lite0", (2, 3), 0)
+    deep = Teacher(family, "tf_efficientnet_lite0", tuple(settings["levels"]), 0)
+    assert (plain.strides, deep.strides) == ([8, 16], [16, 32])
+    assert default_of("patchcore_deep") == {"detector": "patchcore_deep"}

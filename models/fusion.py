@@ -43,7 +43,7 @@ def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune
 
     Of the segmentation networks' heads first: fused or not, whichever finds more, and fused where they are equal. The networks
     are left with the weight that was chosen. Ties go to the smaller square. Where all detectors are of one kind and see several
-    views, each view is tried alone, too: what is faint and wide is seen at a glance or not at all.
+    views, each view is tried alone, too.
     """
     views = sorted(set(reductions))
     if not tune.defects:

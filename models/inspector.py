@@ -19,6 +19,9 @@ STRIDE = 32
 MARGIN = 16
 """Pixels beyond an image's sides that detectors see."""
 MIN_SPREAD = 1e-2
+USUAL_SPREAD, USUAL_WEIGHT = 0.3, 4
+"""How much the largest value of a map varies from good image to good image, in units of how far it lies above the map's median
+(.23 to .47 over five detectors and 40 magnetic tiles), and how many images that counts as."""
 EVERY = 0
 """View of a reading that reads the detectors of all of them."""
 
@@ -199,7 +202,8 @@ def raw_maps(inspector: Inspector, image: NDArray[np.uint8]) -> list[Tensor]:
 
 @torch.no_grad()
 def fit_fusion(inspector: Inspector, good: Sequence[Sequence[Tensor]]) -> None:
-    """Set ``centres`` and ``spreads`` from the raw maps of good tuning images, at least two."""
+    """Set ``centres`` and ``spreads`` from the raw maps of good tuning images, at least two: mean and standard deviation of their
+    largest values."""
     finest = min(range(len(inspector.reductions)), key=lambda number: inspector.reductions[number])
     sizes = [[inspector.reductions[finest] * side for side in raw[finest].shape[-2:]] for raw in good]
     for row, reading in enumerate(inspector.readings):
@@ -207,8 +211,20 @@ def fit_fusion(inspector: Inspector, good: Sequence[Sequence[Tensor]]) -> None:
             pairs = zip(good, sizes, strict=True)
             seen = [inspector.seen_by(reading, number, raw[number], height, width) for raw, (height, width) in pairs]
             largest = torch.stack([one.amax() for one in seen]).double()
+            middle = torch.stack([one[..., ::4, ::4].median() for one in seen]).double()
             inspector.centres[row, number] = largest.mean()
-            inspector.spreads[row, number] = largest.std().clamp(min=MIN_SPREAD)
+            inspector.spreads[row, number] = _spread(largest, middle).clamp(min=MIN_SPREAD)
+
+
+def _spread(largest: Tensor, middle: Tensor) -> Tensor:
+    """Standard deviation of the ``largest`` values (n,) of n good images, whose medians are ``middle`` (n,).
+
+    Two or three images say little of it, and maps would be weighed by chance. So a usual value is mixed in, as the mean of a
+    scaled inverse chi-squared prior on the variance is.
+    """
+    usual = USUAL_SPREAD * (largest - middle).mean()
+    own = len(largest) - 1
+    return ((own * largest.var() + USUAL_WEIGHT * usual.square()) / (own + USUAL_WEIGHT)).sqrt()
 
 
 def read(reading: Reading, raw: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ from data.errors import BadModel, BadSettings
 from models.detector import build_detector
 from models.networks import NETWORKS
 from models.teacher_file import TeacherFile, teach, with_teacher
-from models.view import GLANCE, Image, View
+from models.view import Image, View
 
+SMALLEST = 96.0
+"""Shorter side in px of a halved image that says anything of its part."""
 DEEPER = {"patchcore": "patchcore_deep"}
 """Named networks, and what is built of a teacher's deeper levels beside them."""
 
@@ -21,11 +23,11 @@ def memories(network: str, images: Sequence[Image], side: int, teacher: TeacherF
     images as they are and, where half of their shorter side is still 96 px or more, one on halved images, and one of deeper
     levels if the teacher has them (one that a plant has made has not).
     """
-    whole = View(1, side, 0.0)
+    whole = View(1, side)
     shorter = float(np.median([min(image.shape[:2]) for image in images]))
-    if shorter / 2 < GLANCE:
+    if shorter / 2 < SMALLEST:
         return ((network, whole),)
-    halved = (network, View(2, max(side // 2, 64), 0.0))
+    halved = (network, View(2, max(side // 2, 64)))
     deeper = DEEPER.get(network)
     if deeper is None or teacher is None or not _has(teacher, deeper):
         return ((network, whole), halved)

@@ -59,7 +59,7 @@ class SegmentationDetector(Detector):
     def train(self, mode: bool = True) -> Self:
         """As of PyTorch; layers whose weights are kept keep their statistics, too."""
         super().train(mode)
-        for layer in self.encoder.modules():
+        for layer in self.modules():
             own = list(layer.parameters(recurse=False))
             if own and not any(parameter.requires_grad for parameter in own):
                 layer.eval()

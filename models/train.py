@@ -36,7 +36,7 @@ from models.teacher_file import TeacherCard, TeacherFile, read_teacher, teach
 from models.trained import NetworkRecord
 from models.training_log import Change, steps_told
 from models.tune import default_of, read_settings, recipe_of, spec_of
-from models.view import View, views_of
+from models.view import View
 from models.warm_start import WarmStart, read_warm_start
 
 
@@ -66,7 +66,7 @@ class TrainSettings(BaseModel):
     companion_share: float = Field(0.25, gt=0, lt=1)
     """Of the seconds, for a companion that learns step by step; one that does not takes what it needs."""
     replay: tuple[Replay, ...] | None = None
-    """Recorded trainings, one a network (view by view, then the companion's), to go through again instead of a budget: what a
+    """Recorded trainings, one a network (the companion's last), to go through again instead of a budget: what a
     rebuild does."""
 
     @field_validator("companion")
@@ -89,9 +89,9 @@ class Planned:
 
 
 def planned_networks(
-    settings: TrainSettings, chosen: dict[str, Any], views: Sequence[View], beside: Sequence[tuple[str, View]] = ()
+    settings: TrainSettings, chosen: dict[str, Any], view: View, beside: Sequence[tuple[str, View]] = ()
 ) -> list[Planned]:
-    """What tuning chose, for every view, then the companion: on the images as they are, or, where it learns nothing step by step,
+    """What tuning chose, in ``view``, then the companion: in the same, or, where it learns nothing step by step,
     the networks ``beside`` (``models.memories``) on their views. BadSettings where the settings replay another number of
     networks."""
     companion, share = settings.companion, 0.0
@@ -99,17 +99,13 @@ def planned_networks(
         companion = None
     if companion is not None and _family(companion).learns:
         share = settings.companion_share
-    planned = [
-        Planned(chosen, view, member, (1.0 - share) * view.share / settings.networks)
-        for view in views
-        for member in range(settings.networks)
-    ]
+    planned = [Planned(chosen, view, member, (1.0 - share) / settings.networks) for member in range(settings.networks)]
     if companion is not None:
-        for name, view in [(companion, views[0])] if share or not beside else beside:
+        for name, seen in [(companion, view)] if share or not beside else beside:
             params = default_of(name)
             # What was found of the product's surface holds for both.
             params |= {key: chosen[key] for key in ("mix",) if key in params and key in chosen}
-            planned.append(Planned(params, view, 0, share))
+            planned.append(Planned(params, seen, 0, share))
     if settings.replay is not None and len(settings.replay) != len(planned):
         raise BadSettings(
             f"params.yaml: train.replay has {len(settings.replay)} entries for {len(planned)} networks; give one for each"
@@ -171,9 +167,8 @@ def train(folder: BatchFolder) -> None:
         read_library(folder.file("library"), batch.channels), read_teacher(folder.file("teacher")),
         read_warm_start(folder.file("warm")),
     )  # fmt: skip
-    views = views_of(images, side)
     beside = memories(settings.companion, images, side, material.teacher) if settings.companion else ()
-    planned = planned_networks(settings, chosen, views, beside)
+    planned = planned_networks(settings, chosen, View(1, side), beside)
     if material.teacher is None and any(_compares(network) for network in planned):
         print("no teacher beside the batch: what compares with one compares with random features")
     progress = Progress(folder.path, "train")
@@ -199,7 +194,7 @@ def train(folder: BatchFolder) -> None:
     _write(folder, detectors, {
         "detector": spec.detector, "settings": spec.settings, "spec": asdict(spec),
         "recipe": recipe_of(chosen, read_recipe(params)).model_dump(mode="json"),
-        "scale": scale, "batch_scale": vars(measure_scale(images)), "views": [vars(view) for view in views],
+        "scale": scale, "batch_scale": vars(measure_scale(images)),
         "reductions": [network.view.reduction for network in planned], "chosen": chosen, "networks": logs, "seed": material.seed,
         "teacher": material.card and material.card.model_dump(mode="json"),
         "warm_start": material.warm and material.warm.source.model_dump(mode="json", exclude_defaults=True),
@@ -245,11 +240,9 @@ def _network(
             detector.load_state_dict(state)
 
     seen = [at_working_scale(image, 1.0, view.reduction) for image in material.images]
-    # A cut-out is as large as it was on the part: at a glance it would be a speck.
-    cutouts = material.library if view.reduction == 1 else ()
     crops = CropPlan(
         recipe_of(network.params, read_recipe(material.params)), measure_scale(seen), spec.side, 0, spec.schedule,
-        material.seed + 1000 * network.member, library=cutouts,
+        material.seed + 1000 * network.member, library=material.library,
     )  # fmt: skip
     seconds = settings.seconds * network.share
     plan = Plan(seconds, threads=threads)

@@ -105,19 +105,18 @@ def test_both_families_are_trained_where_there_is_no_network(pattern: BatchFolde
 
 
 def planned(chosen: dict[str, Any], **settings: Any) -> list[tuple[str, int, float]]:
-    views = (View(1, 128, 0.8), View(7, 64, 0.2))
-    found = planned_networks(TrainSettings(**settings), chosen, views)
+    found = planned_networks(TrainSettings(**settings), chosen, View(1, 128))
     return [(network.params["detector"], network.view.reduction, round(network.share, 6)) for network in found]
 
 
 def test_the_seconds_are_shared_out() -> None:
-    assert planned(CHOSEN) == [("unet3plus", 1, 0.8), ("unet3plus", 7, 0.2)]
+    assert planned(CHOSEN) == [("unet3plus", 1, 1.0)]
     half = planned(CHOSEN, companion="stpm", companion_share=0.5)
-    assert half == [("unet3plus", 1, 0.4), ("unet3plus", 7, 0.1), ("stpm", 1, 0.5)]
+    assert half == [("unet3plus", 1, 0.5), ("stpm", 1, 0.5)]
     # What does not learn step by step leaves its seconds to the others.
     assert planned(CHOSEN, companion="patchcore") == [*planned(CHOSEN), ("patchcore", 1, 0.0)]
     several = planned(CHOSEN, companion="stpm", networks=3)
-    assert len(several) == 7 and sum(share for _, _, share in several) == pytest.approx(1.0)
+    assert len(several) == 4 and sum(share for _, _, share in several) == pytest.approx(1.0)
 
 
 def test_there_is_no_companion_of_the_same_kind() -> None:
@@ -128,9 +127,9 @@ def test_there_is_no_companion_of_the_same_kind() -> None:
 
 
 def test_a_companion_sees_the_defects_that_suit_the_surface() -> None:
-    found = planned_networks(TrainSettings(companion="denoising_student"), CHOSEN, (View(1, 128, 1.0),))
+    found = planned_networks(TrainSettings(companion="denoising_student"), CHOSEN, View(1, 128))
     assert found[1].params["mix"] == "drawn"
-    assert "mix" not in planned_networks(TrainSettings(companion="stpm"), CHOSEN, (View(1, 128, 1.0),))[1].params
+    assert "mix" not in planned_networks(TrainSettings(companion="stpm"), CHOSEN, View(1, 128))[1].params
 
 
 def test_settings_that_cannot_be_had_are_refused() -> None:
@@ -138,4 +137,4 @@ def test_settings_that_cannot_be_had_are_refused() -> None:
         read_settings({"train": {"companion": "stpn"}}, "train", TrainSettings)
     settings = {"companion": "stpm", "replay": [{"steps_planned": 4, "validations_planned": 1, "steps": 4, "threads": 1}]}
     with pytest.raises(BadSettings, match="1 entries for 2 networks"):
-        planned_networks(TrainSettings.model_validate(settings), CHOSEN, (View(1, 128, 1.0),))
+        planned_networks(TrainSettings.model_validate(settings), CHOSEN, View(1, 128))

@@ -14,9 +14,8 @@ from models.exam import ExamImage
 from models.fusion import choose_fusion
 from models.inspector import EVERY, Inspector, Reading, fit_fusion, raw_maps
 from models.objective import judge, look, look_again, objective_of, tune_set
-from models.preprocess import at_working_scale, smoothness, working_scale
+from models.preprocess import smoothness, working_scale
 from models.segmentation import SegmentationDetector
-from models.view import views_of
 
 
 class Darkness(Detector):
@@ -87,15 +86,6 @@ def test_a_classification_head_that_misleads_is_left_out_of_the_map(misleads: bo
     detector = Headed(misleads)
     tune = tune_set([ExamImage(f"good-{i}", surface(i)) for i in range(6)], [stained(100 + i) for i in range(8)], 1.0)
     assert choose_fusion([detector], [1], tune).guide == guide == detector.guide
-
-
-def test_views_are_all_of_a_large_image_at_a_glance_and_one_of_a_small() -> None:
-    small, large = np.zeros((100, 120, 1), np.uint8), np.zeros((640, 640, 1), np.uint8)
-    assert [view.reduction for view in views_of([small] * 100, 128)] == [1]
-    assert [view.reduction for view in views_of([large] * 99, 128)] == [1], "few images would be learned by heart"
-    views = views_of([large] * 100, 128)
-    assert [view.reduction for view in views] == [1, 7] and sum(view.share for view in views) == 1.0
-    assert at_working_scale(large, 1.0, views[1].reduction).shape == (92, 92, 1)
 
 
 def test_images_without_fine_detail_are_worked_on_at_half_their_size() -> None:
@@ -174,7 +164,7 @@ def test_maps_of_all_views_are_averaged_in_pixels_of_the_finest() -> None:
         ]
         smooth = [torch.nn.functional.avg_pool2d(torch.nn.functional.pad(m, (1, 1, 1, 1), mode="replicate"), 3, 1) for m in large]
         largest = torch.stack([m.max() for m in smooth]).double()
-        wanted += ((smooth[0] - largest.mean()) / largest.std()).float() / 2
+        wanted += ((smooth[0] - largest.mean()) / inspector.spreads[0, number]).float() / 2
     assert torch.allclose(inspector.fused(raw[0], 125, 157), wanted, atol=1e-4)
 
 

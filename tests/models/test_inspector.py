@@ -55,9 +55,27 @@ def test_fusion_is_in_units_of_the_good_images_largest_values() -> None:
     good = [raw_maps(inspector, image(seed)) for seed in range(6)]
     fit_fusion(inspector, good)
     for number, reading in enumerate(inspector.readings):
-        largest = [float(read(reading, raw[number]).max()) for raw in good]
+        maps = [read(reading, raw[number]) for raw in good]
+        largest = [float(one.max()) for one in maps]
+        usual = 0.3 * (np.mean(largest) - np.mean([float(one[..., ::4, ::4].median()) for one in maps]))
+        # Six images give five degrees of freedom, the usual value four.
+        wanted = np.sqrt((5 * np.var(largest, ddof=1) + 4 * usual**2) / 9)
         assert float(inspector.centres[number, number]) == pytest.approx(np.mean(largest), rel=1e-4)
-        assert float(inspector.spreads[number, number]) == pytest.approx(np.std(largest, ddof=1), rel=1e-3)
+        assert float(inspector.spreads[number, number]) == pytest.approx(wanted, rel=1e-3)
+
+
+def test_two_images_that_happen_to_agree_give_their_detector_no_weight_over_others() -> None:
+    inspector = Inspector([Brightness()], 1.0, readings=[Reading(1, 1, 1)]).eval()
+    raw = raw_maps(inspector, image())
+    fit_fusion(inspector, [raw, raw])
+    above = float(raw[0].max() - raw[0][..., ::4, ::4].median())
+    assert float(inspector.spreads[0, 0]) == pytest.approx(0.3 * above * np.sqrt(4 / 5), rel=1e-4)
+    # Many images speak for themselves.
+    noise = torch.Generator().manual_seed(0)
+    many = [[raw[0] * float(factor)] for factor in 1.0 + 0.1 * torch.randn(400, generator=noise)]
+    fit_fusion(inspector, many)
+    own = float(torch.stack([one[0].max() for one in many]).std())
+    assert float(inspector.spreads[0, 0]) == pytest.approx(own, rel=0.1) and own < 0.5 * 0.3 * above
 
 
 def test_outside_the_region_nothing_rejects() -> None:

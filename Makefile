@@ -26,8 +26,13 @@ check: setup
 	$(RUN) ruff check .
 	$(RUN) mypy
 
-test: check
-	$(RUN) pytest -m "not gpu" -n 2 --dist loadfile
+# Types are checked beside the first tests, which leave a core to spare.
+test: setup
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	@$(RUN) mypy & types=$$!; \
+	$(RUN) pytest -m "not gpu" -n 2 --dist loadfile; tests=$$?; \
+	wait $$types && exit $$tests
 
 clean:
 	rm -rf .venv .tools

@@ -11,6 +11,15 @@ import sys
 from pathlib import Path
 
 
+def lay(product: Path, folder: Path, rows: list[tuple[str, str, str]]) -> None:
+    """A set in ``folder`` with the images of ``product`` and a ``split.csv`` of ``rows``: file, split and group."""
+    folder.mkdir(parents=True)
+    for name in ("good", "defect", "mask"):
+        (folder / name).symlink_to(product / name)
+    with (folder / "split.csv").open("w", newline="", encoding="utf-8") as table:
+        csv.writer(table).writerows([("file", "split", "group"), *rows])
+
+
 def main() -> None:
     product, out = (Path(sys.argv[1]) / sys.argv[2]).absolute(), Path(sys.argv[3])
     folds = int(sys.argv[4]) if len(sys.argv) > 4 else 3
@@ -18,19 +27,13 @@ def main() -> None:
         rows = [(row["file"], row["group"]) for row in csv.DictReader(table)]
     fold_of = {part: number % folds for number, part in enumerate(sorted({part for _, part in rows}))}
     for fold in range(folds):
-        folder = out / f"{product.name}-fold{fold + 1}"
-        folder.mkdir(parents=True)
-        for name in ("good", "defect", "mask"):
-            (folder / name).symlink_to(product / name)
-        with (folder / "split.csv").open("w", newline="", encoding="utf-8") as table:
-            writer = csv.writer(table)
-            writer.writerow(("file", "split", "group"))
-            for file, part in rows:
-                if fold_of[part] == fold:
-                    writer.writerow((file, "test", part))
-                elif file.startswith("good/"):
-                    writer.writerow((file, "train", part))
-        print(folder)
+        found = []
+        for file, part in rows:
+            if fold_of[part] == fold:
+                found.append((file, "test", part))
+            elif file.startswith("good/"):
+                found.append((file, "train", part))
+        lay(product, out / f"{product.name}-fold{fold + 1}", found)
 
 
 if __name__ == "__main__":

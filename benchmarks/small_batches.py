@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from folds import lay
 
 
 def main() -> None:
@@ -22,14 +23,7 @@ def main() -> None:
     for size in map(int, sys.argv[4:]):
         if size > len(train):
             raise SystemExit(f"{product.name} has {len(train)} good training images, not {size}")
-        folder = out / f"{product.name}-{size}"
-        folder.mkdir(parents=True)
-        for name in ("good", "defect", "mask"):
-            (folder / name).symlink_to(product / name)
-        with (folder / "split.csv").open("w", newline="", encoding="utf-8") as table:
-            writer = csv.writer(table)
-            writer.writerow(("file", "split", "group"))
-            writer.writerows([*train[:size], *(row for row in rows if row[1] == "test")])
+        lay(product, out / f"{product.name}-{size}", [*train[:size], *(row for row in rows if row[1] == "test")])
 
 
 if __name__ == "__main__":

@@ -11,21 +11,12 @@ from torch import Tensor, nn
 from data.errors import BadModel, BadSettings
 from models.detector import TrainingBatch, build_detector
 from models.encoders import OF_TIMM
-from models.imagenet import IMAGENET, PACKAGES, packaged, write_imagenet
+from models.imagenet import IMAGENET, PACKAGES, packaged
 from models.networks import NETWORKS
 from models.recognise import natural_spread, recognised
 from models.segmentation import SegmentationDetector
 from models.teacher import Teacher
-from models.teacher_file import TeacherFile, read_teacher, read_weights, teach, with_teacher
-
-
-@pytest.fixture(scope="module")
-def imagenet(tmp_path_factory: pytest.TempPathFactory) -> TeacherFile:
-    folder = tmp_path_factory.mktemp("imagenet")
-    write_imagenet(folder)
-    found = read_teacher(folder)
-    assert found is not None
-    return found
+from models.teacher_file import TeacherFile, read_weights, teach, with_teacher
 
 
 def test_it_comes_out_of_an_installed_package_with_card_licence_and_digest(imagenet: TeacherFile) -> None:

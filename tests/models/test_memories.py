@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from models.imagenet import write_imagenet
 from models.memories import memories
 from models.networks import NETWORKS
 from models.teacher import Teacher
@@ -14,15 +12,6 @@ from models.tune import default_of
 from tests.models.test_companion import a_teacher
 
 LARGE, SMALL = np.zeros((200, 300, 1), np.uint8), np.zeros((190, 300, 1), np.uint8)
-
-
-@pytest.fixture(scope="module")
-def imagenet(tmp_path_factory: pytest.TempPathFactory) -> TeacherFile:
-    folder = tmp_path_factory.mktemp("imagenet")
-    write_imagenet(folder)
-    found = read_teacher(folder)
-    assert found is not None
-    return found
 
 
 def remembered(image: np.ndarray, teacher: TeacherFile | None) -> list[tuple[str, int, int]]:

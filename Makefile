@@ -31,7 +31,7 @@ test: setup
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	@$(RUN) mypy & types=$$!; \
-	$(RUN) pytest -m "not gpu" -n 2 --dist loadfile; tests=$$?; \
+	$(RUN) pytest -m "not gpu" -n 2 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	wait $$types && exit $$tests
 
 clean:

@@ -23,17 +23,18 @@ class SegmentationDetector(Detector):
     of UNet 3+'s multiplication by the predicted class (Huang 2020). ``guide`` 0 leaves the classification out.
 
     An encoder of timm (``tu-…``) may start from a teacher: it then is the teacher's own network, and ``spread`` (of the images
-    that the teacher knows, whereas these have 1) is not None. Its deepest level is trained on; those above it, statistics
-    included, stay as they came: a step then takes two thirds of the time, and nothing is lost by it (decision 13).
+    that the teacher knows, whereas these have 1) is not None. With ``keep_upper`` its deepest level alone is trained on; those
+    above it, statistics included, stay as they came, and a step takes two thirds of the time. So it is with teachers that were
+    trained on photographs (decision 13); those of a plant, which may be of an hour, are trained on as a whole.
     """
 
     kind: ClassVar[Kind] = "segmentation"
     teacher_kind: str | None = "features"
     encoder: Any
 
-    def __init__(self, deepest: int, guide: float, spread: float | None = None) -> None:
+    def __init__(self, deepest: int, guide: float, spread: float | None = None, keep_upper: bool = False) -> None:
         super().__init__()
-        self.guide, self.spread = guide, spread
+        self.guide, self.spread, self.keep_upper = guide, spread, keep_upper
         self.teacher_kind = None if spread is None else "features"
         self.classify = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(deepest, 1, 1))
 
@@ -43,7 +44,7 @@ class SegmentationDetector(Detector):
         backbone = str(teacher["backbone"])
         if not str(settings.get("encoder", "")).startswith(OF_TIMM) or backbone.startswith(TORCHVISION):
             return dict(settings)
-        return {**settings, "encoder": f"{OF_TIMM}{backbone}", "spread": spread or 1.0}
+        return {**settings, "encoder": f"{OF_TIMM}{backbone}", "spread": spread or 1.0, "keep_upper": spread is not None}
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:
         """As of ``Detector``: start the encoder from them."""
@@ -53,7 +54,7 @@ class SegmentationDetector(Detector):
         # What a network of three channels makes of grey shown three times; and of images of another spread than it knows.
         shown = weights[first] if own.shape[1] == weights[first].shape[1] else weights[first].sum(1, keepdim=True)
         network.load_state_dict(matched(network, {**weights, first: shown * self.spread}, "the teacher"))
-        for parameter in _before_deepest(network):
+        for parameter in _before_deepest(network) if self.keep_upper else ():
             parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:

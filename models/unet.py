@@ -32,9 +32,10 @@ class UNet(SegmentationDetector):
         guide: float = 1.0,
         dense: bool = False,
         spread: float | None = None,
+        keep_upper: bool = False,
     ) -> None:
         built = build_encoder("unet", encoder, channels, depth)
-        super().__init__(built.out_channels[-1], guide, spread)
+        super().__init__(built.out_channels[-1], guide, spread, keep_upper)
         self.encoder = built
         plain = first_stride(built) == 1
         blocks = depth - 1 if plain else depth

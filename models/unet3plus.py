@@ -48,7 +48,7 @@ class UNet3Plus(SegmentationDetector):
     ``encoder``, ``depth``: see ``models.encoders``. ``width``: channels each scale contributes. ``finish``: how logits of full
     resolution come about on an encoder that starts at stride 2: ``shuffle`` (a 3×3 convolution to 4 channels and a pixel
     shuffle, a hundredth of the cost of another stage) or ``stage`` (one more decoder level, at full resolution, of ``width``
-    channels). ``enlarge_first``: see ``FullScaleStage``. ``spread``: see ``SegmentationDetector``.
+    channels). ``enlarge_first``: see ``FullScaleStage``. ``spread``, ``keep_upper``: see ``SegmentationDetector``.
     """
 
     def __init__(
@@ -61,12 +61,13 @@ class UNet3Plus(SegmentationDetector):
         finish: str = "shuffle",
         enlarge_first: bool = False,
         spread: float | None = None,
+        keep_upper: bool = False,
     ) -> None:
         if finish not in ("shuffle", "stage"):
             raise BadSettings(f"unet3plus.finish {finish!r} is neither 'shuffle' nor 'stage'")
         built = build_encoder("unet3plus", encoder, channels, depth)
         encoder_channels = built.out_channels
-        super().__init__(encoder_channels[-1], guide, spread)
+        super().__init__(encoder_channels[-1], guide, spread, keep_upper)
         self.encoder = built
         levels = len(encoder_channels)
         stages: list[FullScaleStage] = []

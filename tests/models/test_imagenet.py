@@ -1,6 +1,7 @@
 """The teacher that every plant has, and what is made of its weights."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_statistics_of_photographs_stay_and_those_of_random_weights_are_measured
 def test_the_encoder_starts_from_the_teacher_and_sees_what_it_sees(imagenet: TeacherFile, channels: int) -> None:
     family, settings = NETWORKS["unet3plus"]
     wanted = with_teacher(family, settings, imagenet.card)
-    assert wanted == {**settings, "encoder": f"{OF_TIMM}tf_efficientnet_lite0", "spread": 0.4}
+    assert wanted == {**settings, "encoder": f"{OF_TIMM}tf_efficientnet_lite0", "spread": 0.4, "keep_upper": True}
     detector = build_detector(family, channels, wanted)
     teach(detector, imagenet)
     assert isinstance(detector, SegmentationDetector)
@@ -113,7 +114,9 @@ def test_a_file_of_another_network_names_the_way_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backbone", ["tf_efficientnet_lite0", "resnet10t", "regnetx_002", "mobilenetv3_small_100"])
 def test_training_keeps_what_the_teacher_knows_above_the_deepest_level(backbone: str) -> None:
-    detector = build_detector("unet3plus", 1, {"encoder": OF_TIMM + backbone, "depth": 4, "width": 8, "spread": 0.4})
+    detector = build_detector(
+        "unet3plus", 1, {"encoder": OF_TIMM + backbone, "depth": 4, "width": 8, "spread": 0.4, "keep_upper": True}
+    )
     network = detector.encoder.network.model
     detector.load_teacher(network.state_dict())
     detector.train()
@@ -137,3 +140,13 @@ def test_training_keeps_what_the_teacher_knows_above_the_deepest_level(backbone:
     layers = {name.rpartition(".")[0] for name in needed}
     assert not {name for name in of_encoder if name.rpartition(".")[0] in layers}, "statistics stay as well"
     assert changed - of_encoder
+
+
+def test_a_teacher_of_the_plant_is_trained_on_as_a_whole(imagenet: TeacherFile) -> None:
+    plants = replace(imagenet, card=imagenet.card.model_copy(update={"source": "self-supervised"}))
+    family, settings = NETWORKS["unet3plus"]
+    wanted = with_teacher(family, settings, plants.card)
+    assert (wanted["spread"], wanted["keep_upper"]) == (1.0, False)
+    detector = build_detector(family, 1, wanted)
+    teach(detector, plants)
+    assert all(parameter.requires_grad for parameter in detector.parameters())

@@ -52,7 +52,7 @@ def test_a_teacher_changes_the_networks_of_the_families_that_take_it() -> None:
         if families()[family].kind == "comparison" and families()[family].teacher_kind == "features":
             assert taught == {**settings, "backbone": "resnet18", "spread": 0.88}
         elif str(settings.get("encoder", "")).startswith("tu-"):
-            assert taught == {**settings, "encoder": "tu-resnet18", "spread": 0.88}
+            assert taught == {**settings, "encoder": "tu-resnet18", "spread": 0.88, "keep_upper": True}
         else:
             assert taught == settings
             continue

@@ -62,11 +62,11 @@ def changeover(plant: Plant, *arguments: object, code: int = 0) -> subprocess.Co
 
 @pytest.fixture(scope="module")
 def sample(running: Plant) -> Path:
-    """``good`` holds 18 images to learn from, ``later`` 12 of the next batch, ``kept`` 6 more, ``defect`` 4."""
+    """``good`` holds 40 images to learn from, ``later`` 12 of the next batch, ``kept`` 6 more, ``defect`` 4."""
     folder = running.path / ".changeover" / "sample"
-    write_small_sample(folder, 36, 4, 1)
+    write_small_sample(folder, 58, 4, 1)
     images = sorted((folder / "good").iterdir())
-    for name, files in (("kept", images[18:24]), ("later", images[24:])):
+    for name, files in (("kept", images[40:46]), ("later", images[46:])):
         (folder / name).mkdir()
         for file in files:
             file.rename(folder / name / file.name)

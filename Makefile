@@ -7,7 +7,7 @@ export DO_NOT_TRACK = true
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 
-.PHONY: setup demo check test clean
+.PHONY: setup demo lint check test clean
 
 setup: .venv/.ready
 
@@ -21,15 +21,15 @@ $(UV):
 demo: setup
 	$(RUN) changeover demo
 
-check: setup
+lint: setup
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
+
+check: lint
 	$(RUN) mypy
 
 # Types are checked beside the first tests, which leave a core to spare.
-test: setup
-	$(RUN) ruff format --check .
-	$(RUN) ruff check .
+test: lint
 	@$(RUN) mypy & types=$$!; \
 	$(RUN) pytest -m "not gpu" -n 2 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	wait $$types && exit $$tests

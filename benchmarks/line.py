@@ -49,7 +49,7 @@ def main() -> None:
                 "pixel_threshold": "0",
             }
             export(Inspector([detector], training["scale"], [reduction]).eval(), file, channels, words)
-            files[f"{type(detector).__name__} 1/{reduction}"] = file
+            files[f"network {number + 1}: {type(detector).__name__} 1/{reduction}"] = file
         print("| part | MB |", " | ".join(f"{h} × {w}, ms" for h, w in sizes), "|")
         print("|---|---|" + "---|" * len(sizes))
         for name, file in files.items():

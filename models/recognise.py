@@ -49,9 +49,12 @@ def recognised(weights: Mapping[str, Tensor], source: str) -> tuple[str, dict[st
 
 @cache
 def _tensors(network: str) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        # Transformers are published without a classifier as often as with one.
-        bare: dict[str, Any] = {"num_classes": 0} if is_transformer(network) else {}
+    # Transformers are published without a classifier as often as with one.
+    bare: dict[str, Any] = {"num_classes": 0} if is_transformer(network) else {}
+    try:
+        with torch.device("meta"):
+            whole = timm.create_model(network, pretrained=False, **bare)
+    except NotImplementedError:  # torch 2.11 cannot initialise every network without memory; with it, that takes a second
         whole = timm.create_model(network, pretrained=False, **bare)
     return {key: tuple(value.shape) for key, value in whole.state_dict().items() if not key.endswith(COUNTER)}
 

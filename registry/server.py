@@ -1,14 +1,15 @@
 """The registry's server: MLflow with basic auth, behind our gate.
 
-``server_command`` says how to start it; MLflow finds ``create_app`` through the entry point ``changeover`` of group
-``mlflow.app``. The state folder holds ``mlflow.db`` (with the audit trail), ``users.db``, ``artifacts/`` and ``secrets/``;
+``server_command`` says how to start it: uvicorn with ``create_app``, as ``mlflow server`` starts it in the end, but without that
+command's own process, which imports all of MLflow once more, waits, and doubles the time of a start. The state folder holds ``mlflow.db`` (with the audit trail), ``users.db``, ``artifacts/`` and ``secrets/``;
 with a PostgreSQL database, that holds the contents of the first two.
 """
 
 import ipaddress
 import os
-import shlex
 import sys
+import uuid
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,8 @@ PUBLISHED: Final = "CHANGEOVER_PUBLISHED"
 SIGNATURE: Final = "CHANGEOVER_SIGNATURE"
 LOOPBACK: Final = "127.0.0.1"
 DATABASE: Final = "mlflow.db"
+STORE: Final = "_MLFLOW_SERVER_FILE_STORE"
+"""Environment variable of MLflow that holds the address of its database, without a password."""
 MOST_WORKERS: Final = 32
 START_SECONDS: Final = 120
 CONNECT_SECONDS: Final = 10
@@ -87,12 +90,9 @@ def server_command(
     for name in ("users.ini", *((DATABASE, "users.db") if database is None else ())):
         private_file(state / name)  # before SQLite makes it: there is no moment in which others can read it
     (state / "users.ini").write_text(settings, encoding="utf-8")
-    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "changeover", "--workers", str(workers)]
-    command += ["--host", LOOPBACK, "--port", str(port)]
-    command += ["--backend-store-uri", store]
-    command += ["--serve-artifacts", "--artifacts-destination", (state / "artifacts").as_uri()]
-    command += ["--uvicorn-opts", shlex.join(_uvicorn_options(trusted_proxy))]
-    environment = _environment(state) | {VARIABLE: limits.as_json(), SIGNATURE: signature}
+    command = [sys.executable, "-m", "uvicorn", "--factory", "registry.server:create_app", "--workers", str(workers)]
+    command += ["--host", LOOPBACK, "--port", str(port), *_uvicorn_options(trusted_proxy)]
+    environment = _environment(state) | _for_mlflow(state, store) | {VARIABLE: limits.as_json(), SIGNATURE: signature}
     if published is not None:
         environment[PUBLISHED] = str(published.resolve())
     if database is not None:
@@ -105,8 +105,24 @@ def server_command(
     return command, environment
 
 
+def _for_mlflow(state: Path, store: str) -> dict[str, str]:
+    """What ``mlflow server`` tells its workers (``mlflow.server.constants``, whose import takes seconds)."""
+    return {
+        STORE: store,
+        "_MLFLOW_SERVER_REGISTRY_STORE": store,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": (state / "artifacts").as_uri(),
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "_MLFLOW_SERVER_BOOT_ID": uuid.uuid4().hex,
+        "_MLFLOW_SGI_NAME": "uvicorn",
+        "_MLFLOW_IN_JOB_EXECUTOR": "false",
+        "MLFLOW_ENABLE_WORKSPACES": "false",
+    }
+
+
 def _uvicorn_options(trusted_proxy: str | None) -> list[str]:
-    options = ["--http", "registry.connections:Bounded", "--ws", "none", "--h11-max-incomplete-event-size", str(HEAD_BYTES)]
+    options = ["--log-config", str(_log_config())]
+    options += ["--http", "registry.connections:Bounded", "--ws", "none", "--h11-max-incomplete-event-size", str(HEAD_BYTES)]
     options += ["--timeout-graceful-shutdown", str(SHUTDOWN_SECONDS)]
     if trusted_proxy is None:
         return [*options, "--no-proxy-headers"]
@@ -115,6 +131,14 @@ def _uvicorn_options(trusted_proxy: str | None) -> list[str]:
     except ValueError as problem:
         raise RegistryError(f"trusted proxy {trusted_proxy!r} is no IP address; give one such as 127.0.0.1") from problem
     return [*options, "--proxy-headers", "--forwarded-allow-ips", str(address)]
+
+
+def _log_config() -> Path:
+    """How MLflow's server logs: with the time of each line. Found without its import, which takes seconds."""
+    package = find_spec("mlflow")
+    if package is None or package.origin is None:
+        raise RegistryError("mlflow is not installed; run 'make setup'")
+    return Path(package.origin).parent / "server" / "uvicorn_log_config.yaml"
 
 
 def _without_password(database: str) -> tuple[str, str | None]:
@@ -152,7 +176,7 @@ def _environment(state: Path) -> dict[str, str]:
 
 
 def create_app() -> Any:
-    """MLflow's application with users, roles, the gate, the trail and our own pages; MLflow calls it in each worker.
+    """MLflow's application with users, roles, the gate, the trail and our own pages; uvicorn calls it in each worker.
 
     Raises ``RegistryError`` where the environment is not the one that ``server_command`` gives.
     """
@@ -169,8 +193,7 @@ def create_app() -> Any:
     from fastapi import FastAPI
     from mlflow.server import app as flask_app
     from mlflow.server import auth
-    from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
-    from mlflow.server.handlers import _get_model_registry_store, _get_tracking_store
+    from mlflow.server.handlers import _get_model_registry_store, _get_tracking_store, initialize_backend_stores
 
     from registry.deed import Deeds
     from registry.events import Trail
@@ -185,13 +208,14 @@ def create_app() -> Any:
 
     # The workers of a first start would create the same tables, users and roles at once.
     with FileLock(state / "start.lock", timeout=START_SECONDS):
+        initialize_backend_stores()
         app = auth.create_app(flask_app)
         if not isinstance(app, FastAPI):
             raise RegistryError(
-                "the registry runs under uvicorn only: its artifact gate is ASGI; start it without --gunicorn-opts"
+                "the registry runs under uvicorn only: its artifact gate is ASGI; start it with registry.server.server_command"
             )
         create_roles_and_services(secrets)
-        trail = Trail(os.environ[BACKEND_STORE_URI_ENV_VAR], key_file(state))
+        trail = Trail(os.environ[STORE], key_file(state))
         trail.prepare()
     trail.problem()  # the first proof of a long trail takes a second or two: better now than under the gate's lock
     limits = of_environment()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from registry.server import DATABASE, server_command
+from registry.server import server_command
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -22,9 +22,7 @@ def routes(state: Path) -> list[tuple[str, frozenset[str]]]:
     _, environment = server_command(state, 5000)
     command = [sys.executable, "-m", __name__]
     folder = Path(__file__).parents[2]
-    more = {"_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{state / DATABASE}", "_MLFLOW_SGI_NAME": "uvicorn"}
-    more |= {"_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/", "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true"}
-    done = subprocess.run(command, env=environment | more, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, set[str]] = {}
     for path, method in json.loads(done.stdout.splitlines()[-1]):

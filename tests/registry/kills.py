@@ -27,7 +27,6 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from mlflow.server import constants
 
 PATIENCE_SECONDS = 60
 RANDOM = {"qa.at", "qa.record", "qa.waiver.at", "changeover.life"}
@@ -324,12 +323,6 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
 def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text())
     plant = Plant(plan)
-    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = plan["store"]
-    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = "mlflow-artifacts:/"
-    os.environ[constants.ARTIFACTS_DESTINATION_ENV_VAR] = (plant.state / "artifacts").as_uri()
-    os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
-    os.environ["_MLFLOW_SGI_NAME"] = "uvicorn"
-
     from registry import server
     from registry import watch as watching
     from registry.verification import Checked

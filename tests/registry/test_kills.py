@@ -115,7 +115,7 @@ def test_a_deed_is_done_with_its_events_or_not_at_all(
         deeds = made(registry, tmp_path, line)
         tried = deeds if LONG else deeds[SOME[kind]]
         promoter = (registry.promoter.user, registry.promoter.password)
-    command, environment = server_command(state, 5000, database, published=line)
+    _, environment = server_command(state, 5000, database, published=line)
     plan = tmp_path / "plan.json"
     (tmp_path / "kept").mkdir()
     plan.write_text(
@@ -125,7 +125,6 @@ def test_a_deed_is_done_with_its_events_or_not_at_all(
                 "published": str(line),
                 "kept": str(tmp_path / "kept"),
                 "database": database,
-                "store": command[command.index("--backend-store-uri") + 1],
                 "deeds": tried,
                 "promoter": promoter,
                 "workers": WORKERS[kind],

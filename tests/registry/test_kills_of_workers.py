@@ -105,11 +105,14 @@ def test_a_withdrawal(plant: tuple[Registry, str], product: str, tmp_path: Path)
     def withdraw() -> None:
         sign_off(registry.bo, product, "1", "pending", "scratches pass")
 
+    before = {event.seq for event in read_events(database, product)}
     assert kill_while_waiting_for("model_version_tags", registry, database, withdraw)
     (known,) = versions(registry.vic, product)
     assert (known.qa, names(registry, product)) == ("approved", {"champion": "1"})
-    found = put_back_aliases(registry.promoter)
-    assert [(event.action, event.version) for event in found] == [("publish", "1")], "only its event was missing here"
+    put_back_aliases(registry.promoter)
+    # By us, or before us by the worker that was started in the dead one's place.
+    missing = [(event.action, event.version) for event in read_events(database, product) if event.seq not in before]
+    assert missing == [("publish", "1")], "only its event was missing here"
     withdraw()
     assert names(registry, product) == {} and not (line / product / "current.json").exists()
     assert verify(database, key=key_file(registry.state)) == []

@@ -2,7 +2,6 @@
 
 import configparser
 import os
-import shlex
 import stat
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from registry.errors import RegistryError
 from registry.limits import VARIABLE, Limits, of_environment
-from registry.server import server_command
+from registry.server import STORE, server_command
 
 SECRET = "p@ss:w%rd/1"
 ADDRESS = "postgresql://changeover:p%40ss%3Aw%25rd%2F1@db.example:5433/plant?sslmode=require"
@@ -25,15 +24,28 @@ def users_database(state: Path) -> str:
 
 def test_sqlite_in_the_state_folder(tmp_path: Path) -> None:
     command, environment = server_command(tmp_path, 5000)
-    assert command[command.index("--backend-store-uri") + 1] == f"sqlite:///{tmp_path}/mlflow.db"
+    assert environment[STORE] == f"sqlite:///{tmp_path}/mlflow.db"
     assert command[command.index("--workers") + 1] == "1"
     assert users_database(tmp_path) == f"sqlite:///{tmp_path}/users.db"
     assert "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE" not in environment
 
 
+def test_what_mlflow_tells_its_workers_is_told(tmp_path: Path) -> None:
+    """By the names of the installed MLflow."""
+    from mlflow import environment_variables
+    from mlflow.server import constants
+
+    _, environment = server_command(tmp_path, 5000)
+    told = {name for name in environment if name.startswith("_MLFLOW_")}
+    wanted = ("BACKEND_STORE_URI", "REGISTRY_STORE_URI", "ARTIFACT_ROOT", "ARTIFACTS_DESTINATION", "SERVE_ARTIFACTS")
+    known = {getattr(constants, f"{name}_ENV_VAR") for name in wanted}
+    known |= {getattr(environment_variables, f"_MLFLOW_{name}").name for name in ("SERVER_BOOT_ID", "SGI_NAME", "IN_JOB_EXECUTOR")}
+    assert told == known
+
+
 def test_the_databases_password_is_in_the_environment_alone(tmp_path: Path) -> None:
     command, environment = server_command(tmp_path, 5000, ADDRESS, workers=4)
-    assert command[command.index("--backend-store-uri") + 1] == BARE
+    assert environment[STORE] == BARE
     assert command[command.index("--workers") + 1] == "4"
     assert users_database(tmp_path) == BARE
     assert environment["PGPASSWORD"] == SECRET
@@ -45,7 +57,7 @@ def test_without_a_password_libpq_finds_its_own(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PGPASSWORD", "of the caller")
     command, environment = server_command(tmp_path, 5000, "postgresql://changeover@/plant?host=/run/my%20sockets")
     assert environment["PGPASSWORD"] == "of the caller"
-    assert users_database(tmp_path) == command[command.index("--backend-store-uri") + 1]
+    assert users_database(tmp_path) == environment[STORE]
 
 
 @pytest.mark.parametrize(
@@ -65,8 +77,7 @@ def test_what_cannot_be_started(tmp_path: Path, database: str | None, workers: i
 
 def option(command: list[str], name: str) -> list[str]:
     """The words of uvicorn's options from ``name`` on; none where it is not there."""
-    words = shlex.split(command[command.index("--uvicorn-opts") + 1])
-    return words[words.index(name) :] if name in words else []
+    return command[command.index(name) :] if name in command else []
 
 
 def test_no_proxy_is_believed_unless_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

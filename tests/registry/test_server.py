@@ -39,7 +39,9 @@ def test_what_mlflow_tells_its_workers_is_told(tmp_path: Path) -> None:
     told = {name for name in environment if name.startswith("_MLFLOW_")}
     wanted = ("BACKEND_STORE_URI", "REGISTRY_STORE_URI", "ARTIFACT_ROOT", "ARTIFACTS_DESTINATION", "SERVE_ARTIFACTS")
     known = {getattr(constants, f"{name}_ENV_VAR") for name in wanted}
-    known |= {getattr(environment_variables, f"_MLFLOW_{name}").name for name in ("SERVER_BOOT_ID", "SGI_NAME", "IN_JOB_EXECUTOR")}
+    known |= {
+        getattr(environment_variables, f"_MLFLOW_{name}").name for name in ("SERVER_BOOT_ID", "SGI_NAME", "IN_JOB_EXECUTOR")
+    }
     assert told == known
 
 

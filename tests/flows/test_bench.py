@@ -8,17 +8,17 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from data.benchmark_set import read_set
-from data.sample import write_sample
 from flows.bench import FIGURES, markdown, table
 from flows.terminal import telling
 from models.exported import ExportedInspector
 from tests.flows.test_cli import changeover, the_error
+from tests.small_sample import write_small_sample
 
 
 @pytest.fixture(scope="module")
 def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("products")
-    write_sample(folder / "plate", good=20, defects=5, seed=3)
+    write_small_sample(folder / "plate", good=20, defects=5, seed=3)
     return folder
 
 

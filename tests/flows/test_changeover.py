@@ -31,7 +31,7 @@ from tests.small_sample import write_small_sample
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 PRODUCT = "plate"
-BUDGET = "15s"
+BUDGET = "10s"
 PASSWORD = "a-long-password"
 
 

@@ -48,7 +48,7 @@ def run(folder: Path, *command: str) -> str:
 def version(running: Plant) -> Version:
     folder = running.path / ".changeover" / "sample-disc"
     write_small_sample(folder, 18, 1, 1)
-    arguments = ("--product", PRODUCT, "--batch", "b1", "--images", str(folder / "good"), "--budget", "12s")
+    arguments = ("--product", PRODUCT, "--batch", "b1", "--images", str(folder / "good"), "--budget", "10s")
     changeover(running, "run", *arguments)
     return versions(connect_as(running, "trainer"), PRODUCT)[0]
 

@@ -1,8 +1,9 @@
 """The registry's server: MLflow with basic auth, behind our gate.
 
 ``server_command`` says how to start it: uvicorn with ``create_app``, as ``mlflow server`` starts it in the end, but without that
-command's own process, which imports all of MLflow once more, waits, and doubles the time of a start. The state folder holds ``mlflow.db`` (with the audit trail), ``users.db``, ``artifacts/`` and ``secrets/``;
-with a PostgreSQL database, that holds the contents of the first two.
+command's own process, which imports all of MLflow once more, waits, and doubles the time of a start. The state folder holds
+``mlflow.db`` (with the audit trail), ``users.db``, ``artifacts/`` and ``secrets/``; with a PostgreSQL database, that holds the
+contents of the first two.
 """
 
 import ipaddress

@@ -1,7 +1,9 @@
 """PatchCore: its memory and its distances against plain implementations."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
+import onnx
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from models import patchcore
 from models.budget import Plan
 from models.crops import CropPlan
 from models.detector import Whole, build_detector
+from models.export import export
 from models.fit import Spec, fit
 from models.inspector import Inspector, raw_maps
 from models.patchcore import PatchCore, k_centre
@@ -24,6 +27,16 @@ class TestPatchCore(DetectorTests):
 
     def test_loss_has_gradients_for_everything_that_learns(self) -> None:
         assert not any(p.requires_grad for p in build_detector(self.name, 1, self.settings).parameters())
+
+
+def test_the_exported_file_holds_the_memory_once(tmp_path: Path) -> None:
+    detector = PatchCore(backbone="resnet10t", size=500)
+    detector.memory.normal_()
+    export(Inspector([detector.eval()], 1.0).eval(), tmp_path / "model.onnx", 1, {"threshold": "nan", "pixel_threshold": "nan"})
+    tables = [
+        tuple(one.dims) for one in onnx.load(tmp_path / "model.onnx").graph.initializer if 500 in one.dims and len(one.dims) == 2
+    ]
+    assert len(tables) == 1
 
 
 def naive_k_centre(points: torch.Tensor, count: int) -> list[int]:

@@ -57,7 +57,7 @@ def test_the_databases_password_is_in_the_environment_alone(tmp_path: Path) -> N
 
 def test_without_a_password_libpq_finds_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "of the caller")
-    command, environment = server_command(tmp_path, 5000, "postgresql://changeover@/plant?host=/run/my%20sockets")
+    _, environment = server_command(tmp_path, 5000, "postgresql://changeover@/plant?host=/run/my%20sockets")
     assert environment["PGPASSWORD"] == "of the caller"
     assert users_database(tmp_path) == environment[STORE]
 

@@ -122,8 +122,8 @@ class PatchCore(Detector):
         patches = self.patches(images)
         n, c, h, w = patches.shape
         flat = patches.permute(0, 2, 3, 1).reshape(-1, c)  # (n · h · w, c)
-        # As in k_centre; one product of matrices, in torch and in the exported file. The exporter stores a norm as a number; for a sum
-        # of squares it would store the memory a second time.
+        # As in k_centre; one product of matrices, in torch and in the exported file. The exporter stores a norm as
+        # a number; for a sum of squares it would store the memory a second time.
         nearest = (torch.linalg.vector_norm(self.memory, dim=1).square() - 2.0 * flat @ self.memory.T).amin(1)
         squared = (flat.square().sum(1) + nearest) / c
         distance = squared.clamp(min=0.0).sqrt().reshape(n, 1, h, w)

@@ -3,10 +3,15 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {"flows", "registry", "models", "data"}
@@ -37,6 +42,20 @@ def test_imports_point_down(room: str) -> None:
             assert name not in ROOMS - MAY_USE[room], f"{place}: {room} may not use {name}"
             assert name not in MAY_NOT_LOAD[room], f"{place}: {room} may not load {name}"
             assert name != "tests", f"{place}: a room uses the tests"
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    """Not only brought along by another one, which may stop needing it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+    declared = {canonicalize_name(Requirement(one).name) for one in named}
+    brought = packages_distributions()
+    for room in sorted(ROOMS):
+        for file in sorted((ROOT / room).rglob("*.py")):
+            for line, name in imported(file):
+                if name not in ROOMS and name not in sys.stdlib_module_names:
+                    by = {canonicalize_name(one) for one in brought.get(name, [name])}
+                    assert by & declared, f"{file.relative_to(ROOT)}:{line}: {name} of {', '.join(by)} is not in pyproject.toml"
 
 
 def test_no_file_holds_an_absolute_path_of_a_machine() -> None:

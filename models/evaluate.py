@@ -26,7 +26,7 @@ from models.inspector import Inspector, Region
 from models.machine import environment, packages
 from models.metrics import auroc, average_precision, pooled, rate, rate_over_sources
 from models.report import ReportContents, write_report
-from models.trade_off import trade_off
+from models.trade_off import remedy, trade_off
 from models.trained import fused_text, read_trained, teacher_text
 from models.training_log import progress_at
 from models.tune import read_settings
@@ -121,6 +121,10 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         settings.gates, rate(ours["overkill"]["count"], ours["overkill"]["n"]), calibration.target,
         rate(ours["escape"]["count"], ours["escape"]["n"]), rate(ours["easy"]["escape"]["count"], ours["easy"]["escape"]["n"]),
         ours["easy"]["image_auroc"], parity, verdicts, champion,
+        remedy(
+            record.product, [e.seen.score for e in calibrated], [e.exam.shows for e in calibrated],
+            [e.seen.score for e in defects if (e.exam.difficulty or 0) < EASY], settings.gates.easy_escape,
+        ),
     )  # fmt: skip
     trials = json.loads((folder.file("study") / "trials.json").read_text(encoding="utf-8"))
     metrics = {

@@ -47,8 +47,11 @@ def check_gates(
     parity: float,
     verdicts: int,
     champion: dict[str, Any] | None,
+    remedy: str = "",
 ) -> list[Gate]:
-    """Every gate in a fixed order. The champion's gates are left out where there is no champion."""
+    """Every gate in a fixed order. The champion's gates are left out where there is no champion. ``remedy``: what can be done
+    where too many easy exam defects pass."""
+    held = easy_escape.rate <= limits.easy_escape
     gates = [
         Gate(
             "overkill (lower bound)", overkill.low, overkill_target, overkill.low <= overkill_target,
@@ -61,8 +64,9 @@ def check_gates(
             f"at least {limits.image_auroc:.2f} is asked for",
         ),
         Gate(
-            "easy escapes", easy_escape.rate, limits.easy_escape, easy_escape.rate <= limits.easy_escape,
-            f"{easy_escape.count} of {easy_escape.n} easy pseudo-defects passed; at most {limits.easy_escape:.0%} may",
+            "easy escapes", easy_escape.rate, limits.easy_escape, held,
+            f"{easy_escape.count} of {easy_escape.n} easy pseudo-defects passed; at most {limits.easy_escape:.0%} may"
+            + (f" ({remedy})" if remedy and not held else ""),
         ),
         Gate(
             "export parity", parity, limits.parity, parity <= limits.parity,

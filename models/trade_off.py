@@ -31,6 +31,22 @@ class Choice:
         }  # fmt: skip
 
 
+def remedy(product: str, calibrate: Sequence[float], parts: Sequence[str], defects: Sequence[float], most: float) -> str:
+    """What can be done where more than a share ``most`` of ``defects`` (scores) pass: which other overkill target of ``product``
+    would hold them, if one below a half does. ``calibrate`` and ``parts`` are those of ``trade_off``."""
+    thresholds, promised = promises(calibrate, parts)
+    found = np.asarray(defects, np.float64)
+    for threshold, promise in zip(thresholds.tolist(), promised.tolist(), strict=True):
+        pass_on = int(np.sum(found <= threshold))
+        target = np.ceil(1000 * promise - 1e-6) / 1000
+        if target < 0.5 and pass_on <= most * len(found):
+            return (
+                f"an overkill target of {target:.1%} would let {pass_on} pass: 'changeover recalibrate {product} VERSION "
+                f"--overkill {target:.1%}'; good images of more parts may make that needless"
+            )
+    return "no overkill target below 50% would do: good images of more parts, or more time to train, are what can help"
+
+
 def trade_off(
     calibrate: Sequence[float], parts: Sequence[str], good: Sequence[float], defects: Sequence[float], sources: Sequence[str]
 ) -> list[Choice]:

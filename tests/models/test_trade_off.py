@@ -6,7 +6,7 @@ from scipy.stats import beta
 
 from models.calibrate import calibrate
 from models.metrics import rate, rate_over_sources
-from models.trade_off import MOST, trade_off
+from models.trade_off import MOST, remedy, trade_off
 
 
 def test_every_choice_is_what_calibration_would_have_given_for_that_wish() -> None:
@@ -23,6 +23,19 @@ def test_every_choice_is_what_calibration_would_have_given_for_that_wish() -> No
         assert choice.escape.count == sum(b <= choice.threshold for b in bad)
     assert [c.promised for c in choices] == sorted({c.promised for c in choices})
     assert [c.escape.count for c in choices] == sorted((c.escape.count for c in choices), reverse=True)
+
+
+def test_where_too_many_defects_pass_the_least_overkill_that_holds_them_is_named() -> None:
+    good, parts = [0.0, 0.1, 0.2, 0.3, 3.0, 4.0], list("abcdef")
+    defects = [1.0] * 8 + [3.5, 5.0]
+    # Above 4 there is none but one, above 3 two; the third largest score, for three of seven, holds all of them.
+    assert remedy("bolt", good, parts, defects, 0.2) == (
+        "an overkill target of 42.9% would let 0 pass: 'changeover recalibrate bolt VERSION --overkill 42.9%'; "
+        "good images of more parts may make that needless"
+    )
+    assert calibrate(good, 0.429).threshold == 0.3
+    assert "an overkill target of 14.3% would let 9 pass" in remedy("bolt", good, parts, defects, 0.9)
+    assert remedy("bolt", good, parts, [-1.0] * 4, 0.2).startswith("no overkill target below 50% would do")
 
 
 def test_two_calibration_images_leave_one_choice() -> None:

@@ -209,3 +209,13 @@ def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
 def make_product(plant: Plant) -> None:
     """A product of which there is nothing but a line in the settings."""
     (plant.path / "changeover.yaml").write_text("products: {bolt: {preset: quick}}\n")
+
+
+def test_threads_that_wait_do_not_spin() -> None:
+    """It is said before torch is loaded, which reads it once; who says otherwise is heard."""
+    code = "import os, sys; from flows.cli import app; app(['--help'], standalone_mode=False)"
+    code = f"import atexit, os; atexit.register(lambda: print('policy', os.environ['OMP_WAIT_POLICY'])); {code}"
+    clean = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    for said, policy in ((clean, "PASSIVE"), (clean | {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        done = subprocess.run([sys.executable, "-c", code], env=said, capture_output=True, text=True, check=False)
+        assert f"policy {policy}" in done.stdout, done.stderr

@@ -79,7 +79,7 @@ class TrainSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Planned:
-    """A network to train: its parameters, the view that it sees, the how manieth of its kind and view it is, and its share of
+    """A network to train: its parameters, the view that it sees, its number among those of its family and view, and its share of
     the training seconds."""
 
     params: dict[str, Any]

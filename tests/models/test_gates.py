@@ -1,0 +1,55 @@
+"""Gates: what each of them holds against which limit, and what it says."""
+
+from typing import Any
+
+import pytest
+
+from models.gates import Gate, GateLimits, check_gates
+from models.metrics import rate
+
+GOOD: dict[str, Any] = {
+    "limits": GateLimits(), "overkill": rate(1, 20), "overkill_target": 0.05, "escape": rate(30, 80),
+    "easy_escape": rate(4, 40), "image_auroc": 0.95, "parity": 1e-5, "verdicts": 0, "champion": None,
+}  # fmt: skip
+CHAMPION = {"overkill": {"rate": 0.0}, "escape": {"rate": 0.3}}
+
+
+def checked(**changed: Any) -> dict[str, Gate]:
+    return {gate.name: gate for gate in check_gates(**{**GOOD, **changed})}
+
+
+def test_without_a_champion_there_are_five_and_all_are_met() -> None:
+    found = checked()
+    assert list(found) == ["overkill (lower bound)", "separation", "easy escapes", "export parity", "export verdicts"]
+    assert all(gate.passed for gate in found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "met", "missed"),
+    [
+        # Two of 20 have a lower bound of 1.2 %, six of 20 one of 11.9 %: chance alone must not fail a model.
+        ("overkill (lower bound)", {"overkill": rate(2, 20)}, {"overkill": rate(6, 20)}),
+        ("separation", {"image_auroc": 0.8}, {"image_auroc": 0.799}),
+        ("easy escapes", {"easy_escape": rate(8, 40)}, {"easy_escape": rate(9, 40)}),
+        ("export parity", {"parity": 1e-3}, {"parity": 1.1e-3}),
+        ("export verdicts", {"verdicts": 0}, {"verdicts": 1}),
+        ("overkill against the champion", {"champion": CHAMPION}, {"champion": CHAMPION, "overkill": rate(3, 20)}),
+        ("escape against the champion", {"champion": CHAMPION}, {"champion": CHAMPION, "escape": rate(33, 80)}),
+    ],
+)
+def test_each_is_met_up_to_its_limit_and_no_further(name: str, met: dict[str, Any], missed: dict[str, Any]) -> None:
+    assert checked(**met)[name].passed
+    failed = checked(**missed)
+    assert [gate.name for gate in failed.values() if not gate.passed] == [name]
+    assert failed[name].value > failed[name].limit or name == "separation"
+
+
+def test_what_can_be_done_is_said_only_where_too_many_easy_defects_pass() -> None:
+    assert "recalibrate" not in checked(remedy="recalibrate")["easy escapes"].text
+    text = checked(remedy="recalibrate", easy_escape=rate(9, 40))["easy escapes"].text
+    assert text == "9 of 40 easy pseudo-defects passed; at most 20% may (recalibrate)"
+
+
+def test_a_champion_that_lets_everything_pass_asks_for_no_more_than_everything() -> None:
+    weak = checked(champion={"overkill": {"rate": 0.95}, "escape": {"rate": 1.0}}, escape=rate(80, 80))
+    assert weak["escape against the champion"].limit == 1.0 and weak["escape against the champion"].passed

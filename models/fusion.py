@@ -38,8 +38,8 @@ class Fusion:
 
 
 def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune: TuneSet) -> Fusion:
-    """The mean of all detectors, unless one kind of them is blind, over the square that finds most; then, while it brings at
-    least .01, another square; three at most.
+    """The mean of each kind of detectors, weighed by what each kind finds alone, unless one is blind, over the square that finds
+    most; then, while it brings at least .01, another square; three at most.
 
     Of the segmentation networks' heads first: fused or not, whichever finds more, and fused where they are equal. The networks
     are left with the weight that was chosen. Ties go to the smaller square. Where all detectors are of one kind and see several
@@ -57,8 +57,11 @@ def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune
     left_out = weaker if len(kinds) > 1 and alone[weaker] < WORTH * max(alone.values()) else ""
     read = next(kind for kind in kinds if kind != left_out) if left_out else ""
 
+    # Half and half, the weaker kind's false alarms on good parts set the threshold for both.
+    share = alone["segmentation"] / sum(alone.values()) if not left_out and len(kinds) > 1 and sum(alone.values()) > 0 else 0.5
+    share = round(share, 2)
     squares = (*((1, side) for side in SIDES), *WIDE)
-    candidates = [Reading(whole, pool, side, read) for pool, side in squares]
+    candidates = [Reading(whole, pool, side, read, share) for pool, side in squares]
     if len(kinds) == 1 and len(views) > 1:
         candidates = [Reading(view, 1, side, read) for view in views for side in SIDES] + candidates
     taken: list[Reading] = []

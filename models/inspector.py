@@ -46,19 +46,23 @@ class Reading:
 
     A small square finds what is small, a wide one what is faint and wide. ``view``: the reduction of the detectors it reads, or
     ``EVERY``, for those of all views, each brought to the pixels of working scale. ``kind``: of the detectors it reads
-    (``models.detector.Kind``), "" for all of that view.
+    (``models.detector.Kind``), "" for all of that view. ``share``: what segmentation networks weigh (0..1) where both kinds are
+    read.
     """
 
     view: int = 1
     pool: int = 1
     side: int = 5
     kind: str = ""
+    share: float = 0.5
 
     def __post_init__(self) -> None:
         if self.view < EVERY or self.pool < 1 or self.side < 1 or self.side % 2 == 0:
             raise BadSettings(f"reading {vars(self)} must have a view of {EVERY} or more, a pool of 1 or more and an odd side")
         if self.kind not in ("", *get_args(Kind)):
             raise BadSettings(f"reading {vars(self)} must have the kind {' or '.join(get_args(Kind))}, or none for all detectors")
+        if not 0.0 <= self.share <= 1.0:
+            raise BadSettings(f"reading {vars(self)} must have a share of 0..1")
 
     def __str__(self) -> str:
         view = "all views" if self.view == EVERY else f"1/{self.view}"
@@ -74,9 +78,10 @@ class Inspector(nn.Module):
     """Pre-processing, detectors, test-time flips, fusion, smoothing, score and threshold in one module.
 
     ``reductions``: of each detector's view (see ``models.view``). ``readings``: how their maps are read. Of each reading the
-    maps of its detectors, those of its view and kind, are averaged, first of each kind, then over the kinds, in units of
-    ``centres`` and ``spreads``, mean and standard deviation of their largest values over good tuning images; then the largest
-    of the readings counts: what is seen at one size need not be seen at another. ``flips``: 1 (as it is), 2 (+ left-right) or
+    maps of its detectors, those of its view and kind, are averaged, first of each kind, then over the kinds by its share, in
+    units of ``centres`` and ``spreads``, mean and standard deviation of their largest values over good tuning images; then the
+    largest of the readings counts: what is seen at one size need not be seen at another.
+    ``flips``: 1 (as it is), 2 (+ left-right) or
     4 (+ both). The score is the largest value of the fused map.
     """
 
@@ -145,7 +150,12 @@ class Inspector(nn.Module):
                 seen = self.seen_by(reading, number, raw[number], height, width)
                 standard = (seen - self.centres[row, number]) / self.spreads[row, number]
                 by_kind.setdefault(self.kinds[number], []).append(standard)
-            one = _mean([_mean(maps) for maps in by_kind.values()])
+            means = {kind: _mean(maps) for kind, maps in by_kind.items()}
+            one = (
+                reading.share * means["segmentation"] + (1.0 - reading.share) * means["comparison"]
+                if len(means) > 1
+                else next(iter(means.values()))
+            )
             found.append(enlarge(one, reading.unit, height, width))
         return torch.stack(found).amax(0) if len(found) > 1 else found[0]
 

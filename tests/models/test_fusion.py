@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from data.errors import BadSettings
 from models.detector import Detector, Kind
 from models.exam import ExamImage
 from models.fusion import choose_fusion
@@ -128,6 +129,9 @@ def test_both_kinds_are_read_together_where_each_sees_something() -> None:
     fusion = choose_fusion([Brightness(), Darkness()], [1, 1], tune)
     assert {reading.kind for reading in fusion.readings} == {""} and fusion.chosen == (0, 1) and fusion.left_out == ""
     alone = [choose_fusion([detector], [1], tune) for detector in (Brightness(), Darkness())]
+    # Each kind weighs what it finds alone, on one drawn defect as on the other.
+    found = {kind: max(v for k, v in fusion.tried.items() if k.startswith(kind)) for kind in ("segmentation", "comparison")}
+    assert {reading.share for reading in fusion.readings} == {round(found["segmentation"] / sum(found.values()), 2)}
     # What is tried of one kind is what is tried where it is the only one.
     assert alone[0].tried["segmentation 1/1 over 3 px"] == fusion.tried["segmentation 1/1 over 3 px"]
 
@@ -148,6 +152,25 @@ def test_what_compares_stands_alone_where_the_segmentation_sees_nothing() -> Non
     tune = tune_set(GOOD, [stained(100 + i) for i in range(4)], 1.0)
     fusion = choose_fusion([Brightness(), Darkness()], [1, 1], tune)
     assert fusion.chosen == (1,) and {reading.kind for reading in fusion.readings} == {"comparison"}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_kinds_weigh_by_the_readings_share(share: float) -> None:
+    detectors = [Brightness(), Darkness()]
+    inspector = Inspector(list(detectors), 1.0, [1, 1], [Reading(1, 1, 3, "", share)]).eval()
+    raw = [raw_maps(inspector, surface(i)) for i in range(4)]
+    fit_fusion(inspector, raw)
+    standard = [
+        (inspector.seen_by(inspector.readings[0], n, raw[0][n], 128, 160) - inspector.centres[0, n]) / inspector.spreads[0, n]
+        for n in (0, 1)
+    ]
+    wanted = share * standard[0] + (1 - share) * standard[1]
+    assert torch.allclose(inspector.fused(raw[0], 128, 160), wanted, atol=1e-5)
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    with pytest.raises(BadSettings, match=r"share of 0\.\.1"):
+        Reading(share=1.1)
 
 
 def test_maps_of_all_views_are_averaged_in_pixels_of_the_finest() -> None:

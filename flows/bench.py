@@ -80,7 +80,7 @@ def bench(
         "seed": order.seed, "preset": order.preset, "budget": order.seconds, "chosen": training["chosen"],
         "scale": training["scale"], "views": list(assembled.fusion.reductions),
         "readings": [str(reading) for reading in assembled.fusion.readings],
-        "guide": assembled.fusion.guide, "share": assembled.fusion.readings[0].share,
+        "guide": assembled.fusion.guide, "share": assembled.fusion.share,
         "steps": [log["steps"] for log in training["networks"]],
         "objective": assembled.fusion.value, "tried": assembled.fusion.tried,
         "fused": fused_text(training, assembled.fusion.chosen), "teacher": teacher_text(training), "alone": alone,

@@ -15,7 +15,10 @@ TELEMETRY_OFF: Final = {
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
 }
-# With PYTHONDONTWRITEBYTECODE every start of a server compiles everything anew: 32 seconds instead of 8.
+WAITING: Final = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Torch's threads sleep while they wait: where they spin, choosing the fusion beside another program took 118 s instead of 8. It
+is read once, when torch is loaded."""
+# With PYTHONDONTWRITEBYTECODE every start of a server compiles everything anew.
 UNWANTED: Final = frozenset(
     {"PYTHONDONTWRITEBYTECODE", "PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY", "MLFLOW_TRACKING_URI"}
     # A password is given to who needs it, by name, and to no other child.
@@ -29,4 +32,4 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     # Their settings and logs are written and read as UTF-8 whatever the locale is.
-    return kept | TELEMETRY_OFF | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"} | dict(extra)
+    return kept | TELEMETRY_OFF | WAITING | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"} | dict(extra)

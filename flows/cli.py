@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from data.errors import ChangeoverError
+from flows.child_environment import WAITING
 from flows.commands import (
     adopt,
     audit,
@@ -45,9 +46,8 @@ class OneLineErrors(TyperGroup):
     def main(self, args: Any = None, **options: Any) -> Any:  # type: ignore[override]  # passed on by name
         """Run the command line and exit: 0, 2 for what the user can correct, 1 for a bug of ours, 130 for Ctrl-C."""
         write_anything()
-        # Before torch is loaded: threads that spin while they wait take the processors from all (beside another program, choosing
-        # the fusion took 118 s instead of 8).
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        for name, value in WAITING.items():  # before torch is loaded
+            os.environ.setdefault(name, value)
         args = list(sys.argv[1:] if args is None else args)
         if "--debug" in args:  # wanted mostly after an error, when it is typed at the end of the line
             args = ["--debug", *(arg for arg in args if arg != "--debug")]

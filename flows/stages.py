@@ -86,7 +86,7 @@ def run_alone(
     with log.open("wb") as stream:
         child = subprocess.Popen(
             [sys.executable, "-m", module], cwd=folder.path, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
-            env=child_environment({"OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}), start_new_session=True,
+            env=child_environment(environment or {}), start_new_session=True,
         )  # fmt: skip
         mark = ProcessMark.of(child.pid)
         try:
@@ -136,7 +136,7 @@ def _once(
             [sys.executable, "-m", "dvc", "repro", "--single-item", stage],
             cwd=folder.path,
             # Waiting threads sleep instead of spinning: beside other programs that is up to four times faster.
-            env=child_environment({"OMP_WAIT_POLICY": "PASSIVE"}),
+            env=child_environment({}),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -71,8 +71,13 @@ def figures(good: list[Examined], defects: list[Examined], threshold: float) -> 
         "overkill": rate(sum(s > threshold for s in good_scores), len(good_scores)).as_dict(),
         **of(defects),
         "families": {f: {"held_out": True, **of([e for e in defects if e.exam.family == f])} for f in families},
-        "easy": of([e for e in defects if (e.exam.difficulty or 0) < EASY]),
+        "easy": of(easy(defects)),
     }
+
+
+def easy(defects: list[Examined]) -> list[Examined]:
+    """Those of ``defects`` that gates call easy."""
+    return [e for e in defects if (e.exam.difficulty or 0) < EASY]
 
 
 def evaluate(folder: BatchFolder) -> None:
@@ -123,7 +128,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         ours["easy"]["image_auroc"], parity, verdicts, champion,
         remedy(
             record.product, [e.seen.score for e in calibrated], [e.exam.shows for e in calibrated],
-            [e.seen.score for e in defects if (e.exam.difficulty or 0) < EASY], settings.gates.easy_escape,
+            [e.seen.score for e in easy(defects)], settings.gates.easy_escape,
         ),
     )  # fmt: skip
     trials = json.loads((folder.file("study") / "trials.json").read_text(encoding="utf-8"))
@@ -140,7 +145,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         "settings": {**training["settings"], **training["chosen"], "networks": len(fusion.chosen),
                      "fused": fused_text(training, fusion.chosen), "teacher": teacher_text(training),
                      "views": list(fusion.reductions), "readings": [str(reading) for reading in fusion.readings],
-                     "guide": fusion.guide, "share": fusion.readings[0].share,
+                     "guide": fusion.guide, **({} if fusion.share is None else {"share": fusion.share}),
                      **({"left_out": fusion.left_out} if fusion.left_out else {}),
                      "flips": settings.flips, "scale": training["scale"], "region": vars(region)},
         "training": training, "study": {"trials": len(trials), "best": training["chosen"]}, "fusion": fusion.tried,

@@ -25,8 +25,9 @@ what is blind (decision 13)."""
 @dataclass(frozen=True)
 class Fusion:
     """``chosen``: numbers of the detectors that are read. ``reductions``: of them. ``guide``: weight of their classification
-    heads, None where they have none. ``value``: of the objective. ``tried``: the objective of what was looked at. ``left_out``:
-    the kind that was not worth reading, or ""."""
+    heads, None where they have none. ``share``: what segmentation networks weigh, None where one kind alone is read. ``value``:
+    of the objective. ``tried``: the objective of what was looked at. ``left_out``: the kind that was not worth reading, or "".
+    """
 
     chosen: tuple[int, ...]
     reductions: tuple[int, ...]
@@ -35,6 +36,7 @@ class Fusion:
     tried: dict[str, float]
     guide: float | None = None
     left_out: str = ""
+    share: float | None = None
 
 
 def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune: TuneSet) -> Fusion:
@@ -58,10 +60,11 @@ def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune
     read = next(kind for kind in kinds if kind != left_out) if left_out else ""
 
     # Half and half, the weaker kind's false alarms on good parts set the threshold for both.
-    share = alone["segmentation"] / sum(alone.values()) if not left_out and len(kinds) > 1 and sum(alone.values()) > 0 else 0.5
-    share = round(share, 2)
+    share, both = None, sum(alone.values())
+    if len(kinds) > 1 and not left_out:
+        share = round(alone["segmentation"] / both, 2) if both else 0.5
     squares = (*((1, side) for side in SIDES), *WIDE)
-    candidates = [Reading(whole, pool, side, read, share) for pool, side in squares]
+    candidates = [Reading(whole, pool, side, read, 0.5 if share is None else share) for pool, side in squares]
     if len(kinds) == 1 and len(views) > 1:
         candidates = [Reading(view, 1, side, read) for view in views for side in SIDES] + candidates
     taken: list[Reading] = []
@@ -75,7 +78,7 @@ def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune
         best = values[reading]
     inspector = Inspector(list(looks.detectors), 1.0, looks.reductions, taken)
     chosen = tuple(sorted({number for reading in taken for number in inspector.members(reading)}))
-    return Fusion(chosen, tuple(looks.reductions[n] for n in chosen), tuple(taken), best, tried, guide, left_out)
+    return Fusion(chosen, tuple(looks.reductions[n] for n in chosen), tuple(taken), best, tried, guide, left_out, share)
 
 
 def _judged(looks: Looks, readings: Sequence[Reading], tried: dict[str, float]) -> float:

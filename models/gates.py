@@ -47,7 +47,7 @@ def check_gates(
     parity: float,
     verdicts: int,
     champion: dict[str, Any] | None,
-    remedy: str = "",
+    remedy: str,
 ) -> list[Gate]:
     """Every gate in a fixed order. The champion's gates are left out where there is no champion. ``remedy``: what can be done
     where too many easy exam defects pass."""
@@ -66,7 +66,7 @@ def check_gates(
         Gate(
             "easy escapes", easy_escape.rate, limits.easy_escape, held,
             f"{easy_escape.count} of {easy_escape.n} easy pseudo-defects passed; at most {limits.easy_escape:.0%} may"
-            + (f" ({remedy})" if remedy and not held else ""),
+            + ("" if held else f" ({remedy})"),
         ),
         Gate(
             "export parity", parity, limits.parity, parity <= limits.parity,

@@ -80,9 +80,8 @@ class Inspector(nn.Module):
     ``reductions``: of each detector's view (see ``models.view``). ``readings``: how their maps are read. Of each reading the
     maps of its detectors, those of its view and kind, are averaged, first of each kind, then over the kinds by its share, in
     units of ``centres`` and ``spreads``, mean and standard deviation of their largest values over good tuning images; then the
-    largest of the readings counts: what is seen at one size need not be seen at another.
-    ``flips``: 1 (as it is), 2 (+ left-right) or
-    4 (+ both). The score is the largest value of the fused map.
+    largest of the readings counts: what is seen at one size need not be seen at another. ``flips``: 1 (as it is), 2 (+
+    left-right) or 4 (+ both). The score is the largest value of the fused map.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ def _tensors(network: str) -> dict[str, tuple[int, ...]]:
     try:
         with torch.device("meta"):
             whole = timm.create_model(network, pretrained=False, **bare)
-    except NotImplementedError:  # torch 2.11 cannot initialise every network without memory; with it, that takes a second
+    except NotImplementedError:  # the meta device of torch 2.11 lacks an operator that timm initialises with
         whole = timm.create_model(network, pretrained=False, **bare)
     return {key: tuple(value.shape) for key, value in whole.state_dict().items() if not key.endswith(COUNTER)}
 

@@ -260,3 +260,4 @@ def test_another_threshold_is_a_new_version_from_the_same_training(
     same = changeover(running, "recalibrate", PRODUCT, 2, "--overkill", "25%").stdout
     assert "disc b1: version 1 " in same
     assert len(versions(trainer, PRODUCT)) == 2
+    assert "version 1 of disc stays as it is" in changeover(running, "recalibrate", PRODUCT, 1, "--overkill", "30%").stdout

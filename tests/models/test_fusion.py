@@ -131,7 +131,9 @@ def test_both_kinds_are_read_together_where_each_sees_something() -> None:
     alone = [choose_fusion([detector], [1], tune) for detector in (Brightness(), Darkness())]
     # Each kind weighs what it finds alone, on one drawn defect as on the other.
     found = {kind: max(v for k, v in fusion.tried.items() if k.startswith(kind)) for kind in ("segmentation", "comparison")}
-    assert {reading.share for reading in fusion.readings} == {round(found["segmentation"] / sum(found.values()), 2)}
+    assert {fusion.share, *(reading.share for reading in fusion.readings)} == {
+        round(found["segmentation"] / sum(found.values()), 2)
+    }
     # What is tried of one kind is what is tried where it is the only one.
     assert alone[0].tried["segmentation 1/1 over 3 px"] == fusion.tried["segmentation 1/1 over 3 px"]
 
@@ -140,7 +142,7 @@ def test_a_kind_that_is_blind_is_not_shipped() -> None:
     tune = tune_set(GOOD, [glinting(200 + i) for i in range(4)], 1.0)
     fusion = choose_fusion([Darkness(), Brightness()], [1, 1], tune)
     assert fusion.chosen == (1,) and fusion.reductions == (1,) and fusion.readings[0].kind == "segmentation"
-    assert fusion.left_out == "comparison"
+    assert fusion.left_out == "comparison" and fusion.share is None
     (alone,) = choose_fusion([Brightness()], [1], tune).readings
     assert replace(fusion.readings[0], kind="") == alone
     shipped, plain = (Inspector([Brightness()], 1.0, [1], [one]).eval() for one in (fusion.readings[0], alone))

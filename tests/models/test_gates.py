@@ -9,7 +9,7 @@ from models.metrics import rate
 
 GOOD: dict[str, Any] = {
     "limits": GateLimits(), "overkill": rate(1, 20), "overkill_target": 0.05, "escape": rate(30, 80),
-    "easy_escape": rate(4, 40), "image_auroc": 0.95, "parity": 1e-5, "verdicts": 0, "champion": None,
+    "easy_escape": rate(4, 40), "image_auroc": 0.95, "parity": 1e-5, "verdicts": 0, "champion": None, "remedy": "train again",
 }  # fmt: skip
 CHAMPION = {"overkill": {"rate": 0.0}, "escape": {"rate": 0.3}}
 

@@ -14,7 +14,7 @@ from models.detector import TrainingBatch, build_detector
 from models.encoders import OF_TIMM
 from models.imagenet import IMAGENET, PACKAGES, packaged
 from models.networks import NETWORKS
-from models.recognise import natural_spread, recognised
+from models.recognise import _tensors, natural_spread, recognised
 from models.segmentation import SegmentationDetector
 from models.teacher import Teacher
 from models.teacher_file import TeacherFile, read_weights, teach, with_teacher
@@ -150,3 +150,17 @@ def test_a_teacher_of_the_plant_is_trained_on_as_a_whole(imagenet: TeacherFile) 
     detector = build_detector(family, 1, wanted)
     teach(detector, plants)
     assert all(parameter.requires_grad for parameter in detector.parameters())
+
+
+def test_a_torch_whose_meta_device_lacks_an_operator_recognises_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch 2.11 does."""
+    plain = timm.create_model
+
+    def lacking(name: str, **more: object) -> nn.Module:
+        if torch.get_default_device().type == "meta":
+            raise NotImplementedError("aten::_unique2: attempted to run this operator with Meta tensors")
+        return plain(name, **more)
+
+    wanted = _tensors("resnet10t")
+    monkeypatch.setattr(timm, "create_model", lacking)
+    assert _tensors.__wrapped__("resnet10t") == wanted

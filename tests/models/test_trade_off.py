@@ -28,7 +28,7 @@ def test_every_choice_is_what_calibration_would_have_given_for_that_wish() -> No
 def test_where_too_many_defects_pass_the_least_overkill_that_holds_them_is_named() -> None:
     good, parts = [0.0, 0.1, 0.2, 0.3, 3.0, 4.0], list("abcdef")
     defects = [1.0] * 8 + [3.5, 5.0]
-    # Above 4 there is none but one, above 3 two; the third largest score, for three of seven, holds all of them.
+    # At the largest good score, 4, nine pass; at 3, eight; at .3 none, which promises three of seven.
     assert remedy("bolt", good, parts, defects, 0.2) == (
         "an overkill target of 42.9% would let 0 pass: 'changeover recalibrate bolt VERSION --overkill 42.9%'; "
         "good images of more parts may make that needless"

@@ -25,7 +25,7 @@ from .conftest import PASSWORD, Registry, request_for, running, vouch
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(7200)]
 LONG = bool(os.environ.get("CHANGEOVER_LONG_TESTS"))
 """All places, with one worker and with three: over an hour. Else one of some deeds: a statement, a commit, a file in turn."""
-SOME = {"sqlite": slice(1, None, 6), "postgresql": slice(0, None, 20)}
+SOME = {"sqlite": slice(1, None, 6), "postgresql": slice(0, None, 12)}
 """Which deeds those are, other ones on each database: decisions, the champion, people and the line's folder are among them."""
 WORKERS = {"sqlite": [1, 3] if LONG else [1], "postgresql": [1, 3] if LONG else [3]}
 

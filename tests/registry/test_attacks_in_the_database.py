@@ -197,7 +197,8 @@ REWRITTEN = {
     "the batch": "UPDATE model_version_tags SET value = 'b' WHERE name = ? AND key = 'changeover.batch'",
     "the images": f"UPDATE model_version_tags SET value = '{'0' * 64}' WHERE name = ? AND key = 'changeover.images'",
     "the commit": "UPDATE model_version_tags SET value = 'bad' WHERE name = ? AND key = 'changeover.commit'",
-    "the digest": f"UPDATE model_version_tags SET value = '{'0' * 64}' WHERE name = ? AND key = 'changeover.digest'",
+    # Of a model that no other test registers: the registry goes on, and each model is registered once.
+    "the digest": f"UPDATE model_version_tags SET value = '{'d1' * 32}' WHERE name = ? AND key = 'changeover.digest'",
     "the life": f"UPDATE model_version_tags SET value = '{'0' * 32}' WHERE name = ? AND key = 'changeover.life'",
     "no life": "DELETE FROM model_version_tags WHERE name = ? AND key = 'changeover.life'",
     "no files": "DELETE FROM model_version_tags WHERE name = ? AND key = 'changeover.files'",

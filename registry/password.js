@@ -28,3 +28,5 @@ form.addEventListener("submit", async (event) => {
     say(body.message || `the server answered ${response.status}`, true);
   }
 });
+// Until here a press would have loaded the page again and lost what was typed.
+document.getElementById("change-it").disabled = false;

@@ -60,14 +60,14 @@ async function act(event) {
 }
 
 // Who signs has opened the report: until then the buttons wait.
-const refused = new Set([...document.querySelectorAll(".buttons button:disabled")]);
 function readable(opened) {
   document.body.dataset.opened = opened ? "yes" : "no";
-  for (const button of document.querySelectorAll(".buttons button[data-read]")) button.disabled = !opened || refused.has(button);
+  for (const button of document.querySelectorAll(".buttons button")) {
+    button.disabled = "refused" in button.dataset || ("read" in button.dataset && !opened);
+  }
   document.getElementById("unread").hidden = opened || !open;
 }
 for (const button of document.querySelectorAll(".buttons button")) button.addEventListener("click", act);
-readable(document.body.dataset.opened === "yes");
 const opener = document.getElementById("open-report");
 if (opener) {
   const frame = document.getElementById("report");
@@ -170,3 +170,7 @@ for (const figure of document.querySelectorAll("figure")) {
   }
   draw(figure);
 }
+
+// Every button is disabled in the page as it is sent: a press before this line would be lost.
+for (const button of document.querySelectorAll("#open-report, .add")) button.disabled = false;
+readable(document.body.dataset.opened === "yes");

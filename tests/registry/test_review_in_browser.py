@@ -42,6 +42,7 @@ def test_the_trainer_reads_why_not_and_quality_assurance_approves(  # noqa: PLR0
         page.goto(address(registry, product))
         sync_api.expect(page.get_by_role("button", name="Approve")).to_be_disabled()
         sync_api.expect(page.get_by_text("'trainer' (trainer) may not sign version 1")).to_be_visible()
+        sync_api.expect(page.get_by_role("button", name="Open the report here")).to_be_enabled()  # the page's script has run
         # Whoever presses it all the same, with the page's own tools, meets the server.
         page.get_by_label("Reason").fill("my own")
         page.get_by_label("Your password").fill(registry.trainer.password)
@@ -122,6 +123,22 @@ def test_by_keyboard_alone_on_a_tablet(registry: Registry, make_request: Make, p
     (note,) = json.loads(tags["qa.notes"])
     assert (tags["qa"], tags["qa.by"], note["text"]) == ("rejected", "bo", "a hair")
     assert (round(note["left"], 2), round(note["right"], 2), round(note["bottom"], 2)) == (0.41, 0.61, 0.61)
+
+
+def test_no_button_can_be_pressed_before_the_page_answers_it(registry: Registry, make_request: Make, product: str) -> None:
+    """A press before the script has come was lost, and with it a password that had been typed."""
+    register(registry.trainer, make_request())
+    with page_of(registry.ana) as page:
+        held: list[sync_api.Route] = []
+        page.route("**/changeover/*.js", lambda route: held.append(route))  # noqa: PLW0108 - playwright marks what it is given
+        for place in (f"{registry.url}/changeover/password", address(registry, product)):
+            with page.expect_request("**/changeover/*.js"):
+                page.goto(place, wait_until="commit")
+            buttons = page.get_by_role("button")
+            sync_api.expect(buttons.first).to_be_visible()
+            assert all(button.is_disabled() for button in buttons.all())
+            held.pop().continue_()
+            sync_api.expect(buttons.first).to_be_enabled()
 
 
 def test_failed_gates_are_waived_by_one_and_approved_by_another(registry: Registry, make_request: Make, product: str) -> None:

@@ -65,8 +65,18 @@ class Files:
         ``remembered``: a file whose size, times and place did not change since it was read is not read again. That is for showing
         it; what signs and promotes reads every byte.
         """
+        from mlflow.exceptions import MlflowException
+
         if is_teacher(facts.product):
             return None  # nobody signs one, and who fetches it compares with the digests on record
+        try:
+            return self._problem(facts, remembered=remembered)
+        except MlflowException as missing:
+            if missing.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return f"the run or the logged model of {facts} was deleted after registration; find out by whom, and train again"
+
+    def _problem(self, facts: VersionFacts, *, remembered: bool) -> str | None:
         run_id, model_id = facts.run_id, facts.source.removeprefix("models:/")
         wanted = facts.tags.get(TAG_FILES)
         if wanted is None:

@@ -21,7 +21,7 @@ from registry.trail_key import key_file
 from registry.trail_table import COLUMNS
 from registry.versions import Registration, Version, register
 
-from .conftest import Registry, request_for, running
+from .conftest import PASSWORD, Registry, request_for, running
 
 pytestmark = pytest.mark.servers
 Make = Callable[..., Registration]
@@ -226,6 +226,25 @@ def status_of(registry: Registry, version: Version) -> bool:
         return status(registry.vic, version.product, "1").valid
     except Exception:  # noqa: BLE001 - its run or model is not there: no valid sign-off either
         return False
+
+
+@pytest.mark.parametrize("what", ["run", "logged model"])
+def test_a_version_whose_run_or_model_is_gone_says_so(registry: Registry, make_request: Make, what: str) -> None:
+    """The page failed inside: QA saw a reference into the log instead of what had happened."""
+    version = register(registry.trainer, make_request())
+    with closing(sqlite3.connect(registry.database)) as raw, raw:
+        if what == "run":
+            gone = raw.execute("DELETE FROM runs WHERE run_uuid = ?", (version.run_id,))
+        else:
+            of_name = "SELECT replace(source, 'models:/', '') FROM model_versions WHERE name = ?"
+            gone = raw.execute(f"DELETE FROM logged_models WHERE model_id = ({of_name})", (version.product,))
+        assert gone.rowcount == 1
+    address = f"{registry.url}/changeover/review?product={version.product}&version=1"
+    page = registry.http.get(address, auth=("ana", PASSWORD))
+    assert page.status_code == 200
+    assert "was deleted after registration" in page.text
+    with pytest.raises(Refused, match="was deleted after registration"):
+        sign_off(registry.ana, version.product, "1", "approved", "looks right")
 
 
 def test_an_alias_moved_past_the_gate_goes_back(registry: Registry, make_request: Make) -> None:

@@ -101,3 +101,29 @@ def test_the_promise_holds_where_parts_have_images_by_chance(wish: float) -> Non
         promised.append(made.promised)
     assert max(promised) <= wish + 1e-9
     assert np.mean(promised) - 0.05 < np.mean(found) <= np.mean(promised) + 0.01  # 0.01: three standard errors of 500 draws
+
+
+@pytest.mark.parametrize("n", [2, 5, 20, 100])
+def test_the_largest_score_is_usually_exceeded_by_no_more_than_the_closed_form(n: int) -> None:
+    """The share above the largest of n is over x with probability (1 - x)^n."""
+    assert calibrate(np.linspace(0, 1, n), 1e-6).usually == pytest.approx(1 - 0.05 ** (1 / n))
+
+
+@pytest.mark.parametrize(("n", "wish"), [(10, 0.05), (10, 0.2), (60, 0.05)])
+def test_overkill_stays_below_the_usual_bound_in_19_of_20_batches(n: int, wish: float) -> None:
+    """Scores are uniform, so that a threshold's overkill is known: 1 minus itself."""
+    rng = np.random.default_rng(n)
+    made = [calibrate(rng.random(n), wish) for _ in range(4000)]
+    assert np.mean([1 - one.threshold <= one.usually for one in made]) == pytest.approx(0.95, abs=0.01)
+    assert "19 of 20 such batches" in made[0].guarantee
+
+
+def test_the_usual_bound_holds_where_each_part_is_photographed_ten_times() -> None:
+    rng = np.random.default_rng(1)
+    held = []
+    for _ in range(400):
+        parts = rng.normal(size=(5, 1)) + 0.1 * rng.normal(size=(5, 10))
+        new = rng.normal(size=(2000, 1)) + 0.1 * rng.normal(size=(2000, 10))
+        made = calibrate(parts.ravel(), 0.05, parts=[str(n // 10) for n in range(50)])
+        held.append(np.mean(new > made.threshold) <= made.usually)
+    assert np.mean(held) >= 0.94

@@ -34,8 +34,8 @@ class Calibration:
     def usually(self) -> float:
         """The overkill that the threshold stays below in 19 of 20 batches.
 
-        Given its calibration images, the overkill of the k-th largest of n scores is distributed as Beta(k, n + 1 - k) where scores
-        are continuous (Vovk 2012, arXiv 1209.2673, prop. 2a). Here n counts parts, and k is what ``promised`` makes of it.
+        Over batches, the overkill of the k-th largest of n scores as threshold is distributed as Beta(k, n + 1 - k), where scores
+        are continuous (Vovk 2012, arXiv 1209.2673, prop. 2a). Here n counts parts, and ``promised`` is k / (n + 1).
         """
         k = self.promised * (self.parts + 1)
         return float(betaincinv(k, self.parts + 1 - k, _USUALLY))
@@ -47,8 +47,8 @@ class Calibration:
         if self.parts < self.n:
             images += f" of {self.parts} parts"
         text = (
-            f"{images} promise an overkill of at most {self.promised:.1%} on average, and of at most {self.usually:.1%} in 19 of 20 "
-            f"such batches, as long as new good parts look like this batch (split-conformal bound)."
+            f"{images} promise an overkill of at most {self.promised:.1%} on average, and of at most {self.usually:.1%} in 19 of "
+            f"20 such batches, as long as new good parts look like this batch (split-conformal bound)."
         )
         if self.promised <= self.wish:
             return text

@@ -75,26 +75,20 @@ def seen_in_training(split: Mapping[str, Any], subset: str) -> list[str]:
 
 def _join(groups: Mapping[str, str | None], duplicates: Mapping[str, str]) -> dict[str, str]:
     """Name → label of its part, after near-duplicates have joined parts. The label is the first part's, or image's, own name."""
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(node: tuple[str, str]) -> tuple[str, str]:
-        parent.setdefault(node, node)
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    def union(one: tuple[str, str], other: tuple[str, str]) -> None:
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-
-    for name, group in groups.items():
-        if group is not None:
-            union(("part", group), ("photo", name))  # "part" sorts first: a part's name wins over an image's
-    for name, other in duplicates.items():
-        if name in groups and other in groups:
-            union(("photo", name), ("photo", other))
-    return {name: root(("photo", name))[1] for name in sorted(groups)}
+    # "part" sorts before "photo": a part's name wins over an image's.
+    links = [(("part", group), ("photo", name)) for name, group in groups.items() if group is not None]
+    links += [(("photo", name), ("photo", other)) for name, other in duplicates.items() if name in groups and other in groups]
+    nodes = sorted({node for link in links for node in link} | {("photo", name) for name in groups})
+    number = {node: at for at, node in enumerate(nodes)}
+    ends = ([number[one] for one, _ in links], [number[other] for _, other in links])
+    _, which = connected_components(coo_array(([True] * len(links), ends), (len(nodes), len(nodes))), directed=False)
+    first: dict[int, str] = {}
+    for (_, name), part in zip(nodes, which.tolist(), strict=True):
+        first.setdefault(part, name)
+    return {name: first[which[number["photo", name]]] for name in sorted(groups)}
 
 
 def _targets(count: int) -> dict[str, int]:

@@ -19,8 +19,10 @@ form.addEventListener("submit", async (event) => {
     credentials: "same-origin",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ username: document.body.dataset.user, password: fresh, current_password: now }),
-  });
-  if (response.ok) {
+  }).catch(() => null);
+  if (response === null) {
+    say("The registry did not answer: the password may be changed or not. Try to log in with the new one first.", true);
+  } else if (response.ok) {
     form.reset();
     say("The password is changed. The browser asks for it at the next page.", false);
   } else {

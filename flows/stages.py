@@ -135,7 +135,6 @@ def _once(
         child = subprocess.Popen(
             [sys.executable, "-m", "dvc", "repro", "--single-item", stage],
             cwd=folder.path,
-            # Waiting threads sleep instead of spinning: beside other programs that is up to four times faster.
             env=child_environment({}),
             stdin=subprocess.DEVNULL,
             stdout=stream,

@@ -18,24 +18,24 @@ from typing import Any
 
 import torch
 
+from core.files import write_json, write_yaml
 from data.batch import BatchFolder
 from data.benchmark_set import read_set
 from data.defects.recipe import TRAINING_FAMILIES, Recipe
 from data.defects.regenerate import regenerate
 from data.defects.scale import measure_scale
-from data.files import write_json, write_yaml
 from data.sample import write_sample
 from data.split import split_batch
-from models.assemble import assemble
-from models.budget import Plan
-from models.crops import CropPlan
-from models.exam import read_batch
-from models.fit import Spec, fit
-from models.measure import measure
-from models.metrics import rank_correlation
-from models.networks import NETWORKS, operations
-from models.objective import judge, look, tune_set
-from models.preprocess import at_working_scale, working_scale
+from models.detectors.catalogue import NETWORKS, operations
+from models.evaluation.assemble import assemble
+from models.evaluation.exam import read_batch
+from models.evaluation.measure import measure
+from models.evaluation.metrics import rank_correlation
+from models.evaluation.objective import judge, look, tune_set
+from models.inspection.preprocess import at_working_scale, working_scale
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import Spec, fit
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "everything": {},

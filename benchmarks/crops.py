@@ -21,7 +21,7 @@ from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from data.image import read_image
 from data.sample import render_good
-from models.preprocess import at_working_scale, working_scale
+from models.inspection.preprocess import at_working_scale, working_scale
 
 CROPS = 1500
 CONTEXT = multiprocessing.get_context("spawn")

@@ -11,11 +11,11 @@ import time
 
 import torch
 
-from models.detector import TrainingBatch
-from models.fit import Spec, _Run
-from models.machine import environment
-from models.networks import NETWORKS
-from models.number_format import Format, fastest_on
+from models.detectors.catalogue import NETWORKS
+from models.detectors.detector import TrainingBatch
+from models.training.fit import Spec, _Run
+from models.training.machine import environment
+from models.training.number_format import Format, fastest_on
 
 CPU = torch.device("cpu")
 NAMES = ("unet3plus", "unetplusplus", "stpm", "rstpm", "denoising_student", "uninformed_students")

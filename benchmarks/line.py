@@ -15,10 +15,10 @@ from statistics import median
 import numpy as np
 
 from data.batch import BatchFolder
-from models.export import export
 from models.exported import ExportedInspector
-from models.inspector import Inspector
-from models.trained import read_trained
+from models.inspection.export import export
+from models.inspection.inspector import Inspector
+from models.training.trained import read_trained
 
 
 def milliseconds(inspector: ExportedInspector, height: int, width: int) -> float:

@@ -22,11 +22,11 @@ from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from flows.bench import bench
 from flows.presets import Order
-from models.budget import Plan
-from models.crops import CropPlan
-from models.fit import fit
-from models.machine import environment
-from models.preprocess import at_working_scale
+from models.inspection.preprocess import at_working_scale
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import fit
+from models.training.machine import environment
 
 FAMILIES = ("unet3plus", "denoising_student", "stpm")
 

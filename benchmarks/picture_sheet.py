@@ -19,7 +19,7 @@ from data.defects.recipe import EXAM_FAMILIES, TRAINING_FAMILIES, Recipe
 from data.defects.scale import BatchScale, measure_scale
 from data.image import read_image
 from data.sample import render_good
-from models.preprocess import at_working_scale, working_scale
+from models.inspection.preprocess import at_working_scale, working_scale
 
 Image = NDArray[np.uint8]
 SIDE, CELL, GAP = 128, 112, 4

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from data.batch import BatchFolder
 from data.benchmark_set import read_set
-from models.assemble import examine
-from models.exam import read_batch
+from models.evaluation.assemble import examine
+from models.evaluation.exam import read_batch
+from models.evaluation.measure import measure
+from models.evaluation.metrics import rank_correlation
+from models.evaluation.objective import objective_of
 from models.exported import ExportedInspector
-from models.measure import measure
-from models.metrics import rank_correlation
-from models.objective import objective_of
 
 if __name__ == "__main__":
     if len(sys.argv) < 4:

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from data.benchmark_set import read_set
+from models.evaluation.measure import measure
 from models.exported import ExportedInspector
-from models.measure import measure
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:

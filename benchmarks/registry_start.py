@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from flows.servers import free_port
-from registry.server import server_command
+from flows.serving.servers import free_port
+from registry.server.app import server_command
 
 
 def start(state: Path) -> float:

@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 from benchmarks.trail import fill
-from registry.events import Trail
-from registry.promote import promote
-from registry.sign_off import sign_off, status
-from registry.trail_key import key_file
-from registry.users import prepare
-from registry.versions import register
+from registry.client.promote import promote
+from registry.client.sign_off import sign_off, status
+from registry.client.users import prepare
+from registry.client.versions import register
+from registry.trail.events import Trail
+from registry.trail.key import key_file
 from tests.registry.conftest import request_for, running
 
 

@@ -16,24 +16,24 @@ from typing import Any
 
 import torch
 
+from core.files import write_json
 from data.batch import BatchFolder
 from data.benchmark_set import BenchmarkSet, find_sets, read_set
 from data.defects.recipe import Recipe
 from data.defects.regenerate import regenerate
 from data.defects.scale import measure_scale
-from data.files import write_json
 from data.image import read_image
 from flows.bench import lay_out, of_one_kind
 from flows.presets import Order
-from models.assemble import assemble
-from models.budget import Plan
-from models.crops import CropPlan
-from models.detector import Detector, build_detector, families
-from models.exam import Batch, read_batch
-from models.fit import Spec, fit
-from models.measure import measure
-from models.preprocess import at_working_scale, working_scale
-from models.teacher_file import TeacherFile, read_teacher, teach, with_teacher
+from models.detectors.detector import Detector, build_detector, families
+from models.evaluation.assemble import assemble
+from models.evaluation.exam import Batch, read_batch
+from models.evaluation.measure import measure
+from models.inspection.preprocess import at_working_scale, working_scale
+from models.teachers.teacher_file import TeacherFile, read_teacher, teach, with_teacher
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import Spec, fit
 
 FAMILIES = ("patchcore", "denoising_student", "stpm", "rstpm", "uninformed_students")
 FIGURES = ("image_auroc", "pixel_ap", "aupro")

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from registry.append_only import kind_of, writing
-from registry.audit import problems_of
-from registry.entries import GENESIS, Entry, digest_of, row_of_event
-from registry.events import TABLE, Event, Trail
+from registry.trail.append_only import kind_of, writing
+from registry.trail.audit import problems_of
+from registry.trail.entries import GENESIS, Entry, digest_of, row_of_event
+from registry.trail.events import TABLE, Event, Trail
 
 BATCH = 5000
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data.errors import BadBatch, BadName
-from data.files import write_yaml
+from core.errors import BadBatch, BadName
+from core.files import write_yaml
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MIN_IMAGES = 12

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.errors import BadBatch, BadImage
-from data.files import file_digest
+from core.errors import BadBatch, BadImage
+from core.files import file_digest
 from data.image import read_image
 from data.mask import ENDINGS, read_mask
 from data.table import read_table

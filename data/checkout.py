@@ -11,10 +11,10 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
+from core.errors import BadBatch, ChangeoverError, StorageTrouble
+from core.files import file_digest, write_yaml
 from data.batch import BatchFolder, images_digest
 from data.dvc_settings import read_settings, write_settings
-from data.errors import BadBatch, ChangeoverError, StorageTrouble
-from data.files import file_digest, write_yaml
 from data.lost import POINTERS, lost_of
 from data.repository import dvc, git, try_git
 from data.store import fetch, look_into_store, place_of

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data.errors import ChangeoverError
-from data.files import replacing
+from core.errors import ChangeoverError
+from core.files import replacing
 
 
 def read_settings(plant: Path) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
+from core.errors import BadBatch
 from data.batch import Rejection
-from data.errors import BadBatch
 from data.source_names import SourceNames
 from data.table import read_table
 

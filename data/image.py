@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from data.errors import BadImage
+from core.errors import BadImage
 from data.file_kinds import other_kind
 from data.intact import Tail, check_deflated, check_jpeg, check_png, tail
 from data.orientation import orientation, raw_profile, without_exif

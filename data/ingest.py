@@ -20,9 +20,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from core.errors import BadBatch, BadImage, OutOfSpace
+from core.files import file_digest
 from data.batch import MIN_IMAGES, BatchFolder, BatchRecord, ImageRecord, Rejection, check_name, images_digest
-from data.errors import BadBatch, BadImage, OutOfSpace
-from data.files import file_digest
 from data.groups import groups_table, read_groups
 from data.image import decode_image, read_bytes
 from data.intact import Tail

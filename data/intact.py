@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.errors import BadImage
+from core.errors import BadImage
 
 LEAST_TAIL, MISSING_TAIL = 0.05, 0.125
 """Shares of an image's rows, at the end of its file, that may be of one level without being named, and without being refused."""

@@ -7,7 +7,7 @@ picture is told from a grey camera's by what the file holds, three channels or o
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data.errors import BadBatch
+from core.errors import BadBatch
 
 ODD_SHARE = 0.10
 """Up to this share of coloured pictures among grey files are left out as strays; above it, the batch is refused."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from core.errors import BadBatch
 from data.batch import BatchFolder
 from data.dvc_settings import read_settings
-from data.errors import BadBatch
 from data.store import fetch, look_into_store
 
 _HASH = re.compile(r"[0-9a-f]{32}(\.dir)?", re.ASCII)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from data.errors import ChangeoverError
+from core.errors import ChangeoverError
 
 _GIT = (
     "git",

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.errors import ChangeoverError
+from core.errors import ChangeoverError
 
 SIZE = 256
 """Side of an image in px."""

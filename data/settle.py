@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from data.errors import BadBatch
+from core.errors import BadBatch
 from data.walk import Walk
 
 QUIET = 1.0

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from core.errors import BadBatch
 from data.batch import MIN_IMAGES
-from data.errors import BadBatch
 
 SUBSETS = ("train", "tune", "calibrate", "lock")
 MIN_SUBSET = 2

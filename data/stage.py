@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from core.errors import BadSettings, ChangeoverError
 from data.batch import BatchFolder
-from data.errors import BadSettings, ChangeoverError
 
 
 def read_params(folder: BatchFolder) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.errors import ChangeoverError, StorageTrouble
 from data.dvc_settings import dvc_config, read_settings, write_settings
-from data.errors import ChangeoverError, StorageTrouble
 from data.repository import dvc
 from data.storage_trouble import storage_trouble, without_user
 

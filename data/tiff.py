@@ -7,7 +7,7 @@ camera's raw file, and half of the picture where a fourth channel is not transpa
 import struct
 from dataclasses import dataclass
 
-from data.errors import BadImage
+from core.errors import BadImage
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MOST_DIRECTORIES, MOST_VALUES = 10_000, 2**24

@@ -12,16 +12,16 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from core.errors import BadBatch, BadSettings
+from core.files import file_digest, write_json, write_text
 from data.batch import BatchFolder, BatchRecord
-from data.checks import Check, run_checks
-from data.errors import BadBatch, BadSettings
-from data.facts import image_facts
-from data.files import file_digest, write_json, write_text
-from data.history import read_history
-from data.outliers import ValidateSettings
 from data.split import SUBSETS, split_batch
 from data.stage import read_params, run_stage
-from data.validation_page import validation_page
+from data.validation.checks import Check, run_checks
+from data.validation.facts import image_facts
+from data.validation.history import read_history
+from data.validation.outliers import ValidateSettings
+from data.validation.page import validation_page
 
 
 def validate(folder: BatchFolder) -> None:

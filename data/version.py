@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from core.errors import BadBatch, ChangeoverError
 from data.batch import LIBRARY, BatchFolder, check_name
-from data.errors import BadBatch, ChangeoverError
 from data.repository import dvc, git, try_git
 from data.store import push
 

@@ -7,9 +7,9 @@ password says nothing about who somebody is. So a name in them counts only as fa
 from dataclasses import dataclass
 from typing import Final
 
-from registry.connection import Connection
-from registry.events import Event
-from registry.versions import account
+from registry.client.connection import Connection
+from registry.client.versions import account
+from registry.trail.events import Event
 
 ACTION: Final = "request"
 """Of the event that the registry writes when a person asks for a changeover."""

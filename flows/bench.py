@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from core.errors import BadBatch
+from core.files import write_json, write_yaml
 from data.batch import MIN_IMAGES, BatchFolder
 from data.benchmark_set import BenchmarkSet
-from data.errors import BadBatch
-from data.files import write_json, write_yaml
 from flows.presets import Order
 from flows.stages import Tell, run_alone
 
@@ -32,17 +32,15 @@ def bench(
     """Train on the good images of ``product`` and measure, in the empty folder ``work``; every figure of the table.
 
     ``overrides``: sections of ``params.yaml`` that differ from the order's, for ablations. ``teacher``: a folder that holds one
-    (``models.teacher_file``), None for detectors that start from nothing. Where the overrides name a companion, each kind of
-    network is also assembled and measured alone.
-    BadBatch for a set that cannot be used; StageError if a stage fails.
-    """
+    (``models.teachers.teacher_file``), None for detectors that start from nothing. Where the overrides name a companion, each
+    kind of network is also assembled and measured alone. BadBatch for a set that cannot be used; StageError if a stage fails."""
     from data.image import read_image
-    from models.assemble import assemble
     from models.evaluate import EvaluateSettings
-    from models.exam import read_batch
-    from models.measure import measure
-    from models.teacher_file import CARD, WEIGHTS
-    from models.trained import fused_text, of_kind, read_trained, teacher_text
+    from models.evaluation.assemble import assemble
+    from models.evaluation.exam import read_batch
+    from models.evaluation.measure import measure
+    from models.teachers.teacher_file import CARD, WEIGHTS
+    from models.training.trained import fused_text, of_kind, read_trained, teacher_text
 
     folder = BatchFolder(work)
     params = order.params()
@@ -99,8 +97,8 @@ def of_one_kind(product: BenchmarkSet, images: list[np.ndarray]) -> tuple[Benchm
 
 def lay_out(product: BenchmarkSet, folder: BatchFolder, params: dict[str, Any], images: list[np.ndarray]) -> dict[str, list[str]]:
     """Links to the images, ``split.json`` and ``params.yaml``; the names of each subset."""
-    from data.duplicates import find_duplicates, thumbnail
     from data.split import SUBSETS, split_batch
+    from data.validation.duplicates import find_duplicates, thumbnail
 
     if len(images) < 6:
         raise BadBatch(f"{product.name} has {len(images)} good training images; a benchmark needs at least 6")
@@ -143,7 +141,7 @@ FIGURES = ("image_auroc", "image_ap", "f1_max", "pixel_ap", "aupro")
 
 def markdown(results: list[dict[str, Any]]) -> str:
     """The table, the kinds of defect below it, and what it was measured on."""
-    from models.machine import environment
+    from models.training.machine import environment
 
     rows = table(results)
     lines = ["| " + " | ".join(row) + " |" for row in rows]

@@ -18,22 +18,22 @@ from data.store import probe_store, push
 from data.version import commit_files, version_batch
 from flows.asked import Asked
 from flows.config import Product
-from flows.decide import Decided, decide
-from flows.janitor import clean_up
-from flows.job import Job, lay_out, make_job
-from flows.locks import batch_lock, host_lock
-from flows.orchestration import own_plant
 from flows.outcome import Outcome
-from flows.register import Registered, as_registered, record_keep, register
 from flows.run_record import RunRecord
 from flows.serve import scheduled_batch
-from flows.servers import address
-from flows.services import connect_as
+from flows.serving.janitor import clean_up
+from flows.serving.locks import batch_lock, host_lock
+from flows.serving.orchestration import own_plant
+from flows.serving.servers import address
+from flows.serving.services import connect_as
 from flows.stages import repro, when_free
-from flows.trained_before import lay_again, trained_before
+from flows.steps.decide import Decided, decide
+from flows.steps.job import Job, lay_out, make_job
+from flows.steps.register import Registered, as_registered, record_keep, register
+from flows.steps.trained_before import lay_again, trained_before
+from registry.client.versions import Version
 from registry.errors import Unreachable
 from registry.printable import printable
-from registry.versions import Version
 
 Result = TypeVar("Result")
 Words = str

@@ -9,8 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from data.errors import ChangeoverError
-from flows.child_environment import WAITING
+from core.errors import ChangeoverError
 from flows.commands import (
     adopt,
     audit,
@@ -34,6 +33,7 @@ from flows.commands import (
     teachers,
     users,
 )
+from flows.serving.child_environment import WAITING
 from flows.terminal import say, write_anything
 from registry.errors import RegistryError
 
@@ -120,7 +120,7 @@ def options(
     if debug:
         os.environ["CHANGEOVER_DEBUG"] = "1"
     # Set before anything imports them; the servers and stages get the same.
-    from flows.child_environment import TELEMETRY_OFF
+    from flows.serving.child_environment import TELEMETRY_OFF
 
     os.environ.update(TELEMETRY_OFF, MLFLOW_LOGGING_LEVEL="ERROR")
 

@@ -8,14 +8,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from core.errors import ChangeoverError
 from data.batch import check_name
-from data.errors import ChangeoverError
 from flows.cron_line import check_cron
 from flows.errors import PlantError
 from flows.named_teacher import NO_TEACHER, NamedTeacher
 from flows.presets import Preset, parse_budget
 from flows.settings_file import read_settings_file
-from registry.limits import DEFAULT, MIB, Limits
+from registry.server.limits import DEFAULT, MIB, Limits
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
 
@@ -119,7 +119,7 @@ class Servers(Section):
 
 
 class RequestLimits(Section):
-    """What one process of the registry takes from a request or connection; the defaults are ``registry.limits``'."""
+    """What one process of the registry takes from a request or connection; the defaults are ``registry.server.limits``'."""
 
     body_mib: int = Field(DEFAULT.body_bytes // MIB, ge=1, le=1024)
     artifact_mib: int = Field(DEFAULT.artifact_bytes // MIB, ge=1, le=1024**2)

@@ -12,10 +12,10 @@ from pathlib import Path
 from data.sample import write_sample
 from flows.outcome import Outcome
 from flows.plant import Plant
-from flows.servers import up
-from flows.services import connect_as, connect_as_person
+from flows.serving.servers import up
+from flows.serving.services import connect_as, connect_as_person
+from registry.client.users import add_user, change_password
 from registry.errors import Refused, RegistryError
-from registry.users import add_user, change_password
 
 PRODUCT, BATCH = "sample-plate", "batch-1"
 GOOD, DEFECTS, SEED = 54, 12, 1

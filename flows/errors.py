@@ -1,4 +1,4 @@
-"""Errors of the flows room; all are ``data.errors.ChangeoverError``, so that one handler turns them into one line.
+"""Errors of the flows room; all are ``core.errors.ChangeoverError``, so that one handler turns them into one line.
 
 ChangeoverError
 ├── PlantError       a folder that is no plant, or settings in changeover.yaml that do not hold
@@ -10,7 +10,7 @@ ChangeoverError
 └── NoImages         no good images that a teacher may be trained on
 """
 
-from data.errors import ChangeoverError
+from core.errors import ChangeoverError
 
 
 class PlantError(ChangeoverError):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
-from data.errors import BadImage, BadSettings
-from data.files import replacing
+from core.errors import BadImage, BadSettings
+from core.files import replacing
 from data.overlay_mark import is_overlay_file, marked
 from data.walk import File, identity, shown, walk
 from registry.line import read_published
@@ -168,7 +168,7 @@ def inspect(model: Path, files: Sequence[Path], out: Path | None = None) -> Iter
     """
     from data.image import decode_image, read_bytes
     from models.exported import ExportedInspector
-    from models.seen_by_model import for_model
+    from models.inspection.seen_by_model import for_model
 
     overlays = _overlays(files, out) if out else [None] * len(files)
     inspector = ExportedInspector(model)
@@ -215,7 +215,7 @@ def _alike(name: str) -> str:
 def _write_overlay(target: Path, pixels: Any, found: "Inspection", inspector: "ExportedInspector") -> str:
     import cv2
 
-    from models.overlay import ColourScale, overlaid
+    from models.report.overlay import ColourScale, overlaid
 
     picture = overlaid(pixels, found.map, None, ColourScale(inspector.pixel_threshold))
     _, encoded = cv2.imencode(".png", picture[:, :, ::-1])

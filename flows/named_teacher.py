@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from data.errors import BadName
+from core.errors import BadName
 
 NO_TEACHER = "none"
 """What settings say where changeovers go without a teacher; no teacher may be called that."""

@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.errors import ChangeoverError
+from core.files import write_text
 from data.batch import BatchFolder
 from data.dvc_settings import set_remote
-from data.errors import ChangeoverError
-from data.files import write_text
 from data.repository import dvc, git, try_git
 from flows.config import TEMPLATE, PlantConfig, read_config
 from flows.errors import PlantError

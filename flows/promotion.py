@@ -2,11 +2,11 @@
 
 from prefect import flow, get_run_logger
 
-from flows.janitor import clean_up
-from flows.orchestration import own_plant
-from flows.promote import promote_approved
-from flows.serve_state import serving_since
-from flows.trail import check_head, keep_head
+from flows.records.trail import check_head, keep_head
+from flows.serving.janitor import clean_up
+from flows.serving.orchestration import own_plant
+from flows.serving.serve_state import serving_since
+from flows.steps.promote import promote_approved
 from registry.printable import printable
 
 

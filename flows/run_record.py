@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data.files import write_json
+from core.files import write_json
 from flows.plant import Plant
-from flows.processes import ProcessMark
+from flows.serving.processes import ProcessMark
 
 STEPS = ("ingest", "validate", "version", "decide", "regenerate", "tune", "train", "evaluate", "register")
 """The steps of a changeover, in order."""

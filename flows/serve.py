@@ -13,15 +13,15 @@ from data.batch import check_name
 from flows.asked import Asked
 from flows.cron_line import EXAMPLE, check_cron, fires_at, fires_once_on, local_zone
 from flows.errors import PlantError, ServerError
-from flows.orchestration import connect
 from flows.plant import Plant
-from flows.prefect_password import log_in
-from flows.serve_state import begin_serving
-from flows.servers import address
-from flows.services import connect_as
-from flows.trail import check_head
-from flows.webhook import receive
-from registry.flags import put_back_aliases
+from flows.records.trail import check_head
+from flows.serving.orchestration import connect
+from flows.serving.prefect_password import log_in
+from flows.serving.serve_state import begin_serving
+from flows.serving.servers import address
+from flows.serving.services import connect_as
+from flows.serving.webhook import receive
+from registry.client.flags import put_back_aliases
 
 if TYPE_CHECKING:
     import httpx
@@ -106,7 +106,7 @@ def serve(plant: Plant, say: Callable[[str], None]) -> None:
 
     import prefect
 
-    from flows.janitor import clean_up
+    from flows.serving.janitor import clean_up
 
     clean_up(plant)
     # At once, and not with the first run in a minute: from here on the registry knows that somebody serves.

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from core.errors import ChangeoverError
 from data.batch import BatchFolder
-from data.errors import ChangeoverError
 from data.progress import read_progress
-from flows.child_environment import child_environment
 from flows.errors import StageError
-from flows.processes import ProcessMark, end_group
+from flows.serving.child_environment import child_environment
+from flows.serving.processes import ProcessMark, end_group
 
 BUSY = ("Unable to acquire lock", "is busy, it is being", "database is locked")
 """What DVC says when another DVC process is at work in the same plant; that passes."""

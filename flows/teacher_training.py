@@ -3,11 +3,11 @@
 from prefect import flow, get_run_logger
 
 from flows.errors import NoImages
-from flows.orchestration import own_plant
 from flows.presets import parse_budget
-from flows.services import connect_as
-from flows.train_teacher import TeacherOrder
-from flows.train_teacher import train_teacher as train
+from flows.serving.orchestration import own_plant
+from flows.serving.services import connect_as
+from flows.teachers.train_teacher import TeacherOrder
+from flows.teachers.train_teacher import train_teacher as train
 from registry.printable import printable
 
 

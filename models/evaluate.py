@@ -9,28 +9,28 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.errors import BadBatch
+from core.files import file_digest, replacing_folder, write_json
 from data.batch import BatchFolder
-from data.errors import BadBatch
-from data.files import file_digest, replacing_folder, write_json
 from data.progress import Progress
 from data.split import seen_in_training
 from data.stage import read_params, run_stage
-from models.assemble import Examined, assemble, examine
-from models.calibrate import Calibration, Crossing
-from models.curriculum import difficulty_range
-from models.exam import MEASURING, Batch, ExamImage, read_batch, read_split
-from models.example import Example
+from models.evaluation.assemble import Examined, assemble, examine
+from models.evaluation.exam import MEASURING, Batch, ExamImage, read_batch, read_split
+from models.evaluation.gates import GateLimits, check_gates
+from models.evaluation.metrics import auroc, average_precision, pooled, rate, rate_over_sources
+from models.evaluation.trade_off import remedy, trade_off
 from models.exported import ExportedInspector
-from models.gates import GateLimits, check_gates
-from models.inspector import Inspector, Region
-from models.machine import environment, packages
-from models.metrics import auroc, average_precision, pooled, rate, rate_over_sources
-from models.report import ReportContents, write_report
-from models.trade_off import remedy, trade_off
-from models.trained import fused_text, read_trained, teacher_text
-from models.training_log import progress_at
+from models.inspection.calibration import Calibration, Crossing
+from models.inspection.inspector import Inspector, Region
+from models.report.example import Example
+from models.report.page import ReportContents, write_report
+from models.training.curriculum import difficulty_range
+from models.training.machine import environment, packages
+from models.training.trained import fused_text, read_trained, teacher_text
+from models.training.training_log import progress_at
+from models.training.warm_start import learned_before
 from models.tune import read_settings
-from models.warm_start import learned_before
 
 EASY = 0.5
 CHECKED = 4

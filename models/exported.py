@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import BadImage, BadModel
+from core.errors import BadImage, BadModel
 
 
 @dataclass(frozen=True)

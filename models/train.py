@@ -13,31 +13,31 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 from torch import Tensor
 
+from core.errors import BadBatch, BadSettings
+from core.files import file_digest, replacing_folder, write_json
 from data.batch import BatchFolder
 from data.defects.library import Cutout, read_library
 from data.defects.regenerate import read_recipe
 from data.defects.scale import measure_scale
-from data.errors import BadBatch, BadSettings
-from data.files import file_digest, replacing_folder, write_json
 from data.progress import Progress
 from data.stage import read_params, run_stage
-from models.budget import Plan
-from models.crops import CropPlan
-from models.detector import Detector, build_detector, families
-from models.exam import read_batch
-from models.fit import Report, fit
-from models.machine import environment, packages
-from models.memories import memories
-from models.networks import NETWORKS
-from models.number_format import Format
-from models.objective import TuneSet, objective, tune_set
-from models.preprocess import at_working_scale
-from models.teacher_file import TeacherCard, TeacherFile, read_teacher, teach
-from models.trained import NetworkRecord
-from models.training_log import Change, steps_told
+from models.detectors.catalogue import NETWORKS
+from models.detectors.detector import Detector, build_detector, families
+from models.evaluation.exam import read_batch
+from models.evaluation.objective import TuneSet, objective, tune_set
+from models.inspection.preprocess import at_working_scale
+from models.teachers.teacher_file import TeacherCard, TeacherFile, read_teacher, teach
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import Report, fit
+from models.training.machine import environment, packages
+from models.training.memories import memories
+from models.training.number_format import Format
+from models.training.trained import NetworkRecord
+from models.training.training_log import Change, steps_told
+from models.training.view import View
+from models.training.warm_start import WarmStart, read_warm_start
 from models.tune import default_of, read_settings, recipe_of, spec_of
-from models.view import View
-from models.warm_start import WarmStart, read_warm_start
 
 
 class Replay(BaseModel):
@@ -62,7 +62,8 @@ class TrainSettings(BaseModel):
     networks: int = Field(1, ge=1, le=16)
     """How many are trained of the tuned family, with seeds of their own, and fused."""
     companion: str | None = None
-    """Named network (``models.networks``) of the other kind that is trained beside them; none where tuning chose its kind."""
+    """Named network (``models.detectors.catalogue``) of the other kind that is trained beside them; none where tuning chose its
+    kind."""
     companion_share: float = Field(0.25, gt=0, lt=1)
     """Of the seconds, for a companion that learns step by step; one that does not takes what it needs."""
     replay: tuple[Replay, ...] | None = None
@@ -92,7 +93,7 @@ def planned_networks(
     settings: TrainSettings, chosen: dict[str, Any], view: View, beside: Sequence[tuple[str, View]] = ()
 ) -> list[Planned]:
     """What tuning chose, in ``view``, then the companion: in the same, or, where it learns nothing step by step,
-    the networks ``beside`` (``models.memories``) on their views. BadSettings where the settings replay another number of
+    the networks ``beside`` (``models.training.memories``) on their views. BadSettings where the settings replay another number of
     networks."""
     companion, share = settings.companion, 0.0
     if companion is not None and _family(companion).kind == _family(chosen["detector"]).kind:

@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from core.errors import BadBatch, BadSettings
 from data.batch import BatchFolder
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
-from data.errors import BadBatch, BadSettings
 from data.image import read_image
 from data.progress import Progress
 from data.stage import read_params, run_stage
-from models.budget import Plan
-from models.crops import CropPlan
-from models.detector import Detector
-from models.distil import Distillation, PatchDistillation
-from models.fit import Report, Spec, fit
-from models.machine import environment, packages
-from models.preprocess import at_working_scale, working_scale
-from models.teacher import COLOURS
-from models.teacher_file import TeacherCard, TeacherFile, read_teacher, write_teacher
-from models.training_log import TrainingLog
+from models.detectors.detector import Detector
+from models.inspection.preprocess import at_working_scale, working_scale
+from models.teachers.distil import Distillation, PatchDistillation
+from models.teachers.feature_extractor import COLOURS
+from models.teachers.teacher_file import TeacherCard, TeacherFile, read_teacher, write_teacher
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import Report, Spec, fit
+from models.training.machine import environment, packages
+from models.training.training_log import TrainingLog
 from models.tune import read_settings
 
 Image = NDArray[np.uint8]
@@ -74,10 +74,9 @@ def train_teacher(
     """Train on good images (H, W, C) of each product, which take turns; ``checkpoint``: file to go on from where a training of
     the same order and images was killed.
 
-    ``self-supervised``: ``models.self_supervised``. ``pseudo-defects``: a UNet 3+ learns to segment them, and its encoder is the
-    teacher. ``distilled``: ``models.distil``, from ``parent``. BadSettings where recipe and parent do not fit; BadBatch without
-    images.
-    """
+    ``self-supervised``: ``models.teachers.self_supervised``. ``pseudo-defects``: a UNet 3+ learns to segment them, and its
+    encoder is the teacher. ``distilled``: ``models.teachers.distil``, from ``parent``. BadSettings where recipe and parent do not
+    fit; BadBatch without images."""
     if not any(products.values()):
         raise BadBatch("there are no good images to train a teacher on; run a changeover of one product first")
     if (order.recipe == "distilled") != (parent is not None):

@@ -9,25 +9,25 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from core.errors import BadSettings
+from core.files import replacing_folder, write_json
 from data.batch import BatchFolder
 from data.defects.library import read_library
 from data.defects.recipe import TRAINING_FAMILIES, Recipe
 from data.defects.regenerate import read_recipe
 from data.defects.scale import measure_scale
-from data.errors import BadSettings
-from data.files import replacing_folder, write_json
 from data.progress import Progress
 from data.stage import read_params, run_stage
-from models.budget import Plan
-from models.crops import CropPlan
-from models.curriculum import SCHEDULES
-from models.detector import families
-from models.exam import Batch, read_batch
-from models.fit import Spec, fit
-from models.networks import NETWORKS
-from models.objective import objective, tune_set
-from models.preprocess import at_working_scale, working_scale
-from models.teacher_file import TeacherCard, read_teacher, teach, with_teacher
+from models.detectors.catalogue import NETWORKS
+from models.detectors.detector import families
+from models.evaluation.exam import Batch, read_batch
+from models.evaluation.objective import objective, tune_set
+from models.inspection.preprocess import at_working_scale, working_scale
+from models.teachers.teacher_file import TeacherCard, read_teacher, teach, with_teacher
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.curriculum import SCHEDULES
+from models.training.fit import Spec, fit
 
 MIXES: dict[str, tuple[str, ...]] = {
     "all": TRAINING_FAMILIES,
@@ -44,7 +44,7 @@ class TuneSettings(BaseModel):
     """Budget for the whole study; the trial under way at its end is finished."""
     trials: int = Field(4, ge=1, le=1000)
     detectors: tuple[str, ...] = Field(("unet3plus",), min_length=1)
-    """Named networks to choose from (``models.networks``); what compares is trained beside (``train.companion``)."""
+    """Named networks to choose from (``models.detectors.catalogue``); what compares is trained beside (``train.companion``)."""
     max_pixels: int = Field(700_000, ge=16_384)
     """Images larger than this are worked on at a smaller scale."""
     side: int = Field(128, ge=64, le=512, multiple_of=32)
@@ -135,7 +135,7 @@ DEFAULTS: tuple[dict[str, Any], ...] = (
 
 
 def default_of(network: str) -> dict[str, Any]:
-    """Sensible parameters of ``network`` (``models.networks``) without any search: its own, or those of its family."""
+    """Sensible parameters of ``network`` (``models.detectors.catalogue``) without any search: its own, or those of its family."""
     own = [default for default in DEFAULTS if default["detector"] == network]
     of_family = [default for default in DEFAULTS if NETWORKS[default["detector"]][0] == NETWORKS[network][0]]
     return {**(*own, *of_family, DEFAULTS[0])[0], "detector": network}

@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 
-from flows.servers import free_port
+from flows.serving.servers import free_port
 
 REGION = "eu-central-1"
 ENVIRONMENT = {

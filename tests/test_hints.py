@@ -11,7 +11,7 @@ from data.defects.recipe import EXAM_FAMILIES, TRAINING_FAMILIES
 from flows.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("data", "models", "registry", "flows")
+ROOMS = ("core", "data", "models", "registry", "flows")
 CODE = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 

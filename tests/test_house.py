@@ -14,13 +14,20 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = {"flows", "registry", "models", "data"}
-MAY_USE = {"flows": ROOMS, "models": {"models", "data"}, "registry": {"registry"}, "data": {"data"}}
+ROOMS = {"flows", "registry", "models", "data", "core"}
+MAY_USE = {
+    "flows": ROOMS,
+    "models": {"models", "data", "core"},
+    "registry": {"registry", "core"},
+    "data": {"data", "core"},
+    "core": {"core"},
+}
 MAY_NOT_LOAD = {
     "flows": set(),
     "models": {"mlflow", "prefect", "dvc"},
     "registry": {"torch", "torchvision", "timm", "segmentation_models_pytorch"},
     "data": {"torch", "torchvision", "timm", "mlflow", "prefect"},
+    "core": set(),
 }
 
 

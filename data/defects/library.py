@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import BadBatch, BadImage
-from data.files import file_digest, write_json
+from core.errors import BadBatch, BadImage
+from core.files import file_digest, write_json
 from data.mask import read_mask
 
 INDEX, MASK = "index.json", ".mask.png"

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from data.errors import BadSettings
+from core.errors import BadSettings
 
 TRAINING_FAMILIES = (
     "bezier",

@@ -7,12 +7,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from core.errors import BadSettings
+from core.files import write_json
 from data.batch import BatchFolder
 from data.defects.draw import applicable, draw_exam
 from data.defects.recipe import EXAM_FAMILIES, Recipe
 from data.defects.scale import Image, measure_scale
-from data.errors import BadSettings
-from data.files import write_json
 from data.image import read_image
 from data.progress import Progress
 from data.stage import read_params, run_stage

@@ -20,8 +20,8 @@ def adopt(
     original: what it publishes is signed with the same key, and lines believe it. So where the original goes on, never let both
     publish for the same line.
     """
-    from flows.adopt import adopt as do
     from flows.terminal import answer
+    from flows.upkeep.adopt import adopt as do
 
     place = the_plant(plant)
     done = do(place, original_is_gone)

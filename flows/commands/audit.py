@@ -12,7 +12,7 @@ import typer
 from flows.commands.options import JsonOption, PlantOption, ProductOption, the_plant
 
 if TYPE_CHECKING:
-    from registry.events import Event
+    from registry.trail.events import Event
 
 app = typer.Typer(help="Who did what when, and the proof that nobody changed the record of it.", no_args_is_help=True)
 
@@ -40,11 +40,11 @@ def list_events(
     plant: PlantOption = None,
 ) -> None:
     """List the events of the audit trail, also while the server is down."""
-    from data.errors import BadSettings
-    from flows.spreadsheet import cell
+    from core.errors import BadSettings
+    from flows.records.spreadsheet import cell
+    from flows.records.trail import database
     from flows.terminal import print_table
-    from flows.trail import database
-    from registry.audit import read_events
+    from registry.trail.audit import read_events
 
     if as_csv and as_json:
         raise BadSettings("--csv and --json together; give one of them")
@@ -76,9 +76,9 @@ def verify(
     plant: PlantOption = None,
 ) -> None:
     """Prove that no event was edited, removed, inserted, reordered or cut off. Exit code 1 and one line a problem otherwise."""
+    from flows.records.trail import database, kept_heads, key_file
     from flows.terminal import answer
-    from flows.trail import database, kept_heads, key_file
-    from registry import audit
+    from registry.trail import audit
 
     place = the_plant(plant)
     kept = kept_heads(place)  # before the trail, which may grow meanwhile
@@ -97,9 +97,9 @@ def verify(
 @app.command("head")
 def show_head(plant: PlantOption = None) -> None:
     """Print the head of the trail, to be kept elsewhere and given to 'audit verify --head'."""
+    from flows.records.trail import database
     from flows.terminal import answer
-    from flows.trail import database
-    from registry.audit import head
+    from registry.trail.audit import head
 
     answer(head(database(the_plant(plant))))
 
@@ -112,8 +112,8 @@ def certificate(
     plant: PlantOption = None,
 ) -> None:
     """Write a certificate of one version for print: what it was made of, who signed it, every event, and the proof."""
-    from flows.certificate import write_certificate
     from flows.commands.options import known_product
+    from flows.records.certificate import write_certificate
     from flows.terminal import answer, waiting
 
     place = the_plant(plant)
@@ -128,7 +128,7 @@ def certificate(
 
 
 def _moment(text: str | None) -> datetime | None:
-    from data.errors import BadSettings
+    from core.errors import BadSettings
 
     if text is None:
         return None

@@ -13,8 +13,8 @@ def backup(
     plant: PlantOption = None,
 ) -> None:
     """Back the plant up into one folder, also while it works. The backup holds the plant's secrets: keep it like them."""
-    from flows.backup import backup as back_up
     from flows.terminal import answer, waiting
+    from flows.upkeep.backup import backup as back_up
 
     place = the_plant(plant)
     with waiting("backing up") as say:
@@ -39,9 +39,9 @@ def restore(
     ] = None,
 ) -> None:
     """Make a plant from its backup, at any place. It is a copy until 'changeover adopt'."""
-    from flows.restore import Changed
-    from flows.restore import restore as bring_back
     from flows.terminal import answer, waiting
+    from flows.upkeep.restore import Changed
+    from flows.upkeep.restore import restore as bring_back
 
     with waiting("restoring") as say:
         path, found = bring_back(source, target, Changed(mlflow_port, prefect_port, database), say)

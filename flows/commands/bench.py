@@ -28,8 +28,8 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Train on the good images of every product, measure on its real test images, and print one table of Markdown."""
+    from core.errors import BadBatch
     from data.benchmark_set import find_sets, read_set
-    from data.errors import BadBatch
     from flows import bench as benchmark
     from flows.presets import Order, check_preset, parse_budget
     from flows.terminal import answer, say, telling
@@ -61,10 +61,10 @@ def bench(
 
 def _check(companion: str | None) -> None:
     """BadSettings for what would only be found out after tuning."""
-    from data.errors import BadSettings
+    from core.errors import BadSettings
 
     if companion is not None:
-        from models.networks import NETWORKS
+        from models.detectors.catalogue import NETWORKS
 
         if companion not in NETWORKS:
             raise BadSettings(f"--companion {companion[:40]!r} is not one of {', '.join(NETWORKS)}")
@@ -72,10 +72,10 @@ def _check(companion: str | None) -> None:
 
 def _teacher(text: str, scratch: Path) -> Path | None:
     """The folder of the teacher that ``text`` names; None without one."""
-    from data.errors import BadSettings
+    from core.errors import BadSettings
     from flows.named_teacher import NO_TEACHER
-    from models.imagenet import IMAGENET, write_imagenet
-    from models.teacher_file import read_card
+    from models.teachers.imagenet import IMAGENET, write_imagenet
+    from models.teachers.teacher_file import read_card
 
     if text == NO_TEACHER:
         return None

@@ -9,8 +9,8 @@ from flows.commands.options import JsonOption, PlantOption
 
 def doctor(plant: PlantOption = None, as_json: JsonOption = False) -> None:
     """Check versions, processor, disk, servers and storage, and say what to do about what is wrong."""
-    from flows.doctor import examine
     from flows.terminal import print_table, waiting
+    from flows.upkeep.doctor import examine
 
     with waiting("examining"):
         findings = examine(plant)

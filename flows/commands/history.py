@@ -8,9 +8,9 @@ from flows.commands.options import JsonOption, PlantOption, ProductOption, known
 
 def history(product: ProductOption, plant: PlantOption = None, as_json: JsonOption = False) -> None:
     """Show every version of a product: its batch, its gates, who signed it and why."""
-    from flows.services import connect_as
+    from flows.serving.services import connect_as
     from flows.terminal import print_table, waiting
-    from registry.history import history as read
+    from registry.client.history import history as read
 
     place = the_plant(plant)
     known_product(place, product)

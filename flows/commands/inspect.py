@@ -32,10 +32,10 @@ def inspect(
 
     Hidden files, overlays of earlier inspections and what is no image are skipped, and named.
     """
-    from data.errors import BadSettings
-    from flows.fetch import fetch_model
+    from core.errors import BadSettings
     from flows.inspect import find_images, published_model
     from flows.inspect import inspect as look
+    from flows.steps.fetch import fetch_model
     from flows.terminal import print_table, waiting
 
     with ExitStack() as stack:

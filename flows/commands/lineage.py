@@ -17,11 +17,11 @@ def lineage(
     as_json: JsonOption = False,
 ) -> None:
     """Show everything that a version rests on: images, settings, training, packages, gates, signature, and what became of it."""
-    from data.errors import BadSettings
-    from data.files import write_text
-    from flows.lineage import lineage as trace
-    from flows.lineage_picture import picture as draw
-    from flows.services import connect_as
+    from core.errors import BadSettings
+    from core.files import write_text
+    from flows.records.lineage import lineage as trace
+    from flows.records.lineage_picture import picture as draw
+    from flows.serving.services import connect_as
     from flows.terminal import answer, say, waiting
 
     if picture is not None and (picture.suffix.lower() != ".svg" or picture.is_dir()):

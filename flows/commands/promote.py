@@ -15,9 +15,9 @@ def promote(
     plant: PlantOption = None,
 ) -> None:
     """Make the signed candidate the champion, and publish it to the folder that the line reads."""
-    from flows.promote import promote as do
+    from flows.records.trail import check_head, keep_head
+    from flows.steps.promote import promote as do
     from flows.terminal import answer, say, waiting
-    from flows.trail import check_head, keep_head
 
     place = the_plant(plant)
     known_product(place, product)

@@ -15,8 +15,8 @@ def rebuild(
     as_json: JsonOption = False,
 ) -> None:
     """Train a version again from its record and compare. Ends with 1 if it is different; takes as long as its training did."""
-    from flows.rebuild import rebuild as again
-    from flows.services import connect_as
+    from flows.records.rebuild import rebuild as again
+    from flows.serving.services import connect_as
     from flows.terminal import print_table, say, telling
 
     place = the_plant(plant)

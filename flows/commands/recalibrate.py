@@ -18,10 +18,10 @@ def recalibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Give a version another threshold: a new version to sign, from the same training, with a report of its own."""
-    from flows.recalibrate import parse_share, recalibration, same_threshold
-    from flows.services import connect_as
+    from flows.serving.services import connect_as
+    from flows.steps.recalibrate import parse_share, recalibration, same_threshold
     from flows.terminal import answer
-    from registry.versions import version_of
+    from registry.client.versions import version_of
 
     share = parse_share(overkill)
     place = the_plant(plant)

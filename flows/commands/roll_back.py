@@ -27,11 +27,11 @@ def roll_back(
     plant: PlantOption = None,
 ) -> None:
     """Go back to the version before the champion, and publish it."""
-    from data.errors import BadSettings
-    from flows.promote import roll_back as do
-    from flows.services import connect_as_person
+    from core.errors import BadSettings
+    from flows.records.trail import keep_head
+    from flows.serving.services import connect_as_person
+    from flows.steps.promote import roll_back as do
     from flows.terminal import answer, waiting
-    from flows.trail import keep_head
 
     place = the_plant(plant)
     known_product(place, product)
@@ -53,9 +53,9 @@ def confirm(
     plant: PlantOption = None,
 ) -> None:
     """Confirm as quality assurance that a flag (emergency roll-back, alias moved past the gate) has been looked at."""
-    from flows.services import connect_as_person
+    from flows.serving.services import connect_as_person
     from flows.terminal import answer
-    from registry.flags import confirm as do
+    from registry.client.flags import confirm as do
 
     do(connect_as_person(the_plant(plant), user, _password(user)), event, reason)
     answer(f"event {event} is confirmed by {user}")

@@ -9,8 +9,8 @@ import typer
 from flows.commands.options import AskedByOption, JsonOption, PlantOption, ProductOption, password_of, the_plant
 
 if TYPE_CHECKING:
-    from flows.job import Job
     from flows.outcome import Outcome
+    from flows.steps.job import Job
 
 
 def run(
@@ -48,7 +48,7 @@ def run_changeover(
     user: str | None = None,
 ) -> "Outcome":
     """Check the order, then run the flow in this process and show its progress."""
-    from flows.job import make_job
+    from flows.steps.job import make_job
 
     folder = str(images.expanduser().absolute()) if images else None
     return run_job(make_job(the_plant(plant), product, batch, folder, preset, budget, seed, warm_start), user)
@@ -57,10 +57,10 @@ def run_changeover(
 def run_job(job: "Job", user: str | None) -> "Outcome":
     """Run the flow for ``job`` in this process and show its progress."""
     from flows.asked import Asked, ask_as_person, requested_by
-    from flows.orchestration import connect, ends_with_prefect
     from flows.progress_view import shown
-    from flows.servers import address
-    from flows.services import connect_as_person
+    from flows.serving.orchestration import connect, ends_with_prefect
+    from flows.serving.servers import address
+    from flows.serving.services import connect_as_person
 
     place, order = job.plant, job.order
     address(place, "mlflow")

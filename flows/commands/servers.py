@@ -9,10 +9,10 @@ from flows.commands.options import JsonOption, PlantOption, the_plant
 
 def up(plant: PlantOption = None) -> None:
     """Start the MLflow and the Prefect server in the background, and wait until both answer."""
-    from flows.adopt import tell_trail
-    from flows.servers import up as start
-    from flows.teachers import have_packaged
+    from flows.serving.servers import up as start
+    from flows.teachers.teacher import have_packaged
     from flows.terminal import answer, waiting
+    from flows.upkeep.adopt import tell_trail
 
     place = the_plant(plant)
     with waiting("starting the servers") as say:
@@ -25,7 +25,7 @@ def up(plant: PlantOption = None) -> None:
 
 def down(plant: PlantOption = None) -> None:
     """Stop the servers that 'changeover up' started; everything on record stays."""
-    from flows.servers import down as stop
+    from flows.serving.servers import down as stop
     from flows.terminal import answer, waiting
 
     place = the_plant(plant)
@@ -36,8 +36,8 @@ def down(plant: PlantOption = None) -> None:
 
 def status(plant: PlantOption = None, as_json: JsonOption = False) -> None:
     """Show the servers, what runs now, and every product with what waits for a signature."""
-    from flows.status import read_status
     from flows.terminal import answer, print_table
+    from flows.upkeep.status import read_status
 
     found = read_status(the_plant(plant))
     if as_json:

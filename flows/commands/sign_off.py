@@ -26,10 +26,10 @@ def sign_off(
     plant: PlantOption = None,
 ) -> None:
     """Approve or reject a version, withdraw an approval, or waive failed gates; the server judges who may."""
-    from data.errors import BadSettings
-    from flows.services import connect_as_person
+    from core.errors import BadSettings
+    from flows.serving.services import connect_as_person
     from flows.terminal import answer
-    from registry.sign_off import sign_off as sign
+    from registry.client.sign_off import sign_off as sign
 
     place = the_plant(plant)
     known_product(place, product)

@@ -10,8 +10,8 @@ from flows.commands.options import JsonOption, PlantOption, known_product, the_p
 
 if TYPE_CHECKING:
     from flows.plant import Plant
-    from flows.train_teacher import TeacherOrder
-    from registry.teachers import TeacherVersion
+    from flows.teachers.train_teacher import TeacherOrder
+    from registry.client.teachers import TeacherVersion
 
 app = typer.Typer(help="Networks whose features detectors build on, made ready before a line changes over.", no_args_is_help=True)
 
@@ -27,10 +27,10 @@ def teachers() -> None:
 @app.command("list")
 def list_teachers(plant: PlantOption = None, as_json: JsonOption = False) -> None:
     """List the teachers that are registered, and which one changeovers use."""
-    from flows.services import connect_as
-    from flows.teachers import used_teacher
+    from flows.serving.services import connect_as
+    from flows.teachers.teacher import used_teacher
     from flows.terminal import print_table, say
-    from registry.teachers import teachers as registered
+    from registry.client.teachers import teachers as registered
 
     place = the_plant(plant)
     known = registered(connect_as(place, "trainer"))
@@ -60,8 +60,8 @@ def import_file(
     plant: PlantOption = None,
 ) -> None:
     """Register weights from a file. Nothing in it is run."""
-    from flows.services import connect_as
-    from flows.teachers import import_teacher
+    from flows.serving.services import connect_as
+    from flows.teachers.teacher import import_teacher
     from flows.terminal import telling
 
     place = the_plant(plant)
@@ -85,8 +85,8 @@ def pull(
     plant: PlantOption = None,
 ) -> None:
     """Fetch published weights and register them. The only command that asks the internet."""
-    from flows.services import connect_as
-    from flows.teachers import pull_teacher
+    from flows.serving.services import connect_as
+    from flows.teachers.teacher import pull_teacher
     from flows.terminal import telling
 
     place = the_plant(plant)
@@ -113,7 +113,7 @@ def train(
 
     from flows.config import Recipe
     from flows.presets import parse_budget
-    from flows.train_teacher import TeacherOrder
+    from flows.teachers.train_teacher import TeacherOrder
 
     place = the_plant(plant)
     settings = place.config.teachers
@@ -139,9 +139,9 @@ def distil(
 
     from flows.named_teacher import NamedTeacher
     from flows.presets import parse_budget
-    from flows.services import connect_as
-    from flows.train_teacher import Into, TeacherOrder
-    from registry.teachers import teacher_of
+    from flows.serving.services import connect_as
+    from flows.teachers.train_teacher import Into, TeacherOrder
+    from registry.client.teachers import teacher_of
 
     place = the_plant(plant)
     named = NamedTeacher.parse(parent)
@@ -152,9 +152,9 @@ def distil(
 
 
 def _train(place: "Plant", order: "TeacherOrder", products: list[str]) -> None:
-    from flows.services import connect_as
+    from flows.serving.services import connect_as
+    from flows.teachers.train_teacher import train_teacher
     from flows.terminal import say, telling
-    from flows.train_teacher import train_teacher
 
     connection = connect_as(place, "trainer")
     with telling(f"teacher {order.name}") as tell:

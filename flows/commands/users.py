@@ -28,9 +28,9 @@ def add(
 
     Who signs changes it first: 'changeover users password NAME', or the page /changeover/password.
     """
-    from flows.services import connect_as
+    from flows.serving.services import connect_as
     from flows.terminal import answer
-    from registry.users import add_user
+    from registry.client.users import add_user
 
     connection = connect_as(the_plant(plant), "admin")
     given = os.environ.get("CHANGEOVER_PASSWORD")
@@ -45,9 +45,9 @@ def add(
 @app.command("password")
 def password(name: NameArgument, plant: PlantOption = None) -> None:
     """Change one's own password. CHANGEOVER_PASSWORD is the present one, CHANGEOVER_NEW_PASSWORD the new; else both are asked."""
-    from flows.services import connect_as_person
+    from flows.serving.services import connect_as_person
     from flows.terminal import answer
-    from registry.users import change_password
+    from registry.client.users import change_password
 
     place = the_plant(plant)
     now = os.environ.get("CHANGEOVER_PASSWORD") or _asked(f"present password of {name}")
@@ -63,9 +63,9 @@ def give_name(
     plant: PlantOption = None,
 ) -> None:
     """Enter the full name of a person; every later signature shows it."""
-    from flows.services import connect_as
+    from flows.serving.services import connect_as
     from flows.terminal import answer
-    from registry.users import give_name as give
+    from registry.client.users import give_name as give
 
     give(connect_as(the_plant(plant), "admin"), name, full_name)
     answer(f"{name} is {full_name}")
@@ -74,9 +74,9 @@ def give_name(
 @app.command("list")
 def list_users(plant: PlantOption = None) -> None:
     """List who may do what."""
-    from flows.services import connect_as
+    from flows.serving.services import connect_as
     from flows.terminal import print_table
-    from registry.users import list_users as listed
+    from registry.client.users import list_users as listed
 
     rows = [(one.name, one.full_name, ", ".join(one.roles)) for one in listed(connect_as(the_plant(plant), "admin"))]
     print_table("Users", ("user", "name", "roles"), rows)

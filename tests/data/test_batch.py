@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.errors import BadName
 from data.batch import LIBRARY, check_name
-from data.errors import BadName
 
 
 @pytest.mark.parametrize(

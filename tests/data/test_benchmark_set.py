@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core.errors import BadBatch, BadImage
 from data.benchmark_set import find_sets, read_set
-from data.errors import BadBatch, BadImage
 from data.mask import read_mask
 
 

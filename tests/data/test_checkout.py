@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from core.errors import BadBatch, ChangeoverError
 from data.batch import BatchFolder
 from data.checkout import checked_out, commit_facts, file_at, pull_images
-from data.errors import BadBatch, ChangeoverError
 from data.ingest import ingest
 from data.version import plant_commit, version_batch
 from tests.data.conftest import git, pixels

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from data.batch import MIN_IMAGES, BatchFolder
-from data.duplicates import find_duplicates, thumbnail
-from data.facts import COLUMNS, image_facts, sharpness
 from data.ingest import ingest
 from data.progress import read_progress
 from data.sample import render_good
+from data.validation.duplicates import find_duplicates, thumbnail
+from data.validation.facts import COLUMNS, image_facts, sharpness
 from tests.data.conftest import Deliver, pixels
 
 
@@ -204,5 +204,5 @@ def test_blocks_give_what_one_pass_gives(monkeypatch: pytest.MonkeyPatch) -> Non
     images = plates(40)
     images |= {f"q{number}": jpeg(images[f"p{number:03d}"], 85) for number in (0, 17, 39)}
     whole = found(images)
-    monkeypatch.setattr("data.duplicates._BLOCK", 7)
+    monkeypatch.setattr("data.validation.duplicates._BLOCK", 7)
     assert found(images) == whole and len(whole) == 3

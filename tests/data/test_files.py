@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data.files import replacing_folder
+from core.files import replacing_folder
 
 
 def held(folder: Path) -> dict[str, str]:
@@ -51,7 +51,7 @@ def test_a_kill_leaves_the_old_folder_or_the_new_one_or_none(report: Path, tmp_p
     code = f"""
 import os, signal, sys
 from pathlib import Path
-from data.files import replacing_folder
+from core.files import replacing_folder
 left = {calls}
 def counted(call):
     def instead(*given, **named):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import BadBatch
 from data.batch import BatchFolder
-from data.errors import BadBatch
 from data.groups import groups_table, read_groups
 from data.ingest import ingest
 from tests.data.conftest import Deliver

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
 
-from data.errors import BadImage
+from core.errors import BadImage
 from data.image import MAX_PIXELS, decode_image, read_image
 from data.overlay_mark import marked
 from tests.data.conftest import pixels

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import data.ingest
+from core.errors import BadBatch, BadName, OutOfSpace
 from data.batch import NAME, BatchFolder, BatchRecord, Rejection, images_digest
-from data.errors import BadBatch, BadName, OutOfSpace
 from data.image import read_image
 from data.ingest import INCOMING, OUTGOING, ingest, slug
 from data.overlay_mark import marked

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.errors import BadBatch
+from core.errors import BadBatch
 from data.kind import Seen, channels_of
 
 GREY_FILE, NEUTRAL, COLOURED = Seen(1, False), Seen(3, False), Seen(3, True)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from core.errors import BadBatch, StorageTrouble
+from core.files import write_yaml
 from data.batch import BatchFolder
 from data.dvc_settings import read_settings, set_remote
-from data.errors import BadBatch, StorageTrouble
-from data.files import write_yaml
 from data.lost import fetch_lost, lost
 from data.repository import dvc
 from data.store import push

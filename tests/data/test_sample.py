@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.errors import ChangeoverError
+from core.errors import ChangeoverError
 from data.sample import KINDS, SIZE, render_defect, render_good, write_sample
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import BadBatch
+from core.errors import BadBatch
 from data.split import SUBSETS, Split, seen_in_training, split_batch
 
 

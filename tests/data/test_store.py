@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import StorageTrouble
 from data.dvc_settings import set_remote
-from data.errors import StorageTrouble
 from data.storage_trouble import storage_trouble
 from data.store import probe_store
 from tests.data.conftest import git

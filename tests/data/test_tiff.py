@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.errors import BadImage
+from core.errors import BadImage
 from data.image import decode_image, read_image
 from tests.data.conftest import pixels
 

@@ -16,15 +16,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from data import checks
+from core.errors import BadBatch, BadSettings
 from data.batch import BatchFolder, BatchRecord, Rejection
-from data.errors import BadBatch, BadSettings
-from data.history import COMPARED, QUANTILES, EarlierBatch, History, read_history
 from data.ingest import ingest
-from data.outliers import ValidateSettings, robust
 from data.sample import render_good
 from data.split import SUBSETS
 from data.validate import read_settings, validate
+from data.validation import checks
+from data.validation.history import COMPARED, QUANTILES, EarlierBatch, History, read_history
+from data.validation.outliers import ValidateSettings, robust
 
 Findings = dict[str, Any]
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from data.batch import BatchFolder, BatchRecord, ImageRecord, Rejection
-from data.checks import Check
-from data.validation_page import validation_page
+from data.validation.checks import Check
+from data.validation.page import validation_page
 
 from ..page_layout import layout_faults
 

@@ -16,9 +16,9 @@ import pytest
 from dvc.lock import make_lock
 from filelock import FileLock
 
+from core.errors import BadBatch, ChangeoverError
 from data.batch import BatchFolder
 from data.dvc_settings import set_remote
-from data.errors import BadBatch, ChangeoverError
 from data.ingest import ingest
 from data.repository import dvc
 from data.version import commit_files, plant_commit, version_batch

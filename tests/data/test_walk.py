@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import BadBatch
+from core.errors import BadBatch
 from data.settle import settled
 from data.walk import walk
 

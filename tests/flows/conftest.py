@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.plant import Plant
-from flows.servers import down, free_port, up
+from flows.serving.servers import down, free_port, up
 
 from ..registry.postgresql import postgresql
 

@@ -14,11 +14,11 @@ import pytest
 
 from flows.asked import Asked, ask_as_person, proved, requested_by
 from flows.plant import Plant
-from flows.services import connect_as, connect_as_person
+from flows.serving.services import connect_as, connect_as_person
+from registry.client.record import recorded
+from registry.client.users import add_user
+from registry.client.versions import Version, version_of
 from registry.errors import Refused
-from registry.record import recorded
-from registry.users import add_user
-from registry.versions import Version, version_of
 from tests.registry.conftest import request_for
 
 HERE = requested_by()
@@ -97,7 +97,7 @@ def test_asking_as_a_person_wants_their_password_and_a_role(running: Plant) -> N
 @pytest.mark.slow
 def test_another_plant_and_odd_parameters_are_refused(running: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.errors import PlantError
-    from flows.orchestration import own_plant
+    from flows.serving.orchestration import own_plant
 
     monkeypatch.setenv("CHANGEOVER_PLANT", str(running.path))
     assert own_plant(str(running.path)).path == running.path
@@ -137,7 +137,7 @@ def test_the_command_asks_as_a_person_and_the_record_names_them(running: Plant, 
 
 def registered(plant: Plant, folder: Path, batch: str, asked: Asked) -> Version:
     """What the step register makes of a batch with a report and nothing else."""
-    from flows.register import register
+    from flows.steps.register import register
 
     made = request_for(folder, "washer", batch)
     files = SimpleNamespace(file=lambda name: made.folder, read_record=lambda: SimpleNamespace(digest=made.images_digest))

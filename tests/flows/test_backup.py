@@ -22,23 +22,23 @@ import sqlalchemy as sa
 
 from data.repository import dvc, git
 from data.sample import write_sample
-from flows import servers
-from flows.adopt import adopt, tell_trail
-from flows.backup import backup, last_backup
-from flows.backup_file import LIST, SUM, content, read_backup, unfinished
-from flows.doctor import examine
 from flows.errors import BackupError
-from flows.identity import copied, settled
 from flows.plant import Plant
-from flows.promote import promote
-from flows.restore import Changed, restore
-from flows.services import connect_as, connect_as_person
-from flows.trail import check_head, database, keep_head, key_file
-from registry import audit
-from registry.record import recorded
-from registry.sign_off import sign_off, status_of
-from registry.users import add_user, change_password
-from registry.versions import champion, register, version_of
+from flows.records.trail import check_head, database, keep_head, key_file
+from flows.serving import servers
+from flows.serving.identity import copied, settled
+from flows.serving.services import connect_as, connect_as_person
+from flows.steps.promote import promote
+from flows.upkeep.adopt import adopt, tell_trail
+from flows.upkeep.backup import backup, last_backup
+from flows.upkeep.backup_file import LIST, SUM, content, read_backup, unfinished
+from flows.upkeep.doctor import examine
+from flows.upkeep.restore import Changed, restore
+from registry.client.record import recorded
+from registry.client.sign_off import sign_off, status_of
+from registry.client.users import add_user, change_password
+from registry.client.versions import champion, register, version_of
+from registry.trail import audit
 from tests.registry.conftest import request_for
 
 from .test_cli import changeover, the_error
@@ -272,7 +272,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device", str(tmp_path / "backup"))
 
-    monkeypatch.setattr("flows.backup.os.fsync", full)
+    monkeypatch.setattr("flows.upkeep.backup.os.fsync", full)
     assert "the disk is full" in refused("backup", tmp_path / "backup", "--plant", filled.path)
     assert not (tmp_path / "backup").exists() and not list(tmp_path.glob(".*.unfinished"))
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.errors import BadBatch
+from core.files import write_yaml
 from data.batch import BatchFolder, BatchRecord
 from data.benchmark_set import read_set
-from data.errors import BadBatch
-from data.files import write_yaml
 from data.image import read_image
 from data.ingest import ingest
 from data.validate import validate

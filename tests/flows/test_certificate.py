@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import BadSettings, ChangeoverError
-from flows import certificate as certificates
-from flows.certificate import certificate, write_certificate
+from core.errors import BadSettings, ChangeoverError
 from flows.plant import Plant
-from flows.trail import database, kept_heads
-from registry.audit import head
-from registry.events import Event
-from registry.sign_off import SignOff
-from registry.sign_off import sign_off as sign
-from registry.versions import Version, register
+from flows.records import certificate as certificates
+from flows.records.certificate import certificate, write_certificate
+from flows.records.trail import database, kept_heads
+from registry.client.sign_off import SignOff
+from registry.client.sign_off import sign_off as sign
+from registry.client.versions import Version, register
+from registry.trail.audit import head
+from registry.trail.events import Event
 
 from ..page_layout import layout_faults
 from ..registry.conftest import request_for, running
@@ -177,7 +177,7 @@ def test_a_certificate_of_a_signed_version(plant: Plant, tmp_path: Path, monkeyp
         monkeypatch.setattr(certificates, "connect_as", lambda *_: registry.trainer)
         record = register(registry.trainer, request_for(tmp_path, "bolt", "a"))
         sign(registry.ana, "bolt", record.version, "approved", "all worst cases looked at")
-        monkeypatch.setattr("flows.promote.connect_as", lambda *_: registry.promoter)
+        monkeypatch.setattr("flows.steps.promote.connect_as", lambda *_: registry.promoter)
         assert "is now the champion" in changeover("promote", "--product", "bolt").stdout
         assert kept_heads(plant).heads == (head(database(plant)),)
         assert changeover("audit", "verify").exit_code == 0

@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 import yaml
 
+from core.errors import StorageTrouble
 from data.checkout import pulled
-from data.errors import StorageTrouble
 from data.store import push
 from data.version import version_batch
-from flows.job import make_job
-from flows.locks import batch_lock
 from flows.plant import Plant
 from flows.run_record import RunState, read_runs
-from flows.services import connect_as, connect_as_person
-from flows.trained_before import lay_again, trained_before
-from registry.record import recorded
-from registry.users import change_password
-from registry.versions import versions
+from flows.serving.locks import batch_lock
+from flows.serving.services import connect_as, connect_as_person
+from flows.steps.job import make_job
+from flows.steps.trained_before import lay_again, trained_before
+from registry.client.record import recorded
+from registry.client.users import change_password
+from registry.client.versions import versions
 from tests.small_sample import write_small_sample
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]

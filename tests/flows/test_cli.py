@@ -176,7 +176,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(plant: Plant) -> None:
 
 
 def test_a_fault_of_ours_is_one_line_too(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.servers.down", lambda *_: 1 / 0)
+    monkeypatch.setattr("flows.serving.servers.down", lambda *_: 1 / 0)
     result = changeover("down")
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
@@ -186,9 +186,9 @@ def test_a_fault_of_ours_is_one_line_too(plant: Plant, monkeypatch: pytest.Monke
 
 def test_ctrl_c_is_one_line(tmp_path: Path) -> None:
     code = (
-        "import sys, time, flows.servers\n"
+        "import sys, time, flows.serving.servers\n"
         "def wait(*_):\n    print('waiting', flush=True); time.sleep(60)\n"
-        "flows.servers.down = wait\n"
+        "flows.serving.servers.down = wait\n"
         "from flows.cli import app\n"
         "sys.argv = ['changeover', 'down']\napp()\n"
     )

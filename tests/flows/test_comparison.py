@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.comparison import compare, machine_differences, outcome
+from flows.records.comparison import compare, machine_differences, outcome
 
 MACHINE = {
     "cpu": "EPYC", "instructions": "AVX512", "device": "cpu, 2 threads", "threads": "2", "python": "3.12", "changeover": "0.1.0",
@@ -81,7 +81,14 @@ def test_a_gpu_and_missing_scores(metrics: dict[str, Any]) -> None:
 
 
 def test_who_only_reads_records_does_not_wait_for_torch() -> None:
-    reads = ["flows.lineage", "flows.certificate", "flows.rebuild", "models.gates", "data.defects.recipe", "models.training_log"]
+    reads = [
+        "flows.records.lineage",
+        "flows.records.certificate",
+        "flows.records.rebuild",
+        "models.evaluation.gates",
+        "data.defects.recipe",
+        "models.training.training_log",
+    ]
     code = f"import sys, {', '.join(reads)}; print(*sorted({{'torch', 'mlflow', 'prefect', 'onnxruntime'}} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flows import database, doctor
-from flows.database import NoDatabase, try_database
 from flows.plant import Plant
-from flows.servers import server_status, up
+from flows.serving import database
+from flows.serving.database import NoDatabase, try_database
+from flows.serving.servers import server_status, up
+from flows.upkeep import doctor
 
 from ..registry.postgresql import PASSWORD, Server, new_database, server
 

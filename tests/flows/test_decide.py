@@ -2,11 +2,11 @@
 
 import shutil
 
-from data.files import write_json
-from flows.decide import unseen
-from flows.job import Job
+from core.files import write_json
 from flows.plant import Plant
 from flows.presets import Order
+from flows.steps.decide import unseen
+from flows.steps.job import Job
 from tests.flows.test_teachers import lay_batch
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from flows import doctor, servers
 from flows.errors import PlantError
-from flows.job import make_job
 from flows.plant import Plant
-from flows.prefect_password import password_file, prefect_password
-from flows.serve_state import serve_state
-from flows.services import connect_as
-from flows.status import read_status
-from registry.flags import put_back_aliases
+from flows.serving import servers
+from flows.serving.prefect_password import password_file, prefect_password
+from flows.serving.serve_state import serve_state
+from flows.serving.services import connect_as
+from flows.steps.job import make_job
+from flows.upkeep import doctor
+from flows.upkeep.status import read_status
+from registry.client.flags import put_back_aliases
 
 
 def found(plant: Path | None) -> dict[str, doctor.Finding]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.door import complaint
+from flows.serving.door import complaint
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:4200", "localhost:4200", "LocalHost:4200"])

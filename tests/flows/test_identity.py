@@ -13,15 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import identity, servers
-from flows.adopt import adopt
-from flows.doctor import examine
 from flows.errors import CopiedPlant, PlantError
-from flows.identity import PLANT_ID, PLANT_PATH, copied, identity_of, settled
 from flows.plant import Plant
-from flows.processes import ProcessMark
 from flows.serve import serve
-from flows.status import read_status
+from flows.serving import identity, servers
+from flows.serving.identity import PLANT_ID, PLANT_PATH, copied, identity_of, settled
+from flows.serving.processes import ProcessMark
+from flows.upkeep.adopt import adopt
+from flows.upkeep.doctor import examine
+from flows.upkeep.status import read_status
 
 from .test_cli import changeover, the_error
 

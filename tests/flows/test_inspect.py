@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from data.errors import BadImage, BadSettings
+from core.errors import BadImage, BadSettings
 from data.overlay_mark import is_overlay_file
 from flows.cli import app
 from flows.inspect import Row, find_images, inspect

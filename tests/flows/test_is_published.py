@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from flows.plant import Plant
-from flows.promote import _is_published
-from registry.connection import Connection
+from flows.steps.promote import _is_published
+from registry.client.connection import Connection
+from registry.client.pointer import point
 from registry.folder import opened
-from registry.pointer import point
 from registry.signature import Publisher
 
 from .test_certificate import VERSION

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data.checks import ValidateSettings
+from core.errors import BadName, BadSettings
 from data.defects.recipe import Recipe
-from data.errors import BadName, BadSettings
+from data.validation.checks import ValidateSettings
 from flows.errors import PlantError
-from flows.job import history, lay_out, make_job, pipeline
 from flows.plant import Plant
 from flows.presets import PRESETS
+from flows.steps.job import history, lay_out, make_job, pipeline
 from tests.data.defects.test_draw import write_cutout
 
 

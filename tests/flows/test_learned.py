@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core.errors import ChangeoverError
+from core.files import file_digest, write_json
 from data.batch import BatchFolder, BatchRecord, ImageRecord, images_digest
-from data.errors import ChangeoverError
-from data.files import file_digest, write_json
 from data.version import commit_files
-from flows import learned as room
-from flows import set_up as setting_up
-from flows.job import make_job
-from flows.learned import learned
 from flows.plant import Plant
-from flows.set_up import set_up
-from registry.connection import Connection
+from flows.steps import learned as room
+from flows.steps import set_up as setting_up
+from flows.steps.job import make_job
+from flows.steps.learned import learned
+from flows.steps.set_up import set_up
+from registry.client.connection import Connection
+from registry.client.versions import Version
 from registry.errors import NotFound
-from registry.versions import Version
 from tests.flows.test_set_up import NOW
 
 NOWHERE = Connection("http://127.0.0.1:9", "trainer", "")

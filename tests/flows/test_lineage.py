@@ -5,8 +5,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from flows.lineage import ARROWS, Box, Lineage
-from flows.lineage_picture import COLUMNS, WIDTH, picture
+from flows.records.lineage import ARROWS, Box, Lineage
+from flows.records.lineage_picture import COLUMNS, WIDTH, picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -10,14 +10,14 @@ import pytest
 from botocore.exceptions import ClientError
 from prefect.logging import disable_run_logger
 
-from data.errors import StorageTrouble
-from flows import locked_heads
-from flows.doctor import examine
+from core.errors import StorageTrouble
 from flows.plant import Plant
 from flows.promotion import promotion
-from flows.trail import check_head, database, keep_head, kept_heads
-from registry.audit import head
+from flows.records import locked_heads
+from flows.records.trail import check_head, database, keep_head, kept_heads
+from flows.upkeep.doctor import examine
 from registry.errors import Broken
+from registry.trail.audit import head
 from tests.flows.test_cli import changeover
 from tests.flows.test_trail import append, cut, git, heads_file
 from tests.s3 import S3, s3, s3_server

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import flows
-from data.errors import ChangeoverError
+from core.errors import ChangeoverError
 from data.version import commit_files
 from flows.errors import PlantError
 from flows.plant import SETTINGS, Plant

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.plant import Plant
-from flows.pointer import disagreement, pointed_at, products_on_the_line
+from flows.records.pointer import disagreement, pointed_at, products_on_the_line
 
 
 def publish(plant: Plant, text: str | bytes | None, product: str = "bolt") -> Path:

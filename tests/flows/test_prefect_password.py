@@ -20,10 +20,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from flows import servers
-from flows.child_environment import child_environment
 from flows.plant import Plant
-from flows.prefect_password import log_in, password_file, prefect_password
+from flows.serving import servers
+from flows.serving.child_environment import child_environment
+from flows.serving.prefect_password import log_in, password_file, prefect_password
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -251,7 +251,12 @@ def test_a_state_folder_of_an_earlier_version_is_closed(plant: Plant) -> None:
 def test_no_server_without_a_password() -> None:
     bare = {name: value for name, value in os.environ.items() if "PREFECT" not in name}
     done = subprocess.run(
-        [sys.executable, "-m", "flows.prefect_server", "4299"], capture_output=True, text=True, env=bare, check=False, timeout=60
+        [sys.executable, "-m", "flows.serving.prefect_server", "4299"],
+        capture_output=True,
+        text=True,
+        env=bare,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 1 and "would let everybody in" in done.stderr
 
@@ -267,7 +272,7 @@ def test_prefects_own_client_gets_in(guarded: Plant) -> None:
 import sys
 from pathlib import Path
 from flows.plant import Plant
-from flows.orchestration import connect
+from flows.serving.orchestration import connect
 connect(Plant.open(Path(sys.argv[1])))
 from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:

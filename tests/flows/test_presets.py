@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.errors import BadSettings
+from core.errors import BadSettings
 from flows.presets import PRESETS, Order, check_preset, parse_budget
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.processes import ProcessMark, end_group
+from flows.serving.processes import ProcessMark, end_group
 
 FAMILY = """
 import subprocess, sys, time, pathlib

@@ -8,23 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import ChangeoverError
 from data.dvc_settings import set_remote
-from data.errors import ChangeoverError
-from flows.identity import identity_of
-from flows.job import make_job
 from flows.plant import Plant
-from flows.rebuild import rebuild
-from flows.restore import Changed, restore
-from flows.servers import free_port, server_status
-from flows.services import connect_as, connect_as_person
-from flows.set_up import set_up
-from flows.trail import database
-from models.warm_start import read_warm_start
-from registry import audit
-from registry.record import recorded
+from flows.records.rebuild import rebuild
+from flows.records.trail import database
+from flows.serving.identity import identity_of
+from flows.serving.servers import free_port, server_status
+from flows.serving.services import connect_as, connect_as_person
+from flows.steps.job import make_job
+from flows.steps.set_up import set_up
+from flows.upkeep.restore import Changed, restore
+from models.training.warm_start import read_warm_start
+from registry.client.record import recorded
+from registry.client.users import add_user, change_password
+from registry.client.versions import Version, register, versions
 from registry.signature import Publisher
-from registry.users import add_user, change_password
-from registry.versions import Version, register, versions
+from registry.trail import audit
 from tests.flows.test_changeover import PASSWORD, changeover
 from tests.registry.conftest import request_for
 from tests.registry.test_signature import lay
@@ -202,7 +202,7 @@ def test_what_it_learned_is_laid_to_start_from(
 ) -> None:
     """From its batch's folder, and in a clone from the store; tests/flows/test_set_up.py has what can go wrong."""
     connection = connect_as(running, "trainer")
-    monkeypatch.setattr("flows.set_up.champion", lambda connection, product: version)
+    monkeypatch.setattr("flows.steps.set_up.champion", lambda connection, product: version)
     model = running.batch(PRODUCT, "b1").file("model")
     for place in (running, clone):
         job = make_job(place, PRODUCT, "b2", str(running.state / "sample-disc" / "good"), warm_start="same")

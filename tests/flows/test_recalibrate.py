@@ -6,7 +6,7 @@ import pytest
 
 from flows.config import read_product_file
 from flows.errors import PlantError
-from flows.recalibrate import parse_share, set_overkill
+from flows.steps.recalibrate import parse_share, set_overkill
 
 
 @pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0.05", 0.05), (" 12.5 % ", 0.125), (".2", 0.2), ("2,5%", 0.025)])

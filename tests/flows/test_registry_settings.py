@@ -6,7 +6,7 @@ import pytest
 
 from flows.config import TEMPLATE, PlantConfig, read_config
 from flows.errors import PlantError
-from registry.limits import Limits
+from registry.server.limits import Limits
 
 
 def config(folder: Path, text: str) -> PlantConfig:

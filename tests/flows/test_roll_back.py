@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from flows.plant import Plant
-from flows.promote import promote
-from flows.services import connect_as, connect_as_person
-from registry.sign_off import sign_off
-from registry.users import add_user, change_password
-from registry.versions import register
+from flows.serving.services import connect_as, connect_as_person
+from flows.steps.promote import promote
+from registry.client.sign_off import sign_off
+from registry.client.users import add_user, change_password
+from registry.client.versions import register
 from tests.registry.conftest import request_for
 
 from .test_changeover import PASSWORD, changeover

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from flows import doctor
 from flows.asked import Asked, requested_by
 from flows.errors import PlantError
 from flows.plant import Plant
-from flows.prefect_password import log_in
 from flows.serve import _post, request, scheduled_batch
-from flows.servers import address
-from flows.services import connect_as, connect_as_person
-from flows.status import read_status
-from registry.record import recorded
-from registry.sign_off import sign_off
-from registry.users import add_user, change_password
-from registry.versions import champion, register
+from flows.serving.prefect_password import log_in
+from flows.serving.servers import address
+from flows.serving.services import connect_as, connect_as_person
+from flows.upkeep import doctor
+from flows.upkeep.status import read_status
+from registry.client.record import recorded
+from registry.client.sign_off import sign_off
+from registry.client.users import add_user, change_password
+from registry.client.versions import champion, register
 from tests.registry.conftest import request_for
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -159,7 +159,7 @@ def test_a_run_whose_process_died_is_marked_as_crashed(running: Plant) -> None:
 import os, signal, sys
 from pathlib import Path
 from flows.plant import Plant
-from flows.orchestration import connect
+from flows.serving.orchestration import connect
 plant = Plant.open(Path(sys.argv[1]))
 connect(plant)
 import flows.changeover as room
@@ -171,9 +171,11 @@ room.changeover(str(plant.path), "victim", "b1", str(plant.path / "empty"))
     body = {"flow_runs": {"name": {"any_": ["victim b1"]}}}
     assert ask(running, "flow_runs/filter", body)[0]["state_type"] == "RUNNING"
 
-    clean = "import sys; from pathlib import Path; from flows.plant import Plant; from flows.orchestration import connect\n"
+    clean = (
+        "import sys; from pathlib import Path; from flows.plant import Plant; from flows.serving.orchestration import connect\n"
+    )
     clean += "plant = Plant.open(Path(sys.argv[1])); connect(plant)\n"
-    clean += "from flows.janitor import clean_up; print(*(run.product for run in clean_up(plant)))"
+    clean += "from flows.serving.janitor import clean_up; print(*(run.product for run in clean_up(plant)))"
     done = subprocess.run([sys.executable, "-c", clean, str(running.path)], capture_output=True, text=True, check=True)
     # A serving process may have been quicker.
     assert done.stdout.split() in ([], ["victim"])

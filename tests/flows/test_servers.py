@@ -12,11 +12,11 @@ import httpx
 import psutil
 import pytest
 
-from flows import servers
-from flows.child_environment import child_environment
 from flows.errors import ServerError
 from flows.plant import Plant
-from flows.processes import ProcessMark
+from flows.serving import servers
+from flows.serving.child_environment import child_environment
+from flows.serving.processes import ProcessMark
 
 
 def answers(server: servers.Server) -> bool:

@@ -10,27 +10,27 @@ from pathlib import Path
 import pytest
 import torch
 
+from core.errors import BadBatch, BadModel, ChangeoverError
+from core.files import file_digest, write_json, write_text
 from data.batch import BatchRecord
 from data.checkout import pulled
-from data.errors import BadBatch, BadModel, ChangeoverError
-from data.files import file_digest, write_json, write_text
 from data.repository import dvc, git
 from data.version import commit_files
-from flows import decide as steps
-from flows import set_up as room
-from flows import teachers as registering
-from flows.decide import decide
 from flows.errors import PlantError
-from flows.job import Job, make_job
 from flows.plant import Plant
-from flows.services import connect_as
-from flows.set_up import is_set_up, restore_set_up, set_up, teacher_at_hand
-from models.imagenet import PACKAGES
-from models.teacher_file import read_teacher, write_teacher
-from registry.connection import Connection
+from flows.serving.services import connect_as
+from flows.steps import decide as steps
+from flows.steps import set_up as room
+from flows.steps.decide import decide
+from flows.steps.job import Job, make_job
+from flows.steps.set_up import is_set_up, restore_set_up, set_up, teacher_at_hand
+from flows.teachers.teacher import teacher as registering
+from models.teachers.imagenet import PACKAGES
+from models.teachers.teacher_file import read_teacher, write_teacher
+from registry.client.connection import Connection
+from registry.client.teachers import TeacherVersion, register_teacher
+from registry.client.versions import Version
 from registry.errors import NotFound
-from registry.teachers import TeacherVersion, register_teacher
-from registry.versions import Version
 
 NOWHERE = Connection("http://127.0.0.1:9", "trainer", "")
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

@@ -10,12 +10,12 @@ import psutil
 import pytest
 import yaml
 
+from core.errors import ChangeoverError
 from data.batch import BatchFolder
-from data.errors import ChangeoverError
 from data.store import push
 from flows.errors import StageError
 from flows.plant import Plant
-from flows.processes import ProcessMark
+from flows.serving.processes import ProcessMark
 from flows.stages import repro, when_free
 
 SAYS = "from pathlib import Path; Path('out').write_text(Path('in').read_text()); print('copied 1 file')"

@@ -24,26 +24,28 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from core.errors import BadModel, BadName, BadSettings, ChangeoverError
+from core.files import file_digest, write_json
 from data.batch import BatchRecord, ImageRecord, images_digest
-from data.errors import BadModel, BadName, BadSettings, ChangeoverError
-from data.files import file_digest, write_json
 from data.sample import write_sample
 from data.version import version_batch
-from flows import hub, teacher_images, teachers, train_teacher
 from flows.config import read_config
 from flows.errors import HubError, NoImages, PlantError
-from flows.hub import download, hub_weights
 from flows.named_teacher import NamedTeacher
 from flows.plant import Plant
-from flows.processes import ProcessMark
-from flows.services import connect_as
-from flows.teachers import have_packaged, import_teacher, pull_teacher, used_teacher
-from flows.train_teacher import TeacherOrder
-from models.feature_network import feature_network
-from models.teacher_file import TeacherCard, read_teacher
-from registry.connection import Connection
-from registry.teachers import TeacherVersion, teacher_of
-from registry.teachers import teachers as teachers_on_record
+from flows.serving.processes import ProcessMark
+from flows.serving.services import connect_as
+from flows.teachers import hub, train_teacher
+from flows.teachers import images as teacher_images
+from flows.teachers import teacher as teachers
+from flows.teachers.hub import download, hub_weights
+from flows.teachers.teacher import have_packaged, import_teacher, pull_teacher, used_teacher
+from flows.teachers.train_teacher import TeacherOrder
+from models.teachers.feature_network import feature_network
+from models.teachers.teacher_file import TeacherCard, read_teacher
+from registry.client.connection import Connection
+from registry.client.teachers import TeacherVersion, teacher_of
+from registry.client.teachers import teachers as teachers_on_record
 from tests.flows.test_cli import changeover, the_error
 
 NETWORK = "resnet10t"
@@ -240,7 +242,7 @@ def test_a_hostile_file_is_refused_in_one_line_and_runs_nothing(
 
 
 def test_a_file_cut_or_flipped_anywhere_is_refused_or_whole(tmp_path: Path) -> None:
-    from models.teacher_file import read_weights
+    from models.teachers.teacher_file import read_weights
 
     kept = io.BytesIO()
     torch.save({"a": torch.arange(4.0)}, kept)
@@ -438,7 +440,7 @@ def test_names_that_are_refused_before_anything_is_asked(plant: Plant, near: Hub
 def test_the_twin_of_an_encoder_computes_the_same(encoder: str) -> None:
     import segmentation_models_pytorch as smp
 
-    from models.feature_network import matched
+    from models.teachers.feature_network import matched
 
     torch.manual_seed(1)
     theirs = smp.encoders.encoders[encoder]

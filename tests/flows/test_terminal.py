@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import BadSettings
+from core.errors import BadSettings
 from flows.plant import Plant
-from flows.spreadsheet import cell
+from flows.records.spreadsheet import cell
 from flows.terminal import answer, print_table, say, telling, waiting
-from registry.versions import register
+from registry.client.versions import register
 
 from ..registry.conftest import PASSWORD, request_for, running
 from .test_cli import changeover
@@ -141,7 +141,7 @@ def test_errors(plant: Plant, monkeypatch: pytest.MonkeyPatch, debug: bool) -> N
     def fail(*_: object) -> None:
         raise BadSettings(EVIL)
 
-    monkeypatch.setattr("flows.servers.down", fail)
+    monkeypatch.setattr("flows.serving.servers.down", fail)
     result = changeover(*(("--debug",) if debug else ()), "down")
     assert result.exit_code == 2 and harmless(result.stderr)
     assert result.stderr.splitlines()[-1].startswith(f"error: {SHOWN}")
@@ -168,7 +168,7 @@ def test_the_audit_trail_as_table_csv_and_json(plant: Plant) -> None:
 
 def test_what_verify_finds(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     append(plant, 1)
-    monkeypatch.setattr("registry.audit.verify", lambda *_, **__: [f"event 1 was edited: {EVIL}"])
+    monkeypatch.setattr("registry.trail.audit.verify", lambda *_, **__: [f"event 1 was edited: {EVIL}"])
     result = changeover("audit", "verify")
     assert result.exit_code == 1 and harmless(result.stdout) and SHOWN in result.stdout
 
@@ -201,21 +201,21 @@ def test_commands_that_print_what_the_registry_says(plant: Plant, monkeypatch: p
     """Whatever a reason, a name or an address holds: no command sends it to the terminal, and JSON keeps it."""
     from datetime import UTC, datetime
 
-    from flows.doctor import Finding
-    from flows.lineage import Box, Lineage
-    from registry.history import HistoryLine
+    from flows.records.lineage import Box, Lineage
+    from flows.upkeep.doctor import Finding
+    from registry.client.history import HistoryLine
 
     (plant.path / "changeover.yaml").write_text("products: {bolt: {preset: quick}}\n")
     patch: Callable[[str, Any], None] = monkeypatch.setattr
-    patch("flows.services.connect_as", lambda *_: None)
-    patch("flows.services.connect_as_person", lambda *_: None)
-    patch("flows.doctor.examine", lambda *_: [Finding("warning", EVIL, EVIL, EVIL)])
+    patch("flows.serving.services.connect_as", lambda *_: None)
+    patch("flows.serving.services.connect_as_person", lambda *_: None)
+    patch("flows.upkeep.doctor.examine", lambda *_: [Finding("warning", EVIL, EVIL, EVIL)])
     line = HistoryLine(
         version="1", batch=EVIL, created=datetime.now(UTC), gates="passed", qa="approved", by=EVIL, at="", reason=EVIL,
         aliases=(EVIL,), digest="ab" * 32,
     )  # fmt: skip
-    patch("registry.history.history", lambda *_: [line])
-    patch("flows.lineage.lineage", lambda *_: Lineage("bolt", "1", (Box("k", EVIL, ((EVIL, EVIL),)),), ()))
+    patch("registry.client.history.history", lambda *_: [line])
+    patch("flows.records.lineage.lineage", lambda *_: Lineage("bolt", "1", (Box("k", EVIL, ((EVIL, EVIL),)),), ()))
     for verb in (("history", "--product", "bolt"), ("doctor",), ("lineage", "bolt", "1")):
         result = changeover(*verb)
         assert result.exit_code == 0, result.output
@@ -242,7 +242,7 @@ def test_a_reason_on_its_way_through_the_real_commands(plant: Plant, tmp_path: P
     shown = "=HYPERLINK(1) \\x1b[2J\\x1b]0;title\\x07 \\u202egnp.exe"
     page = tmp_path / "bolt.html"
     with running(plant.state / "mlflow") as registry:
-        monkeypatch.setattr("flows.services.address", lambda *_: registry.url)
+        monkeypatch.setattr("flows.serving.services.address", lambda *_: registry.url)
         monkeypatch.setenv("CHANGEOVER_PASSWORD", PASSWORD)
         register(registry.trainer, request_for(tmp_path, "bolt", "a"))
         order = ("sign-off", "--product", "bolt", "--version", 1, "--approve", "--reason", reason)

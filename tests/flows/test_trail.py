@@ -15,10 +15,10 @@ import pytest
 import sqlalchemy as sa
 
 from flows.plant import Plant
-from flows.trail import check_head, database, keep_head, kept_heads, key_file
-from registry.audit import head
+from flows.records.trail import check_head, database, keep_head, kept_heads, key_file
 from registry.errors import Broken
-from registry.events import Entry, Trail
+from registry.trail.audit import head
+from registry.trail.events import Entry, Trail
 
 from .test_cli import changeover, the_error
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature
 
-from flows import webhook
-from flows.webhook import Receiver
+from flows.serving import webhook
+from flows.serving.webhook import Receiver
 
 BODY = b'{"entity": "model_version_tag", "data": {"key": "qa"}}'
 

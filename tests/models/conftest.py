@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.imagenet import write_imagenet
-from models.teacher_file import TeacherFile, read_teacher
+from models.teachers.imagenet import write_imagenet
+from models.teachers.teacher_file import TeacherFile, read_teacher
 
 
 @pytest.fixture(scope="session")

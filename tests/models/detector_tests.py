@@ -11,13 +11,13 @@ import torch
 
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
-from models.budget import Plan
-from models.crops import CropPlan
-from models.detector import TrainingBatch, build_detector
-from models.export import export, set_threshold
+from models.detectors.detector import TrainingBatch, build_detector
 from models.exported import ExportedInspector
-from models.fit import Spec, fit
-from models.inspector import Inspector, Reading, fit_fusion, raw_maps
+from models.inspection.export import export, set_threshold
+from models.inspection.inspector import Inspector, Reading, fit_fusion, raw_maps
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import Spec, fit
 
 
 def good_image(seed: int, channels: int = 1, height: int = 128, width: int = 160) -> np.ndarray:

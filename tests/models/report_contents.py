@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from data.batch import BatchRecord, ImageRecord, Rejection
-from models.example import Example
-from models.report import ReportContents
+from models.report.example import Example
+from models.report.page import ReportContents
 
 THRESHOLD, PIXEL_THRESHOLD = 0.42, 0.55
 FAMILIES = {"bezier_blob": False, "gaussian_hull": False, "stroke": True, "moved_patch": True}
@@ -174,7 +174,7 @@ def champion() -> dict[str, Any]:
 
 
 def validation(names: list[str], rng: np.random.Generator) -> dict[str, Any]:
-    """``validation.json`` with a warning, in the words of ``data.checks``."""
+    """``validation.json`` with a warning, in the words of ``data.validation.checks``."""
     told = [
         ("readable", "0 unreadable", "0", "Images that do not open: restore good/, or ingest again."),
         (

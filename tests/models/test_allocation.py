@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from models.allocation import keep_freed_memory
+from models.training.allocation import keep_freed_memory
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is Linux's")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from models.budget import Costs, Plan, choose_threads, ended, plan_anew, planned
-from models.crops import CropPlan
-from models.training_log import TrainingLog, progress_at, steps_told
+from models.training.budget import Costs, Plan, choose_threads, ended, plan_anew, planned
+from models.training.crops import CropPlan
+from models.training.training_log import TrainingLog, progress_at, steps_told
 
 CPU = torch.device("cpu")
 
@@ -30,7 +30,7 @@ def test_steps_leave_time_for_validating() -> None:
 def test_a_network_that_is_slower_in_bfloat16_than_a_plain_convolution_computes_in_float32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("models.budget.fastest_on", lambda device: "bfloat16")
+    monkeypatch.setattr("models.training.budget.fastest_on", lambda device: "bfloat16")
     asked: list[tuple[bool, str]] = []
 
     def measured(whole: bool, form: str) -> Costs:
@@ -44,7 +44,9 @@ def test_a_network_that_is_slower_in_bfloat16_than_a_plain_convolution_computes_
     asked.clear()
     assert planned(Plan(20.0, threads=1), measured, CPU).form == "bfloat16"  # too short to be worth it
     assert planned(Plan(240.0, threads=1, form="bfloat16"), measured, CPU).form == "bfloat16"  # a replay
-    monkeypatch.setattr("models.budget.fastest_on", lambda device: "float32")  # where bfloat16 would take twenty times as long
+    monkeypatch.setattr(
+        "models.training.budget.fastest_on", lambda device: "float32"
+    )  # where bfloat16 would take twenty times as long
     assert planned(Plan(240.0, threads=1), measured, CPU).form == "float32"
     assert len(asked) == 3
 

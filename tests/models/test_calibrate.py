@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.files import write_json
 from data.batch import BatchFolder
-from data.files import write_json
 from data.split import split_batch
-from models.calibrate import Crossing, calibrate, promises
 from models.evaluate import _guarantee
-from models.exam import MEASURING, Batch, ExamImage
-from registry.description import cell
+from models.evaluation.exam import MEASURING, Batch, ExamImage
+from models.inspection.calibration import Crossing, calibrate, promises
+from registry.server.description import cell
 
 IMAGE = np.zeros((1, 1, 1), np.uint8)
 

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
+from core.errors import BadModel, BadSettings
 from data.batch import BatchFolder
-from data.errors import BadModel, BadSettings
-from models.patchcore import PatchCore
-from models.teacher_file import read_teacher
+from models.detectors.patchcore import PatchCore
+from models.detectors.unet3plus import UNet3Plus
+from models.teachers.teacher_file import read_teacher
 from models.train import TrainSettings, planned_networks
-from models.trained import fused_text, of_kind, read_trained, teacher_text
+from models.training.trained import fused_text, of_kind, read_trained, teacher_text
+from models.training.view import View
 from models.tune import read_settings
-from models.unet3plus import UNet3Plus
-from models.view import View
 from tests.models.trained_batch import a_batch, a_teacher, laid_out, trained
 
 CHOSEN = {"detector": "unet3plus", "learning_rate": 5e-3, "schedule": "linear", "mix": "drawn"}

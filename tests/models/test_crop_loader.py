@@ -15,9 +15,9 @@ import torch
 
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
-from models.crop_loader import CropLoader
-from models.crops import Course, CropPlan, CropSeries
-from models.one_copy import OneCopy
+from models.training.crop_loader import CropLoader
+from models.training.crops import Course, CropPlan, CropSeries
+from models.training.one_copy import OneCopy
 from tests.models.detector_tests import good_image
 
 COURSES = [Course(96), Course(96, 0.4, ((1, 40, 50), (3, 10, 90))), Course(160, 0.7, ((0, 5, 5),), 48, 0.5)]
@@ -89,7 +89,7 @@ def test_an_error_leaves_no_process_behind() -> None:
 
 SCRIPT = """
 import multiprocessing, sys, time
-from models.crop_loader import CropLoader
+from models.training.crop_loader import CropLoader
 from tests.models.test_crop_loader import series
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[1])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.curriculum import SCHEDULES, Schedule, advanced, difficulty_range
+from models.training.curriculum import SCHEDULES, Schedule, advanced, difficulty_range
 
 
 @given(st.sampled_from(SCHEDULES), st.floats(0, 1), st.floats(0, 1))

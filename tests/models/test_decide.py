@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.decide import compare
+from models.evaluation.decide import compare
 
 CALIBRATION = np.linspace(-1.0, 1.0, 99).tolist()
 

@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from core.errors import BadSettings
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
-from data.errors import BadSettings
-from models.crop_loader import CropLoader
-from models.crops import CropPlan, CropSeries
-from models.denoising_student import DenoisingStudent, agreement
-from models.detector import TrainingBatch, build_detector
-from models.losses import segmentation_loss
+from models.detectors.denoising_student import DenoisingStudent, agreement
+from models.detectors.detector import TrainingBatch, build_detector
+from models.detectors.losses import segmentation_loss
+from models.training.crop_loader import CropLoader
+from models.training.crops import CropPlan, CropSeries
 from tests.models.detector_tests import DetectorTests, good_image
 
 

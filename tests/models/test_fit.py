@@ -8,11 +8,11 @@ import torch
 
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
-from models import fit as fit_module
-from models.budget import Plan
-from models.crops import CropPlan
-from models.fit import Spec, fit
-from models.training_log import TrainingLog
+from models.training import fit as fit_module
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import Spec, fit
+from models.training.training_log import TrainingLog
 from tests.models.detector_tests import good_image
 
 SPEC = Spec("unet3plus", {"encoder": "tu-resnet10t", "depth": 3, "width": 4}, "linear", batch_size=4, side=64)
@@ -46,9 +46,9 @@ def test_a_killed_run_resumes_and_ends_with_the_same_weights(tmp_path: Path, mon
 
 def test_a_competence_paced_run_resumes_where_it_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("models.pacing.PACES", 4)
-    monkeypatch.setattr("models.hard_negatives.SHARE", 10.0)  # so that they are looked for in every pace
-    monkeypatch.setattr("models.curriculum.MASTERED", 0.0)  # so that it advances
+    monkeypatch.setattr("models.training.pacing.PACES", 4)
+    monkeypatch.setattr("models.training.hard_negatives.SHARE", 10.0)  # so that they are looked for in every pace
+    monkeypatch.setattr("models.training.curriculum.MASTERED", 0.0)  # so that it advances
     images, spec = [good_image(i) for i in range(4)], replace(SPEC, schedule="competence")
     crops = replace(plan(images), schedule="competence")
     whole, log = fit(images, crops, spec, Plan(1e9, 12))

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.errors import BadSettings
-from models.detector import Detector, Kind
-from models.exam import ExamImage
-from models.fusion import choose_fusion
-from models.inspector import EVERY, Inspector, Reading, fit_fusion, raw_maps
-from models.objective import judge, look, look_again, objective_of, tune_set
-from models.preprocess import smoothness, working_scale
-from models.segmentation import SegmentationDetector
+from core.errors import BadSettings
+from models.detectors.detector import Detector, Kind
+from models.detectors.segmentation import SegmentationDetector
+from models.evaluation.exam import ExamImage
+from models.evaluation.fusion import choose_fusion
+from models.evaluation.objective import judge, look, look_again, objective_of, tune_set
+from models.inspection.inspector import EVERY, Inspector, Reading, fit_fusion, raw_maps
+from models.inspection.preprocess import smoothness, working_scale
 
 
 class Darkness(Detector):

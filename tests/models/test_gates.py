@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from models.gates import Gate, GateLimits, check_gates
-from models.metrics import rate
+from models.evaluation.gates import Gate, GateLimits, check_gates
+from models.evaluation.metrics import rate
 
 GOOD: dict[str, Any] = {
     "limits": GateLimits(), "overkill": rate(1, 20), "overkill_target": 0.05, "escape": rate(30, 80),

@@ -13,16 +13,16 @@ import torch
 
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
-from models import fit as training
-from models.budget import Plan
-from models.crops import CropPlan
-from models.detector import families
-from models.export import export
+from models.detectors.catalogue import NETWORKS
+from models.detectors.detector import families
 from models.exported import ExportedInspector
-from models.fit import Spec, fit
-from models.inspector import Inspector
-from models.networks import NETWORKS
-from models.number_format import computing_in, fastest_on
+from models.inspection.export import export
+from models.inspection.inspector import Inspector
+from models.training import fit as training
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import Spec, fit
+from models.training.number_format import computing_in, fastest_on
 from models.tune import default_of
 from tests.models.detector_tests import good_image
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.detector import Detector
-from models.hard_negatives import SHARE, find_spots, paces_between, searched
+from models.detectors.detector import Detector
+from models.training.hard_negatives import SHARE, find_spots, paces_between, searched
 
 
 class Brightness(Detector):
@@ -54,8 +54,8 @@ def test_no_more_is_searched_than_an_eighth_of_what_is_trained_on(pace: int, mon
         seen.append(image.shape[0] * image.shape[1])
         return [torch.rand(1, 1, 16, image.shape[1] // 4)]
 
-    monkeypatch.setattr("models.hard_negatives.raw_maps", noted)
-    monkeypatch.setattr("models.hard_negatives.read", lambda reading, raw: raw)
+    monkeypatch.setattr("models.training.hard_negatives.raw_maps", noted)
+    monkeypatch.setattr("models.training.hard_negatives.read", lambda reading, raw: raw)
     pixels = searched(pace, 4, 32)
     every = paces_between(pixels, images)
     for number in range(every, 100, every):

@@ -9,15 +9,15 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from data.errors import BadModel, BadSettings
-from models.detector import TrainingBatch, build_detector
-from models.encoders import OF_TIMM
-from models.imagenet import IMAGENET, PACKAGES, packaged
-from models.networks import NETWORKS
-from models.recognise import _tensors, natural_spread, recognised
-from models.segmentation import SegmentationDetector
-from models.teacher import Teacher
-from models.teacher_file import TeacherFile, read_weights, teach, with_teacher
+from core.errors import BadModel, BadSettings
+from models.detectors.catalogue import NETWORKS
+from models.detectors.detector import TrainingBatch, build_detector
+from models.detectors.encoders import OF_TIMM
+from models.detectors.segmentation import SegmentationDetector
+from models.teachers.feature_extractor import Teacher
+from models.teachers.imagenet import IMAGENET, PACKAGES, packaged
+from models.teachers.recognise import _tensors, natural_spread, recognised
+from models.teachers.teacher_file import TeacherFile, read_weights, teach, with_teacher
 
 
 def test_it_comes_out_of_an_installed_package_with_card_licence_and_digest(imagenet: TeacherFile) -> None:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.errors import BadSettings
-from models.detector import Detector
-from models.inspector import Inspector, Reading, Region, fit_fusion, raw_maps, read
-from models.preprocess import normalise, reduce, resize
+from core.errors import BadSettings
+from models.detectors.detector import Detector
+from models.inspection.inspector import Inspector, Reading, Region, fit_fusion, raw_maps, read
+from models.inspection.preprocess import normalise, reduce, resize
 
 
 class Brightness(Detector):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.exam import Batch, read_batch
-from models.warm_start import learned_before
+from models.evaluation.exam import Batch, read_batch
+from models.training.warm_start import learned_before
 from tests.models.trained_batch import a_batch
 
 SUBSETS = ("train", "tune", "calibrate", "lock")

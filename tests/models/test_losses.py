@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from models.curriculum import SCHEDULES, difficulty_range
-from models.fit import learning_rate_at
-from models.losses import dice_loss, segmentation_loss
+from models.detectors.losses import dice_loss, segmentation_loss
+from models.training.curriculum import SCHEDULES, difficulty_range
+from models.training.fit import learning_rate_at
 
 
 def test_dice_by_hand() -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from models.memories import memories
-from models.networks import NETWORKS
-from models.teacher import Teacher
-from models.teacher_file import TeacherFile, read_teacher
+from models.detectors.catalogue import NETWORKS
+from models.teachers.feature_extractor import Teacher
+from models.teachers.teacher_file import TeacherFile, read_teacher
+from models.training.memories import memories
 from models.tune import default_of
 from tests.models.test_companion import a_teacher
 

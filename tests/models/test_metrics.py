@@ -10,9 +10,9 @@ from scipy import ndimage
 from scipy.stats import binom, spearmanr
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from data.errors import BadBatch
-from models.calibrate import calibrate
-from models.metrics import aupro, auroc, average_precision, f1_max, rank_correlation, rate
+from core.errors import BadBatch
+from models.evaluation.metrics import aupro, auroc, average_precision, f1_max, rank_correlation, rate
+from models.inspection.calibration import calibrate
 
 
 @given(

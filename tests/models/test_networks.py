@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.detector import build_detector
-from models.networks import NETWORKS, operations
+from models.detectors.catalogue import NETWORKS, operations
+from models.detectors.detector import build_detector
 
 REPORTED = {"unet": (17.51, 11.85), "tiny_unet": (4.38, 2.98), "unet3plus_paper": (27.5, 49.58), "unet3plus_b1": (7.74, 6.11)}
 """Millions of parameters, GMac at 128 × 128."""

@@ -10,11 +10,11 @@ import torch
 
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
-from models import number_format
-from models.budget import Plan
-from models.crops import CropPlan
-from models.fit import Spec, fit
-from models.number_format import Format, computing_in, fastest_on
+from models.training import number_format
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import Spec, fit
+from models.training.number_format import Format, computing_in, fastest_on
 from tests.models.detector_tests import good_image
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def test_the_faster_format_is_taken(bfloat16: float, wanted: str, monkeypatch: p
 def test_a_processor_without_instructions_for_bfloat16_takes_float32() -> None:
     """The libraries are told to use nothing beyond AVX2, as on most office PCs."""
     imitated = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-    code = "import torch; from models.number_format import fastest_on; print(fastest_on(torch.device('cpu')))"
+    code = "import torch; from models.training.number_format import fastest_on; print(fastest_on(torch.device('cpu')))"
     done = subprocess.run([sys.executable, "-c", code], env=imitated, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "float32"
 
@@ -61,7 +61,7 @@ def test_the_format_is_on_record_and_the_weights_follow_it() -> None:
 
 
 def test_a_killed_training_goes_on_in_its_own_format(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.fit.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("models.training.fit.CHECKPOINT_SECONDS", 0.0)
 
     def kill(step: int, *_: Any) -> None:
         if step == 3:

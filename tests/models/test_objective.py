@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from models.exam import ExamImage
-from models.objective import objective_of, told_apart
+from models.evaluation.exam import ExamImage
+from models.evaluation.objective import objective_of, told_apart
 
 GOOD = [0.1, 0.4, 0.5, 0.9, 1.3]
 

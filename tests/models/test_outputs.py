@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from core.files import write_json, write_yaml
 from data.batch import BatchFolder
-from data.files import write_json, write_yaml
 from models import evaluate as evaluating
 from models import tune as tuning
 from models.evaluate import evaluate

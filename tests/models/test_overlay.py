@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data.errors import BadModel
-from models.overlay import ColourScale, close_up, contours, overlaid, pooled
+from core.errors import BadModel
+from models.report.overlay import ColourScale, close_up, contours, overlaid, pooled
 
 
 def test_same_value_same_colour_whatever_else_the_map_holds() -> None:

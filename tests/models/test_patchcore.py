@@ -7,17 +7,17 @@ import onnx
 import pytest
 import torch
 
+from core.errors import BadSettings
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
-from data.errors import BadSettings
-from models import patchcore
-from models.budget import Plan
-from models.crops import CropPlan
-from models.detector import Whole, build_detector
-from models.export import export
-from models.fit import Spec, fit
-from models.inspector import Inspector, raw_maps
-from models.patchcore import PatchCore, k_centre
+from models.detectors import patchcore
+from models.detectors.detector import Whole, build_detector
+from models.detectors.patchcore import PatchCore, k_centre
+from models.inspection.export import export
+from models.inspection.inspector import Inspector, raw_maps
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import Spec, fit
 from tests.models.detector_tests import DetectorTests, good_image
 
 

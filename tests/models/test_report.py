@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
+from core.errors import BadModel
 from data.batch import BatchRecord, ImageRecord, Rejection
-from data.errors import BadModel
-from models.example import Example, closest_calls, spread, worst_escapes, worst_false_alarms
-from models.report import ReportContents, write_report
+from models.report.example import Example, closest_calls, spread, worst_escapes, worst_false_alarms
+from models.report.page import ReportContents, write_report
 from tests.models.report_contents import champion, contents
 from tests.page_layout import layout_faults
 

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from models.charts import Axis, bar, interval, learning_chart, schedule_chart, trials_chart
-from models.histogram import BROAD, NARROW, Row, bin_edges, counts, logarithmic, score_histogram
-from models.wording import bounds, duration_text, flat, number_text, percent_text
+from models.report.charts import Axis, bar, interval, learning_chart, schedule_chart, trials_chart
+from models.report.histogram import BROAD, NARROW, Row, bin_edges, counts, logarithmic, score_histogram
+from models.report.wording import bounds, duration_text, flat, number_text, percent_text
 
 SAMPLES = {
     "linear": (np.random.default_rng(1).normal(1, 0.3, 300), 1.7),

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from data.errors import BadSettings
-from models.detector import TrainingBatch, build_detector
-from models.feature_decoder import FeatureDecoder, Gate
-from models.rstpm import Rstpm
-from models.stpm import Stpm
+from core.errors import BadSettings
+from models.detectors.detector import TrainingBatch, build_detector
+from models.detectors.feature_decoder import FeatureDecoder, Gate
+from models.detectors.rstpm import Rstpm
+from models.detectors.stpm import Stpm
 from tests.models.detector_tests import DetectorTests
 
 SMALL = {"backbone": "test_resnet", "second_backbone": "test_resnet", "width": 16}

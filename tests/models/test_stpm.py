@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from data.errors import BadSettings
-from models.detector import TrainingBatch, build_detector
-from models.stpm import Stpm, distance
-from models.teacher import Teacher
+from core.errors import BadSettings
+from models.detectors.detector import TrainingBatch, build_detector
+from models.detectors.stpm import Stpm, distance
+from models.teachers.feature_extractor import Teacher
 from tests.models.detector_tests import DetectorTests
 
 

@@ -12,10 +12,10 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from data.errors import BadModel, BadSettings, ChangeoverError
-from models.detector import build_detector
-from models.feature_network import feature_network, matched
-from models.teacher_file import (
+from core.errors import BadModel, BadSettings, ChangeoverError
+from models.detectors.detector import build_detector
+from models.teachers.feature_network import feature_network, matched
+from models.teachers.teacher_file import (
     CARD,
     WEIGHTS,
     TeacherFile,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from models.calibrate import calibrate
-from models.metrics import rate, rate_over_sources
-from models.trade_off import MOST, remedy, trade_off
+from models.evaluation.metrics import rate, rate_over_sources
+from models.evaluation.trade_off import MOST, remedy, trade_off
+from models.inspection.calibration import calibrate
 
 
 def test_every_choice_is_what_calibration_would_have_given_for_that_wish() -> None:

@@ -10,13 +10,13 @@ import pytest
 import torch
 import yaml
 
+from core.errors import BadBatch, BadSettings
 from data.batch import BatchFolder
-from data.errors import BadBatch, BadSettings
-from models.detector import TrainingBatch, build_detector
-from models.distil import Distillation, PatchDistillation, correlation
-from models.feature_network import feature_network
-from models.self_supervised import SelfSupervised, at, random_affines, vicreg
-from models.teacher_file import read_teacher, teach, with_teacher, write_teacher
+from models.detectors.detector import TrainingBatch, build_detector
+from models.teachers.distil import Distillation, PatchDistillation, correlation
+from models.teachers.feature_network import feature_network
+from models.teachers.self_supervised import SelfSupervised, at, random_affines, vicreg
+from models.teachers.teacher_file import read_teacher, teach, with_teacher, write_teacher
 from models.train_teacher import TeacherSettings, run, train_teacher
 from tests.models.detector_tests import good_image
 
@@ -155,7 +155,7 @@ def test_the_stage_writes_a_teacher_that_detectors_take(tmp_path: Path) -> None:
 
 
 def test_a_killed_training_goes_on_and_gives_the_same_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.fit.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("models.training.fit.CHECKPOINT_SECONDS", 0.0)
     order = TeacherSettings(name="t", recipe="self-supervised", steps=4)
     whole = train_teacher(PRODUCTS, order, 1)
 

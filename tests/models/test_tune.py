@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from optuna.trial import FixedTrial
 
+from core.errors import BadSettings
+from core.files import write_yaml
 from data.batch import BatchFolder
 from data.defects.recipe import Recipe
-from data.errors import BadSettings
-from data.files import write_yaml
 from models import tune as tuning
-from models.detector import build_detector, families
-from models.networks import NETWORKS
-from models.teacher_file import TeacherCard
+from models.detectors.catalogue import NETWORKS
+from models.detectors.detector import build_detector, families
+from models.teachers.teacher_file import TeacherCard
 from models.tune import DEFAULTS, MIXES, TuneSettings, asked, default_of, read_settings, recipe_of, spec_of, suggest
 from tests.models.trained_batch import a_batch
 

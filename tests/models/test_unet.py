@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from data.errors import BadSettings
-from models.detector import build_detector
-from models.export import export
+from core.errors import BadSettings
+from models.detectors.detector import build_detector
 from models.exported import ExportedInspector
-from models.inspector import Inspector
+from models.inspection.export import export
+from models.inspection.inspector import Inspector
 from tests.models.detector_tests import DetectorTests
 
 

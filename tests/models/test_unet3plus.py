@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from data.errors import BadSettings
-from models.detector import build_detector
-from models.unet3plus import UNet3Plus
+from core.errors import BadSettings
+from models.detectors.detector import build_detector
+from models.detectors.unet3plus import UNet3Plus
 from tests.models.detector_tests import DetectorTests
 
 

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from data.errors import BadSettings
-from models.detector import TrainingBatch, build_detector
-from models.patch_network import LAYERS, PatchNetwork
-from models.uninformed_students import UninformedStudents, error_and_variance
+from core.errors import BadSettings
+from models.detectors.detector import TrainingBatch, build_detector
+from models.detectors.uninformed_students import UninformedStudents, error_and_variance
+from models.teachers.patch_network import LAYERS, PatchNetwork
 from tests.models.detector_tests import DetectorTests
 
 

@@ -10,18 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from data.errors import BadModel, BadSettings
-from models.detector import build_detector
-from models.distil import Distillation
-from models.export import export
+from core.errors import BadModel, BadSettings
+from models.detectors.detector import build_detector
 from models.exported import ExportedInspector
-from models.feature_network import feature_network
-from models.inspector import Inspector
-from models.memorise import memorised
-from models.recognise import recognised
-from models.teacher_file import TeacherFile, import_features, read_teacher, teach, with_teacher, write_teacher
-from models.trained import teacher_text
-from models.vision_transformer import TransformerFeatures, is_transformer
+from models.inspection.export import export
+from models.inspection.inspector import Inspector
+from models.teachers.distil import Distillation
+from models.teachers.feature_network import feature_network
+from models.teachers.recognise import recognised
+from models.teachers.teacher_file import TeacherFile, import_features, read_teacher, teach, with_teacher, write_teacher
+from models.teachers.vision_transformer import TransformerFeatures, is_transformer
+from models.training.memorise import memorised
+from models.training.trained import teacher_text
 from tests.models.detector_tests import good_image
 
 SMALL = "vit_tiny_patch16_224"
@@ -145,7 +145,7 @@ def test_a_memory_on_it_finds_what_is_new_and_exports(teacher: TeacherFile, tmp_
 
 
 def test_it_is_distilled_into_a_network_with_strides_of_its_own(teacher: TeacherFile) -> None:
-    from models.detector import TrainingBatch
+    from models.detectors.detector import TrainingBatch
 
     learner = Distillation(3, SMALL, "resnet10t")
     learner.load_parent(teacher)

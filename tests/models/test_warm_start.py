@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from core.errors import BadModel
+from core.files import file_digest
 from data.batch import BatchFolder
-from data.errors import BadModel
-from data.files import file_digest
-from models.detector import build_detector
-from models.teacher_file import TeacherCard
+from models.detectors.detector import build_detector
+from models.teachers.teacher_file import TeacherCard
 from models.train import train
-from models.trained import NetworkRecord, read_trained
-from models.warm_start import read_warm_start
+from models.training.trained import NetworkRecord, read_trained
+from models.training.warm_start import read_warm_start
 from tests.models.trained_batch import a_batch, a_teacher, trained
 
 

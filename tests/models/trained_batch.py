@@ -7,11 +7,11 @@ from typing import Any
 import cv2
 import torch
 
+from core.files import write_json, write_yaml
 from data.batch import BatchFolder
 from data.defects.regenerate import regenerate
-from data.files import write_json, write_yaml
-from models.feature_network import feature_network
-from models.teacher_file import TeacherCard, write_teacher
+from models.teachers.feature_network import feature_network
+from models.teachers.teacher_file import TeacherCard, write_teacher
 from models.train import train
 from tests.models.detector_tests import good_image
 

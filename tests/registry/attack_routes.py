@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from registry.server import server_command
+from registry.server.app import server_command
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -34,7 +34,7 @@ def _served() -> set[tuple[str, str]]:
     from mlflow.server import app as flask_app
     from mlflow.server.handlers import get_endpoints
 
-    from registry.server import create_app
+    from registry.server.app import create_app
 
     app = create_app()
     found = {(path, method) for path, _, methods in get_endpoints() for method in methods}

@@ -23,12 +23,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from registry.connection import Connection, sha256_of
-from registry.flags import confirm, open_flags
-from registry.server import DATABASE, server_command
-from registry.sign_off import sign_off
-from registry.users import add_user, change_password, prepare, publisher_key_file
-from registry.versions import Registration, register
+from registry.client.connection import Connection, sha256_of
+from registry.client.flags import confirm, open_flags
+from registry.client.sign_off import sign_off
+from registry.client.users import add_user, change_password, prepare, publisher_key_file
+from registry.client.versions import Registration, register
+from registry.server.app import DATABASE, server_command
 
 from .postgresql import postgresql
 

@@ -1,6 +1,6 @@
 """Kills a registry's worker at every place between two effects of every deed, and looks at what is left.
 
-Run as a program, with the environment that ``registry.server.server_command`` gives, on a state that ``test_kills.py`` made:
+Run as a program, with the environment that ``registry.server.app.server_command`` gives, on a state that ``test_kills.py`` made:
 
     python -m tests.registry.kills PLAN.json
 
@@ -157,8 +157,8 @@ class Plant:
         return found
 
     def problems(self) -> list[str]:
-        from registry import audit
-        from registry.trail_key import key_file
+        from registry.trail import audit
+        from registry.trail.key import key_file
 
         return audit.verify(self.database or self.state / "mlflow.db", key=key_file(self.state))
 
@@ -235,7 +235,7 @@ class Killing:
         return Worker(self.app, turns, Places(self.plant.state), at_start)
 
     def _start(self) -> None:
-        from registry.watch import see_to_everything_at_start
+        from registry.server.watch import see_to_everything_at_start
 
         see_to_everything_at_start(self._flask, self._watch)
 
@@ -323,9 +323,9 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
 def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text())
     plant = Plant(plan)
-    from registry import server
-    from registry import watch as watching
-    from registry.verification import Checked
+    from registry.server import app as server
+    from registry.server import watch as watching
+    from registry.trail.verification import Checked
 
     made: list[Any] = []
     at_start = watching.see_to_everything_at_start

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from registry.audit import verify
 from registry.errors import Broken
-from registry.events import Trail
-from registry.on_postgresql import Postgresql
+from registry.trail.audit import verify
+from registry.trail.events import Trail
+from registry.trail.on_postgresql import Postgresql
 
 from .postgresql import Server, new_database, server
 from .test_events import entry

@@ -12,12 +12,12 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from registry.audit import read_events, verify
+from registry.client.promote import promote
+from registry.client.sign_off import sign_off, status
+from registry.client.versions import Registration, Version, register, version_of, versions
 from registry.errors import Refused
-from registry.promote import promote
-from registry.rules import record_digest
-from registry.sign_off import sign_off, status
-from registry.versions import Registration, Version, register, version_of, versions
+from registry.rules.rules import record_digest
+from registry.trail.audit import read_events, verify
 
 from .conftest import PASSWORD, Registry, add_person, other_model
 

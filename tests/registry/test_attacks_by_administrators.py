@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from registry.audit import read_events, verify
-from registry.connection import Connection
+from registry.client.connection import Connection
+from registry.client.flags import confirm, open_flags
+from registry.client.promote import promote
+from registry.client.sign_off import sign_off, status
+from registry.client.users import add_user, change_password
+from registry.client.versions import Version, register, version_of
 from registry.errors import Refused
-from registry.flags import confirm, open_flags
-from registry.promote import promote
-from registry.sign_off import sign_off, status
-from registry.users import add_user, change_password
-from registry.versions import Version, register, version_of
+from registry.trail.audit import read_events, verify
 
 from .conftest import PASSWORD, Registry, add_person, request_for, running, vouch
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from registry.audit import head, read_events, verify
-from registry.entries import Entry, digest_of, row_of_event
+from registry.client.promote import promote
+from registry.client.sign_off import sign_off, status
+from registry.client.versions import Registration, Version, register
 from registry.errors import Broken, Refused
-from registry.events import Trail
-from registry.promote import promote
-from registry.sign_off import sign_off, status
-from registry.trail_key import key_file
-from registry.trail_table import COLUMNS
-from registry.versions import Registration, Version, register
+from registry.trail.audit import head, read_events, verify
+from registry.trail.entries import Entry, digest_of, row_of_event
+from registry.trail.events import Trail
+from registry.trail.key import key_file
+from registry.trail.table import COLUMNS
 
 from .conftest import PASSWORD, Registry, request_for, running
 

@@ -10,13 +10,13 @@ from typing import Any
 import onnx
 import pytest
 
-from registry.audit import read_events, verify
-from registry.connection import sha256_of
+from registry.client.connection import sha256_of
+from registry.client.sign_off import sign_off, status
+from registry.client.versions import Registration, Version, register, version_of
 from registry.errors import Refused
-from registry.facts import VersionFacts
 from registry.names import GATES, TAG_REQUESTED_BY, TEACHER_TAGS, WRITTEN_BY_SERVER
-from registry.sign_off import sign_off, status
-from registry.versions import Registration, Version, register, version_of
+from registry.rules.facts import VersionFacts
+from registry.trail.audit import read_events, verify
 
 from .conftest import PASSWORD, Registry, request_for
 

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from registry.audit import read_events, verify
-from registry.description import describe
-from registry.figures import comparison, shown_gates, text_of
-from registry.sign_off import sign_off
-from registry.versions import Version, register, version_of
+from registry.client.sign_off import sign_off
+from registry.client.versions import Version, register, version_of
+from registry.rules.figures import comparison, shown_gates, text_of
+from registry.server.description import describe
+from registry.trail.audit import read_events, verify
 
 from .conftest import PASSWORD, Registry, request_for, running
 

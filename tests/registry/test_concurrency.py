@@ -9,11 +9,11 @@ import httpx
 import psutil
 import pytest
 
-from registry.audit import read_events, verify
-from registry.connection import Connection
-from registry.events import Event
-from registry.trail_key import key_file
-from registry.versions import Version, register, version_of
+from registry.client.connection import Connection
+from registry.client.versions import Version, register, version_of
+from registry.trail.audit import read_events, verify
+from registry.trail.events import Event
+from registry.trail.key import key_file
 
 from .conftest import PASSWORD, Registry, add_person, request_for, running
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from registry.description import LONGEST, describe
+from registry.server.description import LONGEST, describe
 
 from .conftest import rate, request_for
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from registry.audit import head, read_events, verify
 from registry.errors import NotFound, RegistryError
-from registry.events import GENESIS, TABLE, Entry, Trail, digest_of
+from registry.trail.audit import head, read_events, verify
+from registry.trail.events import GENESIS, TABLE, Entry, Trail, digest_of
 
 COLUMNS = [column.name for column in TABLE.columns]
 

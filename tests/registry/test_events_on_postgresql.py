@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from registry.audit import head, read_events, verify
 from registry.errors import Broken, NotFound, RegistryError, Unreachable
-from registry.events import Trail, digest_of
+from registry.trail.audit import head, read_events, verify
+from registry.trail.events import Trail, digest_of
 
 from .postgresql import programs
 from .test_events import entry

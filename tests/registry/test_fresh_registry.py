@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.audit import verify
-from registry.events import Trail
-from registry.trail_key import key_file
+from registry.trail.audit import verify
+from registry.trail.events import Trail
+from registry.trail.key import key_file
 
 from .conftest import running
 

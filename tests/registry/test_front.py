@@ -18,13 +18,13 @@ import pytest
 import sqlalchemy as sa
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from registry.connection import Connection
-from registry.events import Event
-from registry.exchange import Refusal
-from registry.front import Front, inner_failure
-from registry.inner_text import hide_parameters, plain_answer, without_hashes, without_inner_text
-from registry.limits import Limits
-from registry.plain_path import why_crooked
+from registry.client.connection import Connection
+from registry.server.exchange import Refusal
+from registry.server.front import Front, inner_failure
+from registry.server.inner_text import hide_parameters, plain_answer, without_hashes, without_inner_text
+from registry.server.limits import Limits
+from registry.server.plain_path import why_crooked
+from registry.trail.events import Event
 
 from .conftest import PASSWORD, Registry, running
 
@@ -556,7 +556,7 @@ def test_an_answer_that_nobody_takes_is_given_up(tight: Registry) -> None:
 
 
 def test_what_was_only_counted_is_written_when_the_server_ends(tmp_path: Path) -> None:
-    from registry.audit import read_events
+    from registry.trail.audit import read_events
 
     with running(tmp_path / "state") as registry:
         for _ in range(60):

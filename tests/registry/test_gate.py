@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from registry.audit import read_events, verify
-from registry.connection import Connection
+from registry.client.connection import Connection
+from registry.client.promote import promote
+from registry.client.record import record, recorded
+from registry.client.sign_off import sign_off, status
+from registry.client.versions import Registration, Version, champion, previous, register, version_of
 from registry.errors import Refused
-from registry.promote import promote
-from registry.record import record, recorded
-from registry.sign_off import sign_off, status
-from registry.versions import Registration, Version, champion, previous, register, version_of
+from registry.trail.audit import read_events, verify
 
 from .conftest import Registry, other_model, request_for
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from registry.connection import Connection
+from registry.client.connection import Connection
+from registry.client.promote import promote
+from registry.client.publish import publish
+from registry.client.record import record
+from registry.client.sign_off import sign_off
+from registry.client.training_run import log_model, log_run, run_of
+from registry.client.versions import register
 from registry.names import TAG_BATCH, TAG_COMMIT, TAG_DIGEST, TAG_GATES, TAG_IMAGES, TAG_QA, TAG_REQUESTED_BY
-from registry.promote import promote
-from registry.publish import publish
-from registry.record import record
-from registry.server import server_command
-from registry.sign_off import sign_off
-from registry.training_run import log_model, log_run, run_of
-from registry.versions import register
+from registry.server.app import server_command
 
 from .conftest import PASSWORD, Registry, request_for, running, vouch
 

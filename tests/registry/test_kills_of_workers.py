@@ -12,14 +12,14 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from registry.audit import read_events, verify
+from registry.client.flags import put_back_aliases
+from registry.client.promote import promote
+from registry.client.publish import publish
+from registry.client.sign_off import sign_off
+from registry.client.versions import register, versions
 from registry.errors import RegistryError
-from registry.flags import put_back_aliases
-from registry.promote import promote
-from registry.publish import publish
-from registry.sign_off import sign_off
-from registry.trail_key import key_file
-from registry.versions import register, versions
+from registry.trail.audit import read_events, verify
+from registry.trail.key import key_file
 
 from .conftest import Registry, request_for, running, vouch
 

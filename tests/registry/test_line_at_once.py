@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from registry.audit import read_events, verify
+from registry.client.promote import promote
+from registry.client.publish import publish
+from registry.client.sign_off import sign_off
+from registry.client.versions import register
 from registry.line import read_published
-from registry.promote import promote
-from registry.publish import publish
-from registry.sign_off import sign_off
 from registry.signature import PublicKey
-from registry.versions import register
+from registry.trail.audit import read_events, verify
 
 from .conftest import Registry, request_for
 

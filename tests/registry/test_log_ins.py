@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from registry.delays import MOST, Delays
-from registry.events import Entry, Trail
-from registry.log_ins import LogIns, credentials
-from registry.strangers import EACH_MINUTE, Strangers
+from registry.server.delays import MOST, Delays
+from registry.server.log_ins import LogIns, credentials
+from registry.server.strangers import EACH_MINUTE, Strangers
+from registry.trail.events import Entry, Trail
 
 RIGHT = "correct horse battery"
 HERE = "127.0.0.1"
@@ -52,7 +52,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def people(monkeypatch: pytest.MonkeyPatch) -> People:
-    monkeypatch.setattr("registry.log_ins.check_password_hash", lambda _hash, _password: False)
+    monkeypatch.setattr("registry.server.log_ins.check_password_hash", lambda _hash, _password: False)
     return People("ana", "bo")
 
 

@@ -19,8 +19,8 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from registry.audit import verify
-from registry.lost_database import (
+from registry.client.versions import Version, register
+from registry.server.lost_database import (
     BUSY,
     DAMAGED,
     DISK_FULL,
@@ -31,8 +31,8 @@ from registry.lost_database import (
     STOPPED,
     sentence_of,
 )
-from registry.trail_key import key_file
-from registry.versions import Version, register
+from registry.trail.audit import verify
+from registry.trail.key import key_file
 
 from .attack_routes import routes
 from .conftest import PASSWORD, Registry, request_for, running

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.audit import read_events
-from registry.connection import Connection
+from registry.client.connection import Connection
+from registry.client.flags import confirm, open_flags
+from registry.client.sign_off import sign_off
+from registry.client.users import add_user, change_password, give_name, list_users
+from registry.client.versions import Registration, Version, register, version_of
 from registry.errors import Refused
-from registry.flags import confirm, open_flags
-from registry.sign_off import sign_off
-from registry.users import add_user, change_password, give_name, list_users
-from registry.versions import Registration, Version, register, version_of
+from registry.trail.audit import read_events
 
 from .conftest import PASSWORD, Registry, add_person
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from registry import versions as versions_module
-from registry.connection import Connection, sha256_of
+from registry.client import versions as versions_module
+from registry.client.connection import Connection, sha256_of
+from registry.client.history import history
+from registry.client.promote import promote
+from registry.client.publish import publish
+from registry.client.sign_off import sign_off, status
+from registry.client.versions import Registration, candidate, champion, download_model, previous, register, version_of, versions
 from registry.errors import Broken, NotFound, Refused, Unreachable
-from registry.history import history
-from registry.promote import promote
-from registry.publish import publish
-from registry.sign_off import sign_off, status
-from registry.versions import Registration, candidate, champion, download_model, previous, register, version_of, versions
 
 from .conftest import Registry, other_model
 
@@ -249,7 +249,7 @@ def test_publishing_leaves_nothing_half_done(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("registry.publish._card", die)
+        patch.setattr("registry.client.publish._card", die)
         with pytest.raises(KeyboardInterrupt):
             publish(registry.promoter, product, version, tmp_path / "line")
     assert list((tmp_path / "line" / product).iterdir()) == []

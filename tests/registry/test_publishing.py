@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from registry import pointer
-from registry import publish as publishing
+from registry.client import pointer
+from registry.client import publish as publishing
+from registry.client.promote import promote
+from registry.client.publish import publish, retract, take_off_line
+from registry.client.sign_off import sign_off, status_of
+from registry.client.versions import Registration, register, version_of
 from registry.errors import Broken, NotFound, Refused, RegistryError
 from registry.line import MODEL_KIND, read_pointer, read_published
-from registry.promote import promote
-from registry.publish import publish, retract, take_off_line
-from registry.sign_off import sign_off, status_of
 from registry.signature import PUBLIC_FILE, PublicKey, Publisher
-from registry.versions import Registration, register, version_of
 
 from .conftest import Registry
 

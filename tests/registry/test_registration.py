@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from registry.audit import read_events
+from registry.client.promote import promote
+from registry.client.sign_off import sign_off, status
+from registry.client.training_run import log_model, log_run, run_of
+from registry.client.versions import Registration, Version, register, version_of, versions
 from registry.errors import Broken, Refused
-from registry.files import Files
-from registry.promote import promote
-from registry.sign_off import sign_off, status
-from registry.training_run import log_model, log_run, run_of
-from registry.versions import Registration, Version, register, version_of, versions
+from registry.rules.files import Files
+from registry.trail.audit import read_events
 
 from .conftest import PASSWORD, Registry
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.flags import open_flags
-from registry.promote import promote
-from registry.sign_off import sign_off, status
-from registry.users import add_user
-from registry.versions import Registration, register, version_of
+from registry.client.flags import open_flags
+from registry.client.promote import promote
+from registry.client.sign_off import sign_off, status
+from registry.client.users import add_user
+from registry.client.versions import Registration, register, version_of
 
 from ..page_layout import layout_faults
 from .conftest import PASSWORD, Registry, request_for, running

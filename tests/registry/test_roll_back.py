@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.audit import read_events, verify
-from registry.connection import Connection
-from registry.promote import promote, waiting
-from registry.sign_off import sign_off
-from registry.versions import register, versions
+from registry.client.connection import Connection
+from registry.client.promote import promote, waiting
+from registry.client.sign_off import sign_off
+from registry.client.versions import register, versions
+from registry.trail.audit import read_events, verify
 
 from .conftest import Registry, request_for
 

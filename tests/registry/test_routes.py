@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from registry.audit import verify
-from registry.connection import Connection
-from registry.versions import Version, register
+from registry.client.connection import Connection
+from registry.client.versions import Version, register
+from registry.trail.audit import verify
 
 from .attack_routes import METHODS, routes
 from .conftest import Registry, request_for, running

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from registry.audit import verify
-from registry.entries import GENESIS, Event, digest_of, row_of_event
 from registry.errors import Broken, RegistryError
-from registry.events import Trail
-from registry.trail_key import key_file
-from registry.trail_table import COLUMNS
+from registry.trail.audit import verify
+from registry.trail.entries import GENESIS, Event, digest_of, row_of_event
+from registry.trail.events import Trail
+from registry.trail.key import key_file
+from registry.trail.table import COLUMNS
 
 from .test_events import copied, database, entry, six, tampered, written
 

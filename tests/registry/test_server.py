@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from registry.errors import RegistryError
-from registry.limits import VARIABLE, Limits, of_environment
-from registry.server import STORE, server_command
+from registry.server.app import STORE, server_command
+from registry.server.limits import VARIABLE, Limits, of_environment
 
 SECRET = "p@ss:w%rd/1"
 ADDRESS = "postgresql://changeover:p%40ss%3Aw%25rd%2F1@db.example:5433/plant?sslmode=require"

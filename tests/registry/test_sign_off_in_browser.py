@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.connection import Connection
-from registry.sign_off import status
-from registry.versions import Registration, register
+from registry.client.connection import Connection
+from registry.client.sign_off import status
+from registry.client.versions import Registration, register
 
 from .conftest import Registry
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from registry.connection import Connection, sha256_of
+from registry.client.connection import Connection, sha256_of
+from registry.client.promote import promote
+from registry.client.publish import publish
+from registry.client.sign_off import sign_off
+from registry.client.versions import Registration, register
 from registry.errors import Broken, NotFound, Refused
 from registry.line import MODEL_KIND, POINTER_KIND, Published, read_pointer, read_published
-from registry.promote import promote
-from registry.publish import publish
-from registry.sign_off import sign_off
 from registry.signature import PUBLIC_FILE, PublicKey, Publisher
-from registry.versions import Registration, register
 
 from .conftest import Registry
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from registry.client.promote import promote
+from registry.client.sign_off import sign_off, status
+from registry.client.versions import register, version_of
 from registry.errors import RegistryError
-from registry.facts import VersionFacts
-from registry.promote import promote
-from registry.sign_off import sign_off, status
-from registry.states import STATES, way_on
-from registry.versions import register, version_of
+from registry.rules.facts import VersionFacts
+from registry.rules.states import STATES, way_on
 
 from .conftest import Registry, request_for
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from registry.audit import problems_of
-from registry.events import GENESIS, TABLE, Trail, digest_of, event_of_row
+from registry.trail.audit import problems_of
+from registry.trail.events import GENESIS, TABLE, Trail, digest_of, event_of_row
 
 from .test_events import entry
 

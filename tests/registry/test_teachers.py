@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import registry.teachers as teachers_module
-from registry.audit import read_events, verify
-from registry.connection import Connection, sha256_of
+import registry.client.teachers as teachers_module
+from registry.client.connection import Connection, sha256_of
+from registry.client.flags import put_back_aliases, roll_back
+from registry.client.promote import promote
+from registry.client.publish import publish
+from registry.client.record import record, recorded
+from registry.client.sign_off import sign_off
+from registry.client.teacher_card import LARGEST, describe, read_card
+from registry.client.teachers import TeacherVersion, download_teacher, register_teacher, teacher_of, teachers
+from registry.client.versions import Registration, register, versions
 from registry.errors import Broken, NotFound, Refused
-from registry.flags import put_back_aliases, roll_back
 from registry.names import is_product, is_teacher
-from registry.promote import promote
-from registry.publish import publish
-from registry.record import record, recorded
-from registry.rules import VersionFacts, sign_off_problem
-from registry.sign_off import sign_off
-from registry.teacher_card import LARGEST, describe, read_card
-from registry.teachers import TeacherVersion, download_teacher, register_teacher, teacher_of, teachers
-from registry.versions import Registration, register, versions
+from registry.rules.rules import VersionFacts, sign_off_problem
+from registry.trail.audit import read_events, verify
 
 from .conftest import PASSWORD, Registry
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.connection import Connection
+from registry.client.connection import Connection
+from registry.client.users import add_user, prepare
 from registry.errors import Refused, RegistryError, Unreachable
-from registry.server import create_app, server_command
-from registry.users import add_user, prepare
+from registry.server.app import create_app, server_command
 
 from .conftest import Registry
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.audit import verify
-from registry.entries import NOT_DONE
 from registry.errors import Broken
-from registry.events import Trail
+from registry.trail.audit import verify
+from registry.trail.entries import NOT_DONE
+from registry.trail.events import Trail
 
 from .test_events import database, entry, six, tampered
 
@@ -132,7 +132,7 @@ def test_long_texts_that_begin_alike_are_not_mixed_up(trail: Trail) -> None:
 
 def test_every_question_about_a_few_events_is_answered_by_an_index(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by reading the whole trail, which has 100,000 events."""
-    from registry import trail_table
+    from registry.trail import table as trail_table
 
     asked = []
     real = trail_table.query

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from registry.audit import read_events, verify
-from registry.flags import confirm, open_flags, put_back_aliases
+from registry.client.flags import confirm, open_flags, put_back_aliases
+from registry.client.promote import promote
+from registry.client.publish import publish
+from registry.client.record import record
+from registry.client.sign_off import sign_off
+from registry.client.versions import register, versions
 from registry.names import CHAMPION, TAG_DIGEST
-from registry.promote import promote
-from registry.publish import publish
-from registry.record import record
-from registry.sign_off import sign_off
-from registry.versions import register, versions
+from registry.trail.audit import read_events, verify
 
 from .conftest import Registry, request_for
 

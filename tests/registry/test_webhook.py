@@ -3,7 +3,7 @@
 import pytest
 from mlflow.webhooks.delivery import _generate_hmac_signature
 
-from registry.webhook import Deliveries
+from registry.server.webhook import Deliveries
 
 NOW = 1_800_000_000.0
 BODY = b'{"entity": "model_version_tag", "data": {"key": "qa"}}'

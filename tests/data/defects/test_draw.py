@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from core.errors import BadBatch, BadSettings
 from data.defects import blend, fills, shapes
 from data.defects.canvas import Canvas
 from data.defects.draw import draw_crop, draw_exam
@@ -17,7 +18,6 @@ from data.defects.library import Cutout, lay_library, read_library
 from data.defects.lines import crack
 from data.defects.recipe import EXAM_FAMILIES, TRAINING_FAMILIES, Recipe
 from data.defects.scale import BatchScale, measure_scale
-from data.errors import BadBatch, BadSettings
 
 
 def brushed(seed: int, height: int = 160, width: int = 200, channels: int = 1) -> np.ndarray:

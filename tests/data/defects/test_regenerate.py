@@ -5,9 +5,9 @@ from pathlib import Path
 
 import cv2
 
+from core.files import write_json, write_yaml
 from data.batch import BatchFolder
 from data.defects.regenerate import regenerate
-from data.files import write_json, write_yaml
 from data.sample import render_good
 
 

@@ -1,0 +1,1 @@
+"""The ground floor: standard library alone, for every room."""

@@ -1,0 +1,1 @@
+"""Checks of a batch, and the page that shows them."""

@@ -1,0 +1,217 @@
+"""Rebuilding: a version is trained again from its record alone, and compared with what was registered."""
+
+import contextlib
+import hashlib
+import json
+import re
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import BadBatch, ChangeoverError
+from core.files import write_yaml
+from data.batch import BatchFolder
+from data.checkout import checked_out, pull_images
+from data.stage import read_params
+from flows.errors import PlantError
+from flows.plant import Plant
+from flows.records.comparison import Row, compare, exact, machine_differences, outcome
+from flows.serving.locks import host_lock
+from flows.stages import Tell, run_alone
+from flows.steps.decide import restore_champion
+from flows.steps.fetch import fetch_metrics
+from flows.steps.job import pipeline
+from flows.steps.set_up import START, TEACHER, WARM, restore_set_up
+from registry.client.connection import Connection
+from registry.client.record import record
+from registry.client.teacher_card import CARD
+from registry.client.versions import Version, version_of
+from registry.errors import Refused, RegistryError
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """``outcome``: ``identical``, ``within tolerance`` or ``different``. ``explained``: what of machine, packages and code is not
+    as it was; only then do the tolerances count. ``seconds``: what the rebuild took."""
+
+    product: str
+    version: str
+    batch: str
+    commit: str
+    outcome: str
+    rows: tuple[Row, ...]
+    explained: tuple[str, ...]
+    remarks: tuple[str, ...]
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def rebuild(plant: Plant, connection: Connection, product: str, version: str | int, tell: Tell) -> Rebuilt:
+    """Train ``version`` again from the commit, images, settings and step counts on its record; compare; put it on the trail.
+
+    Works in a temporary working tree of the plant's git, with images from the DVC store. PlantError or BadBatch where the record
+    does not suffice or contradicts itself, StageError where a stage fails; that it failed is on the trail as well.
+    """
+    begin = time.monotonic()
+    tell("reading the record", None)
+    known = version_of(connection, product, version)
+    try:
+        done = _rebuilt(plant, connection, known, tell, begin)
+    except (ChangeoverError, RegistryError, OSError) as problem:
+        with contextlib.suppress(RegistryError):  # the failure itself is what has to be said
+            record(
+                connection, "rebuild", known.product, version=known.version, digest=known.digest, subject="failed",
+                reason=" ".join(str(problem).split())[:2000],
+            )  # fmt: skip
+        raise
+    return _on_the_trail(connection, known, done)
+
+
+def _rebuilt(plant: Plant, connection: Connection, known: Version, tell: Tell, begin: float) -> Rebuilt:
+    recorded = fetch_metrics(connection, known)
+    _check_record(known, recorded)
+    with checked_out(plant.path, known.commit, known.product, known.batch) as folder:
+        tell("fetching images", None)
+        pull_images(folder)
+        if folder.read_record().digest != known.images:
+            raise BadBatch(
+                f"commit {known.commit[:10]} holds other images than version {known.version} was made from: digest"
+                f" {folder.read_record().digest[:12]}, registered was {known.images[:12]}; one of both records was changed"
+            )
+        restore_champion(plant, folder, connection)
+        _check_start(folder, recorded["training"])
+        restore_set_up(plant, folder, connection)
+        before = _facts(folder)
+        with host_lock(lambda note: tell(note or "starting", None)):
+            _train_again(plant, folder, recorded, tell)
+        rebuilt = _read(folder.file("report") / "metrics.json")
+        after = _facts(folder)
+    rows = [exact(what, value[:16], after[what][:16]) for what, value in before.items() if what != "record in git"]
+    rows.insert(0, exact("record in git", recorded["model_digest"][:16], before["record in git"][:16]))
+    rows += compare(recorded, rebuilt)
+    explained = machine_differences(recorded, rebuilt)
+    return Rebuilt(
+        known.product, known.version, known.batch, known.commit, outcome(rows, explained), tuple(rows), tuple(explained), (),
+        round(time.monotonic() - begin, 1),
+    )  # fmt: skip
+
+
+def _check_record(known: Version, recorded: Mapping[str, Any]) -> None:
+    """Everything that is used of a record is there and is what it says; it comes from outside."""
+    name = f"version {known.version} of {known.product}"
+    if re.fullmatch(r"[0-9a-f]{40}", known.commit) is None:
+        raise PlantError(f"{name} has commit {known.commit[:50]!r} on record, which is none of git's; it cannot be rebuilt")
+    if recorded.get("model_digest") != known.digest:
+        raise PlantError(f"metrics.json of {name} speaks of another model file than was registered; its record was changed")
+    try:
+        compare(recorded, recorded)  # asks for all that will be compared
+        logs = [[int(log[key]) for key in _REPLAYED] for log in recorded["training"]["networks"]]
+        complete = bool(logs) and int(recorded.get("environment", {}).get("threads", 1)) > 0
+    except (KeyError, TypeError, ValueError, AttributeError):
+        complete = False
+    if not complete:
+        raise PlantError(
+            f"metrics.json of {name} does not say how it was trained (an older Changeover wrote it); rebuild a newer one"
+        )
+
+
+def _check_start(folder: BatchFolder, training: Mapping[str, Any]) -> None:
+    """What the version says that it started from is what the commit has laid beside it. A version of before says nothing."""
+    for said, laid, key in (("teacher", Path(TEACHER, CARD), "digest"), ("warm_start", Path(WARM, START), "weights_digest")):
+        known = training.get(said)
+        digest = known.get(key) if isinstance(known, Mapping) else None
+        if digest is not None and _read(folder.path / laid).get(key) != digest:
+            raise BadBatch(f"{laid} of the commit is not the {said} that was trained from; one of both records was changed")
+
+
+_REPLAYED = ("steps_planned", "validations_planned", "steps", "threads")
+
+
+def _train_again(plant: Plant, folder: BatchFolder, recorded: Mapping[str, Any], tell: Tell) -> None:
+    """The stages, from the images on. Tuning is not repeated: its choice is on record, and it was made by the clock."""
+    params = read_params(folder)
+    training = recorded["training"]
+    # A version of before was never planned anew, and knew no other number format.
+    before = {"changes": [], "form": "bfloat16"}
+    replay = [
+        {**{key: log[key] for key in _REPLAYED}, **{key: log.get(key, value) for key, value in before.items()}}
+        for log in training["networks"]
+    ]
+    params["train"] = {**(params.get("train") or {}), "replay": replay}
+    write_yaml(folder.file("params.yaml"), params)
+    if _read(folder.file("study") / "best.json").get("params") != training["chosen"]:
+        raise BadBatch("study/best.json of the commit is not the choice that was trained with; one of both records was changed")
+    logs = plant.logs / folder.read_record().product / folder.read_record().batch
+    stages = yaml.safe_load(pipeline())["stages"]
+    for stage in ("validate", "regenerate", "train", "evaluate"):
+        module = shlex.split(stages[stage]["cmd"])[-1]
+        # Evaluation fuses and calibrates with as many threads as then: sums of several threads depend on their number.
+        threads = recorded.get("environment", {}).get("threads") if stage == "evaluate" else None
+        run_alone(
+            folder, stage, module, logs / f"rebuild-{stage}.log", tell, {"OMP_NUM_THREADS": str(int(threads))} if threads else {}
+        )
+
+
+def _facts(folder: BatchFolder) -> dict[str, str]:
+    """Digests of what stages before training make, as git records them or as the folder holds them now."""
+    split = json.dumps(_read(folder.file("split.json")), sort_keys=True).encode()
+    return {
+        "record in git": str(_read(folder.file("report") / "metrics.json").get("model_digest")),
+        "split": hashlib.sha256(split).hexdigest(),
+        "exam defects": _defects(folder),
+    }
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A record of the batch, which git may have or not have as it should be. BadBatch where it has not."""
+    try:
+        found = (
+            yaml.safe_load(file.read_text(encoding="utf-8"))
+            if file.suffix == ".lock"
+            else json.loads(file.read_text(encoding="utf-8"))
+        )
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise BadBatch(
+            f"{file.name} of the commit is missing or damaged ({type(error).__name__}); the version cannot be rebuilt"
+        ) from error
+    if not isinstance(found, dict):
+        raise BadBatch(f"{file.name} of the commit holds {type(found).__name__}, not an object; the version cannot be rebuilt")
+    return found
+
+
+def _defects(folder: BatchFolder) -> str:
+    """The digest of ``defects/`` in DVC's way: from the folder where it is there, else from ``dvc.lock``."""
+    place = folder.file("defects")
+    if not place.is_dir():
+        lock = _read(folder.file("dvc.lock"))
+        try:
+            return str(next(out["md5"] for out in lock["stages"]["regenerate"]["outs"] if out["path"] == "defects"))
+        except (KeyError, TypeError, StopIteration) as error:
+            raise BadBatch("dvc.lock of the commit does not name its exam defects; the version cannot be rebuilt") from error
+    files = sorted((file.relative_to(place).as_posix(), file) for file in place.rglob("*") if file.is_file())
+    listed = [{"md5": hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest(), "relpath": name} for name, file in files]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _on_the_trail(connection: Connection, known: Version, done: Rebuilt) -> Rebuilt:
+    """The rebuild as an event: who reads the trail sees that it was tried, and what came of it."""
+    differing = [row.what for row in done.rows if row.result != "same"]
+    reason = f"differs in {', '.join(differing)}" if differing else "same weights, same model file, same verdicts"
+    if done.explained:
+        reason += f"; {'; '.join(done.explained)}"
+    try:
+        record(
+            connection, "rebuild", known.product, version=known.version, digest=known.digest, subject=done.outcome,
+            reason=reason[:2000],
+        )  # fmt: skip
+    except Refused as problem:  # a registry of before, or another user: the result stands all the same
+        return replace(done, remarks=(f"not on the audit trail: {problem}",))
+    return done

@@ -1,0 +1,1 @@
+"""Servers, processes, locks, schedules."""

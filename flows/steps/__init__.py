@@ -1,0 +1,1 @@
+"""What a changeover does, a file a step."""

@@ -1,0 +1,1 @@
+"""Teachers: getting, training and registering them."""

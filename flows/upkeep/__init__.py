@@ -1,0 +1,1 @@
+"""Keeping a plant: backup, restore, doctor, status."""

@@ -1,0 +1,1 @@
+"""Families of detectors, the catalogue of networks, and what they are built of."""

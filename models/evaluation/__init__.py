@@ -1,0 +1,1 @@
+"""How good it is: exam, metrics, objective, fusion, gates."""

@@ -1,0 +1,91 @@
+"""Gates: what a model must show on frozen images before QA is asked to look at it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.evaluation.metrics import Rate
+
+
+class GateLimits(BaseModel):
+    """Limits, all of them overridable per product (``product.yaml``, section ``gates``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    image_auroc: float = Field(0.8, ge=0.5, le=1.0)
+    """Least area under the ROC curve between good images and easy exam defects (difficulty below 0.5)."""
+    easy_escape: float = Field(0.2, ge=0.0, le=1.0)
+    """Largest share of easy exam defects (difficulty below 0.5) that may pass."""
+    parity: float = Field(1e-3, gt=0.0)
+    """Largest difference between the exported and the trained map."""
+    champion_slack: float = Field(0.1, ge=0.0, le=1.0)
+    """How much worse than the champion escape or overkill may be on the same images."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate with the value it saw; ``text`` is for people."""
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in ``metrics.json``."""
+        return asdict(self)
+
+
+def check_gates(
+    limits: GateLimits,
+    overkill: Rate,
+    overkill_target: float,
+    escape: Rate,
+    easy_escape: Rate,
+    image_auroc: float,
+    parity: float,
+    verdicts: int,
+    champion: dict[str, Any] | None,
+    remedy: str,
+) -> list[Gate]:
+    """Every gate in a fixed order. The champion's gates are left out where there is no champion. ``remedy``: what can be done
+    where too many easy exam defects pass."""
+    held = easy_escape.rate <= limits.easy_escape
+    gates = [
+        Gate(
+            "overkill (lower bound)", overkill.low, overkill_target, overkill.low <= overkill_target,
+            f"{overkill.count} of {overkill.n} good images rejected: with 95 % confidence the overkill is at least "
+            f"{overkill.low:.1%}, which must not exceed the {overkill_target:.1%} that the threshold is made for",
+        ),
+        Gate(
+            "separation", image_auroc, limits.image_auroc, image_auroc >= limits.image_auroc,
+            f"image AUROC {image_auroc:.3f} between good images and easy held-out pseudo-defects; "
+            f"at least {limits.image_auroc:.2f} is asked for",
+        ),
+        Gate(
+            "easy escapes", easy_escape.rate, limits.easy_escape, held,
+            f"{easy_escape.count} of {easy_escape.n} easy pseudo-defects passed; at most {limits.easy_escape:.0%} may"
+            + ("" if held else f" ({remedy})"),
+        ),
+        Gate(
+            "export parity", parity, limits.parity, parity <= limits.parity,
+            f"the exported map differs from the trained one by at most {parity:.1e}; {limits.parity:.0e} is allowed",
+        ),
+        Gate(
+            "export verdicts", float(verdicts), 0.0, verdicts == 0,
+            f"the exported file and the trained detectors disagree on {verdicts} of the good and defective images that both saw; "
+            "none is allowed",
+        ),
+    ]  # fmt: skip
+    if champion is not None:
+        for name, ours, theirs in (("overkill", overkill, champion["overkill"]), ("escape", escape, champion["escape"])):
+            limit = min(theirs["rate"] + limits.champion_slack, 1.0)
+            gates.append(
+                Gate(
+                    f"{name} against the champion", ours.rate, limit, ours.rate <= limit,
+                    f"{name} {ours.rate:.1%} on the same images as the champion's {theirs['rate']:.1%}; "
+                    f"at most {limit:.1%} is accepted",
+                )
+            )  # fmt: skip
+    return gates

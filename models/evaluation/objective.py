@@ -1,0 +1,175 @@
+"""What tuning maximises, when there is not one real defect to measure on.
+
+Exam defects, of families that no detector trains on, at all difficulties: an easy one says as little about a detector that
+masters it as a hard one about a detector that is still blind, so both count (decision 7).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.detectors.detector import Detector
+from models.evaluation.exam import ExamImage
+from models.evaluation.metrics import average_precision, pooled
+from models.inspection.inspector import Inspector, Reading, fit_fusion, raw_maps
+from models.inspection.preprocess import at_working_scale
+from models.training.allocation import keep_freed_memory
+
+MOST, LEAST, PIXELS = 36, 12, 8e6
+NEAR = 9
+"""Pixels (odd) about a defect's label in which what the map shows is the defect's."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``value``: mean over all families and over the worse half of them, halved, of the families' scores; larger is better. A
+    family's score is the mean of its two figures here.
+
+    ``pixel_ap``: by family. ``separation``: how well the image score would tell a part with such a defect from a good part,
+    2 AUROC - 1.
+    """
+
+    value: float
+    pixel_ap: dict[str, float]
+    separation: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TuneSet:
+    """Whole images at working scale: ``good`` ones, and ``defects`` with their labels."""
+
+    good: list[NDArray[np.uint8]]
+    defects: list[ExamImage]
+
+
+def tune_set(good: Sequence[ExamImage], defects: Sequence[ExamImage], scale: float, most: int = MOST) -> TuneSet:
+    """At most ``most`` of the exam defects, evenly over families and difficulties, and as many good images; fewer of large
+    images, down to 12."""
+    if good:
+        pixels = good[0].image.shape[0] * good[0].image.shape[1] * scale**2
+        most = int(np.clip(PIXELS / pixels, min(LEAST, most), most))
+    chosen = [defects[i] for i in np.unique(np.linspace(0, len(defects) - 1, min(most, len(defects))).astype(int))]
+    small = []
+    for exam in chosen:
+        if exam.label is not None:
+            image = at_working_scale(exam.image, scale)
+            label = np.asarray(cv2.resize(exam.label, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA), np.float32)
+            small.append(ExamImage(exam.name, image, label, exam.family, exam.difficulty))
+    clean = [at_working_scale(exam.image, scale) for exam in good[:most]]
+    return TuneSet(clean, small)
+
+
+@dataclass(frozen=True)
+class Read:
+    """One reading of all images, in its units: the largest value on each good image, and each defect's map (every second row and
+    column)."""
+
+    good: NDArray[np.float64]
+    maps: list[NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Raw maps of ``detectors`` (views ``reductions``) on a tune set, made once and fused in many ways."""
+
+    detectors: tuple[Detector, ...]
+    reductions: tuple[int, ...]
+    tune: TuneSet
+    good: list[list[Tensor]]
+    defects: list[list[Tensor]]
+    cache: dict[Reading, Read] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def read(self, reading: Reading) -> Read:
+        """What ``reading`` alone makes of the images."""
+        if reading not in self.cache:
+            inspector = Inspector(list(self.detectors), 1.0, self.reductions, [reading]).to(self.good[0][0].device)
+            fit_fusion(inspector, self.good)
+
+            def fused(raw: list[Tensor], image: NDArray[np.uint8]) -> NDArray[np.float32]:
+                return inspector.fused(raw, image.shape[0], image.shape[1])[0, 0].cpu().numpy()
+
+            good = [float(fused(raw, image).max()) for raw, image in zip(self.good, self.tune.good, strict=True)]
+            seen = zip(self.defects, self.tune.defects, strict=True)
+            maps = [np.ascontiguousarray(fused(raw, exam.image)[::2, ::2]) for raw, exam in seen]
+            self.cache[reading] = Read(np.array(good), maps)
+        return self.cache[reading]
+
+
+def look(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Looks:
+    """Run ``detectors`` (evaluation mode, any device) over ``tune``."""
+    keep_freed_memory()
+    inspector = Inspector(list(detectors), 1.0, reductions).to(next(detectors[0].parameters()).device).eval()
+    seen = [[raw_maps(inspector, image) for image in images] for images in (tune.good, [exam.image for exam in tune.defects])]
+    return Looks(tuple(detectors), inspector.reductions, tune, seen[0], seen[1])
+
+
+@torch.no_grad()
+def look_again(looks: Looks, changed: Collection[int]) -> Looks:
+    """``looks`` after the detectors of numbers ``changed`` have changed; what the others made of the images is kept."""
+    device = next(looks.detectors[0].parameters()).device
+    inspector = Inspector(list(looks.detectors), 1.0, looks.reductions).to(device).eval()
+
+    def again(image: NDArray[np.uint8], before: list[Tensor]) -> list[Tensor]:
+        working = inspector.working(torch.from_numpy(image)[None].to(device))
+        return [inspector.raw_map(n, working) if n in changed else raw for n, raw in enumerate(before)]
+
+    good = [again(image, raw) for image, raw in zip(looks.tune.good, looks.good, strict=True)]
+    defects = [again(exam.image, raw) for exam, raw in zip(looks.tune.defects, looks.defects, strict=True)]
+    kept = {reading: read for reading, read in looks.cache.items() if not set(changed) & set(inspector.members(reading))}
+    return Looks(looks.detectors, looks.reductions, looks.tune, good, defects, kept)
+
+
+def judge(looks: Looks, readings: Sequence[Reading] = ()) -> Objective:
+    """The objective of the detectors, fused by ``readings``, as of ``Inspector``: the largest of them counts."""
+    read = [looks.read(reading) for reading in readings or [Reading(view) for view in sorted(set(looks.reductions))]]
+    seen = [(exam, np.maximum.reduce([r.maps[i] for r in read])) for i, exam in enumerate(looks.tune.defects)]
+    return objective_of(np.max([r.good for r in read], axis=0).tolist(), seen)
+
+
+def objective_of(good_scores: Sequence[float], seen: Sequence[tuple[ExamImage, NDArray[np.float32]]]) -> Objective:
+    """The objective of whatever gave ``good_scores``, and a map (every second row and column) of each exam defect."""
+    pixel_ap: dict[str, float] = {}
+    separation: dict[str, float] = {}
+    for family in sorted({exam.family for exam, _ in seen if exam.family}):
+        shown = [(exam.label[::2, ::2], m) for exam, m in seen if exam.family == family and exam.label is not None]
+        truth, scores = pooled([m for _, m in shown], [label for label, _ in shown], stride=1)
+        pixel_ap[family] = average_precision(truth, scores)
+        separation[family] = float(np.mean([told_apart(_peak(label, m), good_scores) for label, m in shown]))
+    if not pixel_ap:
+        return Objective(0.0, {}, {})
+    values = sorted(0.5 * pixel_ap[family] + 0.5 * separation[family] for family in pixel_ap)
+    worse = values[: (len(values) + 1) // 2]
+    return Objective(0.5 * float(np.mean(values)) + 0.5 * float(np.mean(worse)), pixel_ap, separation)
+
+
+def _peak(label: NDArray[np.float32], shown: NDArray[np.float32]) -> float:
+    """What the map ``shown`` gives for the defect itself: its largest value on ``label`` and nearby."""
+    near = cv2.dilate((label > 0).astype(np.uint8), np.ones((NEAR, NEAR), np.uint8)) > 0
+    return float(shown[near].max())
+
+
+def told_apart(peak: float, good_scores: Sequence[float]) -> float:
+    """2 AUROC - 1 of parts with a defect that gives ``peak``, against good ones.
+
+    A part with a defect scores what the part would score without it or ``peak``, whichever is higher; every good image stands in
+    for that part against every other. Taking the image that the defect happened to be drawn on would let the images decide: on
+    few of them a family came out far below zero because its good image scored less than the others. One good image alone is
+    compared with the peak itself.
+    """
+    good = np.asarray(good_scores, np.float64)
+    if len(good) < 2:
+        return float(np.sign(peak - good).mean()) if len(good) else 0.0
+    part, other = good[:, None], good[None]
+    won = np.sign(np.maximum(part, peak) - other)
+    return float((won.sum() - np.trace(won)) / (len(good) * (len(good) - 1)))
+
+
+def objective(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Objective:
+    """Examine ``detectors``, fused, on ``tune``, at the usual smoothing."""
+    return judge(look(detectors, tune, reductions))

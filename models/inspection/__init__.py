@@ -1,0 +1,1 @@
+"""What a line runs: pre-processing, inspector, calibration, export."""

@@ -1,0 +1,266 @@
+"""The QA report: one HTML page that works offline, and two contact sheets beside it for the registry's version page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from markupsafe import Markup
+
+from core.files import write_text
+from data.batch import BatchRecord
+from data.page import templates
+from models.report import charts, wording
+from models.report.contact_sheet import write_sheet
+from models.report.example import Example, by_family, closest_calls, spread, worst_escapes, worst_false_alarms
+from models.report.histogram import BROAD, NARROW, Row, Shape, score_histogram
+from models.report.legend import legend
+from models.report.overlay import HALO, OUTLINE, ColourScale
+from models.report.picture import Picture, embed_all
+
+WORST, CLOSE, GOOD_ROWS, DEFECT_ROWS, SHEET_GOOD, SHEET_DEFECTS = 5, 2, 4, 8, 12, 18  # pictures, rows of pictures
+LISTED = 200  # rows of trials and rejections
+PICTURE_BUDGET = 4_500_000  # characters of all pictures together: the page stays under 6 MB
+
+
+@dataclass(frozen=True, eq=False)
+class ContentsOfBatch:
+    """The batch as the report shows it: derived lines about its images."""
+
+    images: str
+    sizes: str
+    groups: str
+    ranges: list[tuple[str, float, float, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContents:
+    """Everything the report shows.
+
+    ``metrics``: ``report/metrics.json``; ``validation``: ``validation.json``, both as docs/architecture.md fixes them.
+    ``examples``: good images and pseudo-defects; must hold the highest-scoring good ones and the lowest-scoring defects, since
+    the worst errors are taken from here. ``study``: trials ``{"number", "state", "value", "params", "seconds", "reason"}``.
+    ``schedule``: (progress 0..1, lowest difficulty, highest difficulty). ``learning``: (``learning_unit``, loss).
+    """
+
+    metrics: dict[str, Any]
+    validation: dict[str, Any]
+    examples: list[Example]
+    study: list[dict[str, Any]]
+    schedule: list[tuple[float, float, float]]
+    learning: list[tuple[float, float]]
+    record: BatchRecord
+    learning_unit: str = "step"
+
+
+def write_report(target: Path, contents: ReportContents) -> None:
+    """Write the page to ``target`` and ``good.png`` and ``defects.png`` beside it; the same contents give the same bytes."""
+    scale = ColourScale(contents.metrics["pixel_threshold"])
+    good = [example for example in contents.examples if example.kind == "good"]
+    families = by_family(contents.examples)
+    share = max(1, SHEET_DEFECTS // max(1, len(families)))
+    write_sheet(target.with_name("good.png"), spread(sorted(good, key=lambda e: (-e.score, e.name)), SHEET_GOOD), scale)
+    defects = [example for members in families.values() for example in spread(members, share)]
+    write_sheet(target.with_name("defects.png"), defects[: 2 * SHEET_DEFECTS], scale)
+    write_text(target, page(contents, scale))
+
+
+def page(contents: ReportContents, scale: ColourScale) -> str:
+    """The report as HTML."""
+    environment = templates(Path(__file__).parent)
+    environment.filters |= {
+        "number": wording.number,
+        "percent": wording.percent,
+        "duration": wording.duration,
+        "bounds": wording.bounds,
+        "figure": lambda value: (
+            wording.number(value) if wording.known(value) and not isinstance(value, bool) else wording.plain(value)
+        ),
+        "gate_figure": gate_figure,
+        "flat": wording.flat,
+        "bar": charts.bar,
+    }
+    metrics = contents.metrics
+    return environment.get_template("report.html.j2").render(
+        m=metrics,
+        validation=contents.validation,
+        record=contents.record,
+        batch=about_batch(contents),
+        shown=Galleries.of(contents, scale),
+        families=family_order(metrics["families"]),
+        comparison=comparison(metrics),
+        overkill_chart=charts.interval(metrics["overkill"], axis_top(metrics["overkill"]), metrics["overkill_target"]),
+        escape_chart=charts.interval(metrics["escape"], axis_top(metrics["escape"])),
+        choices=some_choices(metrics.get("trade_off", []), metrics["threshold"]),
+        trade_off_chart=charts.trade_off_chart(metrics.get("trade_off", []), metrics["threshold"]),
+        histogram=histogram(metrics),
+        narrow_histogram=histogram(metrics, NARROW),
+        legend=legend(scale),
+        halo="rgb({},{},{})".format(*HALO),
+        outline="rgb({},{},{})".format(*OUTLINE),
+        trials=sorted(contents.study, key=lambda trial: trial["number"])[:LISTED],
+        trial_count=len(contents.study),
+        best=best_trial(contents.study),
+        trials_chart=charts.trials_chart(contents.study),
+        narrow_trials_chart=charts.trials_chart(contents.study, 460),
+        schedule_chart=charts.schedule_chart(contents.schedule) if contents.schedule else Markup(""),
+        learning_chart=charts.learning_chart(contents.learning, contents.learning_unit),
+        listed=LISTED,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Galleries:
+    """The pictures of the page: every shown example is embedded once, in ``all``, and named by the galleries that show it."""
+
+    all: list[Picture]
+    false_alarms: list[Picture]
+    closest_good: list[Picture]
+    escapes: list[Picture]
+    closest_defects: list[Picture]
+    good: list[Picture]
+    good_count: int
+    families: dict[str, list[Picture]]
+    defect_count: int
+    columns: int
+
+    @classmethod
+    def of(cls, contents: ReportContents, scale: ColourScale) -> "Galleries":
+        """Choose, embed once, and lay out."""
+        examples = contents.examples
+        good = [example for example in examples if example.kind == "good"]
+        grouped = by_family(examples)
+        alarms, escapes = worst_false_alarms(examples, WORST), worst_escapes(examples, WORST)
+        near_good = [] if alarms else closest_calls(examples, "good", CLOSE)
+        near_defects = [] if escapes else closest_calls(examples, "defect", CLOSE)
+        order = [name for name, _ in family_order(contents.metrics["families"])]
+        names = sorted(grouped, key=lambda name: (order.index(name) if name in order else len(order), name))
+        ratio = median(e.image.shape[1] / e.image.shape[0] for e in examples) if examples else 1.0
+        columns = 4 if ratio < 1.8 else 3 if ratio < 3.2 else 2
+        rows = min(max(1, DEFECT_ROWS // max(1, len(names))), 2)
+        families = {name: spread(grouped[name], columns * rows) for name in names}
+        shown_good = spread(good, columns * GOOD_ROWS)
+        wanted = [
+            *alarms,
+            *near_good,
+            *escapes,
+            *near_defects,
+            *shown_good,
+            *(e for members in families.values() for e in members),
+        ]
+        distinct = list({id(example): example for example in wanted}.values())
+        pictures = embed_all(distinct, [*alarms, *near_good, *escapes, *near_defects], scale, PICTURE_BUDGET)
+        found = {id(picture.example): picture for picture in pictures}
+
+        def of(chosen: list[Example]) -> list[Picture]:
+            return [found[id(example)] for example in chosen]
+
+        return cls(
+            all=pictures,
+            false_alarms=of(alarms),
+            closest_good=of(near_good),
+            escapes=of(escapes),
+            closest_defects=of(near_defects),
+            good=of(shown_good),
+            good_count=len(good),
+            families={name: of(members) for name, members in families.items()},
+            defect_count=len(examples) - len(good),
+            columns=columns,
+        )
+
+
+def family_order(families: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Families as (name, figures): held-out ones first, the most escapes first."""
+
+    def key(item: tuple[str, Any]) -> tuple[bool, float, str]:
+        rate = (item[1]["escape"] or {}).get("rate")
+        return (not item[1]["held_out"], -rate if wording.known(rate) else 1.0, item[0])
+
+    return sorted(families.items(), key=key)
+
+
+def axis_top(rate: Mapping[str, Any]) -> float:
+    """End of a rate's axis: the next of 4, 10, 20, 40, 60, 80 and 100 % that holds its upper bound."""
+    high = rate["high"] if wording.known(rate.get("high")) else 1.0
+    return next((top for top in (0.04, 0.1, 0.2, 0.4, 0.6, 0.8) if high <= top), 1.0)
+
+
+def some_choices(choices: Sequence[dict[str, Any]], shipped: float) -> list[dict[str, Any]]:
+    """At most seven of the thresholds that could be chosen, evenly over those that there are, the ``shipped`` one among them."""
+    step = max((len(choices) - 1) / 6.0, 1.0)
+    wanted = {round(n * step) for n in range(7)} | {n for n, choice in enumerate(choices) if choice["threshold"] == shipped}
+    return [{**choice, "shipped": choice["threshold"] == shipped} for n, choice in enumerate(choices) if n in wanted]
+
+
+def gate_figure(value: Any, gate: str) -> Any:
+    """A gate's value or limit: in percent where the gate is about overkill or escape, which are rates."""
+    rate = wording.known(value) and not isinstance(value, bool) and ("overkill" in gate.lower() or "escape" in gate.lower())
+    return wording.percent(value) if rate else wording.number(value) if wording.known(value) else wording.plain(value)
+
+
+def comparison(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of this model against the champion: name, both values, and the difference in words; empty without a champion."""
+    champion = metrics["champion"]
+    if champion is None:
+        return []
+    rows: list[dict[str, Any]] = []
+    for key in ("overkill", "escape"):
+        mine, theirs = metrics[key], champion.get(key) or {}
+        known = all(wording.known(side.get(field)) for side in (mine, theirs) for field in ("rate", "low", "high"))
+        words = "not comparable"
+        if known:
+            words = better(theirs["rate"] - mine["rate"], "fewer", "more")
+            if mine["rate"] != theirs["rate"] and mine["low"] <= theirs["high"] and theirs["low"] <= mine["high"]:
+                words += "; may be chance: the 95\u00a0% bounds overlap"
+        rows.append({"key": key, "rate": True, "mine": mine, "theirs": theirs, "words": words})
+    for key in ("image_auroc", "pixel_ap"):
+        mine, theirs = metrics[key], champion.get(key)
+        words = better(mine - theirs, "higher", "lower") if wording.known(mine) and wording.known(theirs) else "not comparable"
+        rows.append({"key": key, "rate": False, "mine": mine, "theirs": theirs, "words": words})
+    return rows
+
+
+def better(gain: float, good: str, bad: str) -> str:
+    """A difference in words; ``gain`` is positive where this model is better."""
+    return "the same" if gain == 0 else f"{good} (better)" if gain > 0 else f"{bad} (worse)"
+
+
+def histogram(metrics: Mapping[str, Any], shape: Shape = BROAD) -> Markup:
+    """The score chart: calibrate and lock good images, then pseudo-defects."""
+    scores = metrics["scores"]
+    rows = [
+        Row("Good, calibrate", f"{len(scores['calibrate'])} images; set the threshold", tuple(scores["calibrate"])),
+        Row("Good, lock", f"{len(scores['lock'])} images; give the overkill", tuple(scores["lock"])),
+        Row("Pseudo-defects", f"{len(scores['defects'])} images", tuple(scores["defects"])),
+    ]
+    return score_histogram(rows, metrics["threshold"], shape)
+
+
+def best_trial(study: Sequence[Mapping[str, Any]]) -> Any:
+    """Number of the trial with the highest value, or None."""
+    done = [trial for trial in study if wording.known(trial["value"])]
+    return max(done, key=lambda trial: (trial["value"], -trial["number"]))["number"] if done else None
+
+
+def about_batch(contents: ReportContents) -> ContentsOfBatch:
+    """Sizes, parts and the spread of brightness, contrast and sharpness over the batch's images."""
+    images = contents.record.images
+    sizes: dict[str, int] = {}
+    for image in images:
+        size = f"{image.width} × {image.height}, {'grey' if image.channels == 1 else 'colour'}"
+        sizes[size] = sizes.get(size, 0) + 1
+    common = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
+    shown = "; ".join(size if len(sizes) == 1 else f"{size} ({n})" for size, n in common[:4])
+    groups = len({image.group for image in images if image.group is not None})
+    ranges = []
+    for key in ("brightness", "contrast", "sharpness"):
+        values = [fact[key] for fact in contents.validation["facts"] if wording.known(fact.get(key))]
+        if values:
+            ranges.append((key, min(values), median(values), max(values)))
+    return ContentsOfBatch(
+        images=wording.number_text(len(images)),
+        sizes=shown + (f"; {len(sizes) - 4} more sizes" if len(sizes) > 4 else ""),
+        groups=wording.number_text(groups) if groups else "not stated: every image counts as its own part",
+        ranges=ranges,
+    )

@@ -1,0 +1,1 @@
+"""Networks that only learn features: files of weights, training, distilling."""

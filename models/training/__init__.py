@@ -1,0 +1,1 @@
+"""From images to weights: crops, curriculum, budget, checkpoints, warm start."""

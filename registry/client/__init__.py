@@ -1,0 +1,1 @@
+"""What calls the server: versions, sign-off, promote, publish."""

@@ -1,0 +1,1 @@
+"""What runs inside MLflow: gate, attempts, review page."""

@@ -1,0 +1,92 @@
+"""The text that a QA person reads on a version's page: key numbers, pictures, the report, and how to sign."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from registry.rules.figures import is_number
+
+PICTURES: Final = (("good.png", "Good images"), ("defects.png", "Pseudo-defects"))
+REPORT: Final = "report.html"
+LONGEST: Final = 5000
+"""Characters that MLflow keeps of a description."""
+
+
+def describe(metrics: Mapping[str, Any], files: frozenset[str], experiment_id: str, run_id: str) -> str:
+    """Markdown for the version made from ``metrics`` (report/metrics.json); ``files`` are the names attached to the run."""
+    gates = "passed" if metrics.get("passed") else "**failed**"
+    head = f"### {cell(metrics.get('product'))} · batch {cell(metrics.get('batch'))} · gates {gates}"
+    table = _table(metrics)
+    pictures = "\n\n".join(
+        f"**{title}**\n\n![{title}](/get-artifact?path={quote(name)}&run_uuid={run_id})"
+        for name, title in PICTURES
+        if name in files
+    )
+    links = ""
+    if REPORT in files:
+        page = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT}?workflowType=machine_learning"
+        links = f"[Full report](/{page})"
+    signing = (
+        f"**To sign**: [open the review page](/changeover/review/of?run={run_id}). Or under Tags below: add tag `qa.reason` with "
+        "your reason; then find `qa` at the end of the list, press its pencil and save `approved` or `rejected`. "
+        "The server adds who, when and which file."
+    )
+    rest = "\n\n".join(part for part in (links, pictures, _gates(metrics), _guarantee(metrics)) if part)
+    whole = f"{head}\n\n{table}\n\n{signing}\n\n{rest}"
+    return whole if len(whole) <= LONGEST else whole[: LONGEST - 1] + "…"
+
+
+def _table(metrics: Mapping[str, Any]) -> str:
+    champion = _object(metrics.get("champion"))
+    against = f"champion, version {cell(champion.get('version'))}" if champion else "champion: none yet"
+    rows = [f"| | this version | {against} |", "|---|---|---|"]
+    for title, key in (("overkill (good parts rejected)", "overkill"), ("escape (defects passed)", "escape")):
+        rows.append(f"| {title} | {_rate(metrics.get(key))} | {_rate(champion.get(key))} |")
+    for title, key in (("image AUROC", "image_auroc"), ("pixel AP", "pixel_ap"), ("threshold", "threshold")):
+        rows.append(f"| {title} | {_number(metrics.get(key))} | {_number(champion.get(key))} |")
+    return "\n".join(rows)
+
+
+def _gates(metrics: Mapping[str, Any]) -> str:
+    gates = metrics.get("gates")
+    if not isinstance(gates, list) or not gates:
+        return ""
+    rows = ["| gate | value | limit | |", "|---|---|---|---|"]
+    for gate in map(_object, gates[:12]):
+        verdict = "passed" if gate.get("passed") else "**failed**"
+        rows.append(f"| {cell(gate.get('name'))} | {_number(gate.get('value'))} | {_number(gate.get('limit'))} | {verdict} |")
+    return "\n".join(rows)
+
+
+def _guarantee(metrics: Mapping[str, Any]) -> str:
+    text = metrics.get("guarantee")
+    return cell(text, 400) if isinstance(text, str) else ""
+
+
+def _rate(value: object) -> str:
+    rate = _object(value)
+    if not is_number(rate.get("rate")):
+        return "–"
+    count = f" ({cell(rate.get('count'))} of {cell(rate.get('n'))})" if "n" in rate else ""
+    bounds = ""
+    if is_number(rate.get("low")) and is_number(rate.get("high")):
+        bounds = f", 95 %: {rate['low']:.2%} to {rate['high']:.2%}"
+    return f"{rate['rate']:.2%}{count}{bounds}"
+
+
+def _number(value: object) -> str:
+    if is_number(value):
+        return f"{value:.4g}"
+    return "–" if value is None else cell(value)
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def cell(value: object, longest: int = 80) -> str:
+    """Text that cannot break out of its table cell or become markup; signs that cannot be printed are shown as ``�``."""
+    words = " ".join(str("–" if value is None else value).split())[:longest]
+    text = "".join(sign if sign.isprintable() else "�" for sign in words)
+    return re.sub(r"([\\`*\[\]<>|!#&])", r"\\\1", text)

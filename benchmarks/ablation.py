@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from core.files import write_json, write_yaml
 from data.batch import BatchFolder
@@ -26,7 +27,7 @@ from data.defects.regenerate import regenerate
 from data.defects.scale import measure_scale
 from data.sample import write_sample
 from data.split import split_batch
-from models.detectors.catalogue import NETWORKS, operations
+from models.detectors.catalogue import NETWORKS
 from models.evaluation.assemble import assemble
 from models.evaluation.exam import read_batch
 from models.evaluation.measure import measure
@@ -59,7 +60,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main(out: Path, steps: int) -> None:
     """Train and measure every variant; those that ``out`` holds already are not repeated."""
     done = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
-    family, settings = NETWORKS["unet3plus"]
+    family, settings = "unet3plus", NETWORKS["unet3plus"].settings
     with tempfile.TemporaryDirectory() as scratch:
         write_sample(Path(scratch) / "plate", good=160, defects=60, seed=11)
         product, folder = read_set(Path(scratch) / "plate"), BatchFolder(Path(scratch) / "batch")
@@ -91,7 +92,9 @@ def main(out: Path, steps: int) -> None:
             examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
             judged = judge(look([detector], examined, [1]), assembled.fusion.readings)
             line = {"variant": name, "steps": steps, "objective": assembled.fusion.value, **chosen, "judged": asdict(judged)}
-            line["gmac"] = round(operations(detector, torch.zeros(1, 1, 128, 128)) / 1e9, 3)
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                detector(torch.zeros(1, 1, 128, 128))
+            line["gmac"] = round(counter.get_total_flops() / 2e9, 3)
             line["seconds"] = round(time.monotonic() - started)
             done.append(line)
             torch.save(detector.state_dict(), out.with_name(f"{out.stem}-{len(done)}.pt"))  # for objectives to come

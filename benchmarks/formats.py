@@ -12,7 +12,7 @@ import time
 import torch
 
 from models.detectors.catalogue import NETWORKS
-from models.detectors.detector import TrainingBatch
+from models.trainable import TrainingBatch
 from models.training.fit import Spec, _Run
 from models.training.machine import environment
 from models.training.number_format import Format, fastest_on
@@ -26,7 +26,7 @@ ENCODER = {"encoder": "tu-tf_efficientnet_lite0", "depth": 4, "width": 8, "sprea
 
 def seconds(name: str, form: Format, steps: int) -> float:
     """The least that a step takes, 16 crops of 128 px."""
-    family, settings = ("unet3plus", ENCODER) if name == TAUGHT else NETWORKS[name]
+    family, settings = ("unet3plus", ENCODER) if name == TAUGHT else (NETWORKS[name].detector.family, NETWORKS[name].settings)
     good = torch.randn(16, 1, 128, 128, generator=torch.Generator().manual_seed(1))
     labels = torch.zeros(16, 1, 128, 128)
     labels[:8, :, 40:60, 40:60] = 1.0

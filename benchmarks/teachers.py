@@ -25,12 +25,15 @@ from data.defects.scale import measure_scale
 from data.image import read_image
 from flows.bench import lay_out, of_one_kind
 from flows.presets import Order
-from models.detectors.detector import Detector, build_detector, families
+from models.detectors.catalogue import FAMILIES as ALL
+from models.detectors.catalogue import build_detector
+from models.detectors.detector import Detector
+from models.detectors.teaching import teach, with_teacher
 from models.evaluation.assemble import assemble
 from models.evaluation.exam import Batch, read_batch
 from models.evaluation.measure import measure
 from models.inspection.preprocess import at_working_scale, working_scale
-from models.teachers.teacher_file import TeacherFile, read_teacher, teach, with_teacher
+from models.teachers.teacher_file import TeacherFile, read_teacher
 from models.training.budget import Plan
 from models.training.crops import CropPlan
 from models.training.fit import Spec, fit
@@ -186,7 +189,7 @@ def main() -> None:
                 continue
             ready = None
             for teacher in teachers:
-                kind = families()[VARIANTS.get(family, (family,))[0]].teacher_kind
+                kind = ALL[VARIANTS.get(family, (family,))[0]].teacher_kind
                 if teacher is not None and kind != teacher.card.kind:
                     continue
                 out = wanted.out / folder.name / f"{family} {teacher.card.name if teacher else 'random'}.json"

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from data.benchmark_set import read_set
 from data.image import read_image
-from models.detectors.detector import build_detector
+from models.detectors.catalogue import build_detector
+from models.detectors.teaching import teach, with_teacher
 from models.inspection.calibration import calibrate
 from models.inspection.inspector import Inspector, raw_maps
 from models.inspection.preprocess import at_working_scale, working_scale
-from models.teachers.teacher_file import read_teacher, teach, with_teacher
+from models.teachers.teacher_file import read_teacher
 from models.training.memorise import memorised
 
 SIZES, SPLITS, WISH = (12, 30, 60, 150), 200, 0.05

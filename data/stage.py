@@ -5,12 +5,15 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from core.errors import BadSettings, ChangeoverError
 from data.batch import BatchFolder
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def read_params(folder: BatchFolder) -> dict[str, Any]:
@@ -25,6 +28,18 @@ def read_params(folder: BatchFolder) -> dict[str, Any]:
     if not isinstance(params, dict):
         raise BadSettings(f"{source} holds {type(params).__name__}, not a mapping; restore it with 'git checkout -- params.yaml'")
     return params
+
+
+def read_settings(params: dict[str, Any], section: str, model: type[Settings]) -> Settings:
+    """Validate one section of ``params.yaml``; BadSettings names the field, the value and the rule."""
+    try:
+        return model.model_validate(params.get(section) or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in (section, *first["loc"]))
+        raise BadSettings(
+            f"params.yaml: {where} is {str(first.get('input'))[:60]!r}: {first['msg']}; correct it there"
+        ) from error
 
 
 def run_stage(stage: Callable[[BatchFolder], None]) -> None:

@@ -14,7 +14,7 @@ from core.files import file_digest, replacing_folder, write_json
 from data.batch import BatchFolder
 from data.progress import Progress
 from data.split import seen_in_training
-from data.stage import read_params, run_stage
+from data.stage import read_params, read_settings, run_stage
 from models.evaluation.assemble import Examined, assemble, examine
 from models.evaluation.exam import MEASURING, Batch, ExamImage, read_batch, read_split
 from models.evaluation.gates import GateLimits, check_gates
@@ -30,7 +30,6 @@ from models.training.machine import environment, packages
 from models.training.trained import fused_text, read_trained, teacher_text
 from models.training.training_log import progress_at
 from models.training.warm_start import learned_before
-from models.tune import read_settings
 
 EASY = 0.5
 CHECKED = 4

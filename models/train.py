@@ -20,13 +20,14 @@ from data.defects.library import Cutout, read_library
 from data.defects.regenerate import read_recipe
 from data.defects.scale import measure_scale
 from data.progress import Progress
-from data.stage import read_params, run_stage
-from models.detectors.catalogue import NETWORKS
-from models.detectors.detector import Detector, build_detector, families
+from data.stage import read_params, read_settings, run_stage
+from models.detectors.catalogue import NETWORKS, build_detector
+from models.detectors.detector import Detector
+from models.detectors.teaching import teach
 from models.evaluation.exam import read_batch
 from models.evaluation.objective import TuneSet, objective, tune_set
 from models.inspection.preprocess import at_working_scale
-from models.teachers.teacher_file import TeacherCard, TeacherFile, read_teacher, teach
+from models.teachers.teacher_file import TeacherCard, TeacherFile, read_teacher
 from models.training.budget import Plan
 from models.training.crops import CropPlan
 from models.training.fit import Report, fit
@@ -35,9 +36,9 @@ from models.training.memories import memories
 from models.training.number_format import Format
 from models.training.trained import NetworkRecord
 from models.training.training_log import Change, steps_told
+from models.training.trial import default_of, recipe_of, spec_of
 from models.training.view import View
 from models.training.warm_start import WarmStart, read_warm_start
-from models.tune import default_of, read_settings, recipe_of, spec_of
 
 
 class Replay(BaseModel):
@@ -98,7 +99,7 @@ def planned_networks(
     companion, share = settings.companion, 0.0
     if companion is not None and _family(companion).kind == _family(chosen["detector"]).kind:
         companion = None
-    if companion is not None and _family(companion).learns:
+    if companion is not None and _family(companion).trainable:
         share = settings.companion_share
     planned = [Planned(chosen, view, member, (1.0 - share) / settings.networks) for member in range(settings.networks)]
     if companion is not None:
@@ -155,7 +156,7 @@ class Material:
 def train(folder: BatchFolder) -> None:
     """Write ``model/weights.pt`` and ``model/training.json``; resumes from ``.work/train`` after a kill."""
     params = read_params(folder)
-    settings: TrainSettings = read_settings(params, "train", TrainSettings)
+    settings = read_settings(params, "train", TrainSettings)
     try:
         best = json.loads((folder.file("study") / "best.json").read_text(encoding="utf-8"))
         chosen, scale, side = best["params"], float(best["scale"]), int(best["side"])
@@ -205,7 +206,7 @@ def train(folder: BatchFolder) -> None:
 
 
 def _family(network: str) -> type[Detector]:
-    return families()[NETWORKS[network][0]]
+    return NETWORKS[network].detector
 
 
 def _compares(network: Planned) -> bool:

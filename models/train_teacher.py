@@ -18,18 +18,19 @@ from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from data.image import read_image
 from data.progress import Progress
-from data.stage import read_params, run_stage
-from models.detectors.detector import Detector
+from data.stage import read_params, read_settings, run_stage
+from models.detectors.unet3plus import UNet3Plus
 from models.inspection.preprocess import at_working_scale, working_scale
 from models.teachers.distil import Distillation, PatchDistillation
 from models.teachers.feature_extractor import COLOURS
+from models.teachers.self_supervised import SelfSupervised
 from models.teachers.teacher_file import TeacherCard, TeacherFile, read_teacher, write_teacher
+from models.trainable import Trainable
 from models.training.budget import Plan
 from models.training.crops import CropPlan
-from models.training.fit import Report, Spec, fit
+from models.training.fit import Make, Report, Spec, fit
 from models.training.machine import environment, packages
 from models.training.training_log import TrainingLog
-from models.tune import read_settings
 
 Image = NDArray[np.uint8]
 TrainingRecipe = Literal["self-supervised", "pseudo-defects", "distilled"]
@@ -86,18 +87,26 @@ def train_teacher(
             f"teacher {parent.card.name!r} is made of patch networks, from which nothing is distilled; take another"
         )
     images, shares = _at_work(products)
-    family, settings, rate = _learner(order, parent)
+    make, rate = _learner(order, parent)
     plan = Plan(order.seconds, order.steps)
-    spec = Spec(family, settings, "linear", rate, side=SIDE, hard_negatives=False)
+    spec = Spec(schedule="linear", learning_rate=rate, side=SIDE, hard_negatives=False)
     crops = CropPlan(Recipe(), shares[0][1], SIDE, 0, "linear", seed, products=tuple(shares))
 
-    def begin(detector: Detector) -> None:
-        if parent is not None and isinstance(detector, Distillation | PatchDistillation):
-            detector.load_parent(parent)
+    def begin(network: Trainable) -> None:
+        if parent is not None and isinstance(network, Distillation | PatchDistillation):
+            network.load_parent(parent)
 
     learned: Any
     learned, log = fit(
-        images, crops, spec, plan, checkpoint=checkpoint, key=_key(order, seed, parent, images), report=report, begin=begin
+        images,
+        crops,
+        spec,
+        plan,
+        checkpoint=checkpoint,
+        key=_key(order, seed, parent, images),
+        report=report,
+        begin=begin,
+        make=make,
     )
     if order.recipe == "self-supervised":
         return Taught(learned.network.state_dict(), "features", {"backbone": order.backbone}, log)
@@ -120,16 +129,17 @@ def _key(order: TeacherSettings, seed: int, parent: TeacherFile | None, images: 
     return digest.hexdigest()
 
 
-def _learner(order: TeacherSettings, parent: TeacherFile | None) -> tuple[str, dict[str, Any], float]:
-    """Family, settings and learning rate of what is trained."""
+def _learner(order: TeacherSettings, parent: TeacherFile | None) -> tuple[Make, float]:
+    """What is trained, for a number of channels, and its learning rate."""
+    backbone = order.backbone
     if order.recipe == "self-supervised":
-        return "self_supervised", {"backbone": order.backbone}, 2e-3
+        return lambda channels: SelfSupervised(channels, backbone), 2e-3
     if parent is None:
-        return "unet3plus", {"encoder": f"tu-{order.backbone}", "depth": 4, "width": 8}, 5e-3
+        return lambda channels: UNet3Plus(channels, encoder=f"tu-{backbone}", depth=4, width=8), 5e-3
     big = parent.card.settings["backbone"]
     if order.into == "features":
-        return "distillation", {"parent": big, "backbone": order.backbone}, 2e-3
-    return "patch_distillation", {"parent": big, **PATCHES}, 2e-3
+        return lambda channels: Distillation(channels, big, backbone), 2e-3
+    return lambda channels: PatchDistillation(channels, big, **PATCHES), 2e-3
 
 
 def _at_work(products: Mapping[str, Sequence[Image]]) -> tuple[list[Image], list[tuple[int, Any]]]:
@@ -151,7 +161,7 @@ def run(folder: BatchFolder) -> None:
     """The stage: ``params.yaml`` (``seed``, ``teacher``, ``products``: file names by product, ``origin``, ``licence``, ``made``)
     and, for a distilled one, ``parent/``, to ``teacher/``."""
     params = read_params(folder)
-    order: TeacherSettings = read_settings(params, "teacher", TeacherSettings)
+    order = read_settings(params, "teacher", TeacherSettings)
     seed = int(params.get("seed", 0))
     named = params.get("products")
     if not isinstance(named, dict) or not all(isinstance(files, list) for files in named.values()):

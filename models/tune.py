@@ -3,37 +3,32 @@
 import hashlib
 import json
 import time
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from core.errors import BadSettings
 from core.files import replacing_folder, write_json
 from data.batch import BatchFolder
 from data.defects.library import read_library
-from data.defects.recipe import TRAINING_FAMILIES, Recipe
 from data.defects.regenerate import read_recipe
 from data.defects.scale import measure_scale
 from data.progress import Progress
-from data.stage import read_params, run_stage
+from data.stage import read_params, read_settings, run_stage
 from models.detectors.catalogue import NETWORKS
-from models.detectors.detector import families
+from models.detectors.teaching import teach
 from models.evaluation.exam import Batch, read_batch
 from models.evaluation.objective import objective, tune_set
 from models.inspection.preprocess import at_working_scale, working_scale
-from models.teachers.teacher_file import TeacherCard, read_teacher, teach, with_teacher
+from models.teachers.teacher_file import TeacherCard, read_teacher
 from models.training.budget import Plan
 from models.training.crops import CropPlan
 from models.training.curriculum import SCHEDULES
-from models.training.fit import Spec, fit
-
-MIXES: dict[str, tuple[str, ...]] = {
-    "all": TRAINING_FAMILIES,
-    "drawn": ("bezier", "hull", "stroke", "crack", "perlin", "region", "chip", "library"),
-}
-"""Recipe mixes. On random textures a patch moved from elsewhere is no defect at all: ``drawn`` leaves those families out."""
+from models.training.fit import fit
+from models.training.trial import MIXES, recipe_of, spec_of
 
 
 class TuneSettings(BaseModel):
@@ -58,92 +53,38 @@ class TuneSettings(BaseModel):
         return names
 
 
-def read_settings(params: dict[str, Any], section: str, model: type[BaseModel]) -> Any:
-    """Validate one section of ``params.yaml``; BadSettings names the field, the value and the rule."""
-    try:
-        return model.model_validate(params.get(section) or {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in (section, *first["loc"]))
-        raise BadSettings(
-            f"params.yaml: {where} is {str(first.get('input'))[:60]!r}: {first['msg']}; correct it there"
-        ) from error
-
-
-def spec_of(params: dict[str, Any], side: int, teacher: TeacherCard | None = None) -> Spec:
-    """A trial's parameters as a training specification, with ``teacher`` for a family that takes it."""
-    family, settings = NETWORKS[params["detector"]]
-    # As many pixels a step, whatever the crops' side: small crops cost their overhead otherwise.
-    return Spec(
-        family,
-        with_teacher(family, settings, teacher),
-        params.get("schedule", "none"),
-        params.get("learning_rate", Spec.learning_rate),
-        side=side,
-        batch_size=16 * max(128 // side, 1),
-    )
-
-
-def recipe_of(params: dict[str, Any], recipe: Recipe) -> Recipe:
-    """``recipe`` restricted to the trial's mix of families."""
-    wanted = MIXES[params.get("mix", "all")]
-    return recipe.model_copy(update={"families": tuple(f for f in recipe.families if f in wanted) or recipe.families})
-
-
-RATES: dict[str, tuple[float, float]] = {
-    "stpm": (5e-4, 5e-3),
-    "rstpm": (5e-4, 5e-3),
-    "uninformed_students": (5e-4, 5e-3),
-    "denoising_student": (1e-3, 1e-2),
-}
-"""Learning rates (lowest, highest) of families that have their own; of all others 2e-3 to 1e-2."""
-
-
 def suggest(trial: Any, settings: TuneSettings) -> dict[str, Any]:
-    """Draw one set of parameters: of what its family has, learning rate, curriculum and recipe mix."""
-    detector = trial.suggest_categorical("detector", list(settings.detectors))
-    params: dict[str, Any] = {"detector": detector}
-    family = NETWORKS[detector][0]
-    kind = families()[family]
-    if kind.learns:
-        params["learning_rate"] = trial.suggest_float(_rate_name(family), *RATES.get(family, (2e-3, 1e-2)), log=True)
-    if not kind.learns_from_good_only:
+    """Draw one set of parameters: of what its detector has, learning rate, curriculum and recipe mix."""
+    name = trial.suggest_categorical("detector", list(settings.detectors))
+    params: dict[str, Any] = {"detector": name}
+    detector = NETWORKS[name].detector
+    if detector.trainable:
+        params["learning_rate"] = trial.suggest_float(_rate_name(name), *NETWORKS[name].learning_rates, log=True)
+    if not detector.learns_from_good_only:
         params["schedule"] = trial.suggest_categorical("schedule", [s for s in SCHEDULES if s != "reversed"])
         params["mix"] = trial.suggest_categorical("mix", list(MIXES))
     return params
 
 
-def _rate_name(family: str) -> str:
-    """What the study calls a family's learning rate: a name stands for one range."""
-    return f"{family}_learning_rate" if family in RATES else "learning_rate"
+def _rate_name(network: str) -> str:
+    """What the study calls a network's learning rate: one name stands for one range."""
+    return "learning_rate_{:g}_{:g}".format(*NETWORKS[network].learning_rates)
 
 
 SHORTEST_TRIAL = 45.0
 """Seconds. Below that trials rank detectors by how fast they start, not by how good they get: on the sample product two trials of
-24 s preferred an STPM that never passed its gates. A budget too small for two trials runs the first default alone, briefly."""
-
-DEFAULTS: tuple[dict[str, Any], ...] = (
-    {"detector": "unet3plus", "learning_rate": 5e-3, "schedule": "linear", "mix": "all"},
-    {"detector": "stpm", "learning_rate": 2e-3},
-    {"detector": "unet3plus", "learning_rate": 5e-3, "schedule": "linear", "mix": "drawn"},
-    {"detector": "patchcore"},
-    {"detector": "rstpm", "learning_rate": 2e-3},
-    {"detector": "denoising_student", "learning_rate": 5e-3, "schedule": "linear", "mix": "all"},
-    {"detector": "uninformed_students", "learning_rate": 2e-3},
-)
-"""Tried first, in this order, where the study may choose them: sensible settings before any search."""
+24 s preferred an STPM that never passed its gates. A budget too small for two trials tries nothing."""
 
 
-def default_of(network: str) -> dict[str, Any]:
-    """Sensible parameters of ``network`` (``models.detectors.catalogue``) without any search: its own, or those of its family."""
-    own = [default for default in DEFAULTS if default["detector"] == network]
-    of_family = [default for default in DEFAULTS if NETWORKS[default["detector"]][0] == NETWORKS[network][0]]
-    return {**(*own, *of_family, DEFAULTS[0])[0], "detector": network}
+def first_trials(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Default trials of the networks ``names``, in the catalogue's order: the first of each, then the second, and so on."""
+    each = [[{"detector": name, **trial} for trial in entry.defaults] for name, entry in NETWORKS.items() if name in names]
+    return [trial for trials in zip_longest(*each) for trial in trials if trial is not None]
 
 
 def asked(params: dict[str, Any]) -> dict[str, Any]:
     """``params`` as the study asks for them (``suggest``)."""
-    name = _rate_name(NETWORKS[params["detector"]][0])
+    name = _rate_name(params["detector"])
     return {name if key == "learning_rate" else key: value for key, value in params.items()}
 
 
@@ -154,7 +95,7 @@ def tune(folder: BatchFolder) -> None:
     one trial alone, nothing is tried: it would choose nothing, and training gets its time.
     """
     params = read_params(folder)
-    settings: TuneSettings = read_settings(params, "tune", TuneSettings)
+    settings = read_settings(params, "tune", TuneSettings)
     recipe, seed = read_recipe(params), int(params.get("seed", 0))
     batch = read_batch(folder, ("train", "tune"))
     images = [exam.image for exam in batch.good["train"]]
@@ -164,8 +105,8 @@ def tune(folder: BatchFolder) -> None:
     card = None if teacher is None else teacher.card
     fixed = {"scale": scale, "side": settings.side}
     planned = max(min(settings.trials, int(settings.seconds / SHORTEST_TRIAL)), 1)
-    defaults = [default for default in DEFAULTS if default["detector"] in settings.detectors]
-    if planned == 1 and defaults:
+    defaults = first_trials(settings.detectors)
+    if planned == 1:
         print("nothing is tried: there is time for the default settings alone")
         _write_study(folder, [], b"", {"params": _named(defaults[0], settings, card), "value": None, **fixed})
         return
@@ -213,7 +154,7 @@ def tune(folder: BatchFolder) -> None:
 
 def _named(params: dict[str, Any], settings: TuneSettings, card: TeacherCard | None) -> dict[str, Any]:
     """``params`` with the teacher's title where their network takes it."""
-    if card is None or spec_of(params, settings.side, card).settings == NETWORKS[params["detector"]][1]:
+    if card is None or spec_of(params, settings.side, card).settings == NETWORKS[params["detector"]].settings:
         return dict(params)
     return {**params, "teacher": card.title}
 

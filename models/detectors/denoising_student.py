@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import BadSettings
-from models.detectors.detector import Detector, TrainingBatch
+from models.detectors.detector import Detector
 from models.detectors.encoders import conv_block
 from models.detectors.feature_decoder import FeatureDecoder
-from models.detectors.losses import mastery_of, segmentation_loss
+from models.detectors.losses import dice_of, segmentation_loss
 from models.detectors.segmentation import RARE
 from models.detectors.stpm import distance
 from models.teachers.feature_extractor import Teacher
 from models.teachers.feature_network import feature_network
+from models.trainable import TrainingBatch
 
 
 def agreement(wanted: Tensor, given: Tensor) -> Tensor:
@@ -39,6 +40,7 @@ class DenoisingStudent(Detector):
     convolutions, the second of them dilated, not residual blocks with a spatial pyramid.
     """
 
+    family = "denoising_student"
     teacher_kind = "features"
     learns_from_clean = True
 
@@ -96,7 +98,7 @@ class DenoisingStudent(Detector):
         wanted = self.teacher(batch.clean)
         loss = torch.stack([distance(w, g).mean() for w, g in zip(wanted, denoised, strict=True)]).sum()
         logits = self.segment(batch.images, [features.detach() for features in denoised])
-        self.mastery = mastery_of(logits, batch.labels, batch.defective)
+        self.training_dice = dice_of(logits, batch.labels, batch.defective)
         return loss + segmentation_loss(logits, batch.labels, batch.defective)
 
     def forward(self, images: Tensor) -> Tensor:

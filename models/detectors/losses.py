@@ -19,7 +19,7 @@ def dice_loss(logits: Tensor, labels: Tensor, defective: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mastery_of(logits: Tensor, labels: Tensor, defective: Tensor) -> float:
+def dice_of(logits: Tensor, labels: Tensor, defective: Tensor) -> float:
     """How much of the drawn defects is found: dice (0..1) at a probability of one half, averaged over the defective samples."""
     found, wanted = logits.float() > 0, labels > 0.5
     dice = 2.0 * (found & wanted).sum((1, 2, 3)) / (found.sum((1, 2, 3)) + wanted.sum((1, 2, 3))).clamp(min=1)

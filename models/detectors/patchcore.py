@@ -48,10 +48,11 @@ class PatchCore(Detector):
     value of its map.
     """
 
+    family = "patchcore"
     teacher_kind = "features"
     takes_transformers = True
     learns_from_good_only = True
-    learns = False
+    trainable = False
     memory: Tensor
 
     def __init__(
@@ -84,7 +85,7 @@ class PatchCore(Detector):
         return torch.cat([fine, coarse], 1)
 
     @torch.no_grad()
-    def memorise(self, good: Iterable[Whole], number: int) -> float:
+    def build_memory_bank(self, good: Iterable[Whole], number: int) -> float:
         """Fill the memory from ``number`` whole good images of any sizes that are multiples of 32; the projection is drawn by
         PyTorch's generator. How far (in the map's unit) the farthest candidate is from the memory, as the projection sees it.
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from core.errors import BadSettings
-from models.detectors.detector import Detector, TrainingBatch
+from models.detectors.detector import Detector
 from models.detectors.feature_decoder import FeatureDecoder
 from models.detectors.stpm import Stpm, distance, log_product
 from models.teachers.feature_extractor import Teacher
+from models.trainable import TrainingBatch
 
 
 class Rstpm(Detector):
@@ -34,6 +35,7 @@ class Rstpm(Detector):
     ``second`` False leaves STPM. ``width``: channels of the second student.
     """
 
+    family = "rstpm"
     teacher_kind = "features"
     learns_from_good_only = True
 

@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.detectors.detector import Detector, Kind, TrainingBatch
+from models.detectors.detector import Detector, Kind
 from models.detectors.encoders import OF_TIMM
-from models.detectors.losses import mastery_of, segmentation_loss
+from models.detectors.losses import dice_of, segmentation_loss
 from models.teachers.feature_network import TORCHVISION, matched
+from models.trainable import TrainingBatch
 
 RARE = -3.0
 """Bias that output layers start from: defects are rare, so not from one half."""
@@ -79,7 +80,7 @@ class SegmentationDetector(Detector):
         """Segmentation loss at every level (weight 1, then 1/2, 1/4 …) + cross entropy of the classification map and of its
         maximum."""
         fine, coarse, classes = self.heads(batch.images)
-        self.mastery = mastery_of(fine, batch.labels, batch.defective)
+        self.training_dice = dice_of(fine, batch.labels, batch.defective)
         loss = segmentation_loss(fine, batch.labels, batch.defective)
         for i, logits in enumerate(reversed(coarse)):
             step = batch.labels.shape[-1] // logits.shape[-1]

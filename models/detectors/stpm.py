@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import BadSettings
-from models.detectors.detector import Detector, TrainingBatch
+from models.detectors.detector import Detector
 from models.teachers.feature_extractor import Teacher
 from models.teachers.feature_network import feature_network
+from models.trainable import TrainingBatch
 
 
 def distance(wanted: Tensor, given: Tensor) -> Tensor:
@@ -55,6 +56,7 @@ class Stpm(Detector):
     1×1 convolutions.
     """
 
+    family = "stpm"
     teacher_kind = "features"
     learns_from_good_only = True
 

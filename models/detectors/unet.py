@@ -20,6 +20,7 @@ class UNet(SegmentationDetector):
     UNet++, every level with all deeper ones between (not on a plain encoder). At the defaults 17.1 M parameters and 11.8 GMac at
     128 × 128 (the report: 17.51 M, 11.85 GMac)."""
 
+    family = "unet"
     decoder: Any  # smp's decoders carry no types
 
     def __init__(

@@ -50,6 +50,8 @@ class UNet3Plus(SegmentationDetector):
     shuffle, a hundredth of the cost of another stage) or ``stage`` (one more decoder level, at full resolution, of ``width``
     channels). ``enlarge_first``: see ``FullScaleStage``. ``spread``, ``keep_upper``: see ``SegmentationDetector``."""
 
+    family = "unet3plus"
+
     def __init__(
         self,
         channels: int = 1,

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import BadModel, BadSettings
-from models.detectors.detector import Detector, TrainingBatch
+from models.detectors.detector import Detector
 from models.teachers.feature_extractor import COLOURS
 from models.teachers.patch_network import GRID, LAYERS, PatchNetwork, of_side
+from models.trainable import TrainingBatch
 
 NEWEST = 0.1
 """Weight of the newest batch in the running statistics of error and variance."""
@@ -90,6 +91,7 @@ class UninformedStudents(Detector):
     (``models.teachers.distil``), the teacher has random weights (``teacher_seed``). And what error and variance are on good
     images is a running mean over the last training crops, which never come twice, rather than measured on validation images."""
 
+    family = "uninformed_students"
     teacher_kind = "patches"
     learns_from_good_only = True
 

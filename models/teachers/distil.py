@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.detectors.detector import Detector, TrainingBatch
 from models.teachers.feature_extractor import COLOURS, Teacher
 from models.teachers.feature_network import feature_network
 from models.teachers.patch_network import GRID, PatchNetwork
 from models.teachers.teacher_file import LEVELS, TeacherFile
+from models.trainable import Trainable, TrainingBatch
 
 
 def _on_grid_of(given: Tensor, wanted: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def _on_grid_of(given: Tensor, wanted: Tensor) -> Tensor:
     return wanted if wanted.shape[-2:] == size else F.interpolate(wanted, size=size, mode="bilinear", align_corners=False)
 
 
-class Distillation(Detector):
+class Distillation(Trainable):
     """``network``, of ``backbone``, regresses the parent's standardised features at strides 4, 8 and 16, each level through a
     1×1 convolution of its own (as of EfficientAD: Batzner 2024, arXiv 2303.14535, sec. 3.1). It gives no anomaly map.
 
@@ -55,7 +55,7 @@ class Distillation(Detector):
         return dict(self.network.state_dict())
 
 
-class PatchDistillation(Detector):
+class PatchDistillation(Trainable):
     """Patch networks of ``sides`` (17, 33 or 65 px) learn the parent's features about the patch's centre, of level 1, 2 and 3 in
     this order, through a linear decoder, and to be uncorrelated (Bergmann 2020, eqs. 1 and 2: knowledge distillation and
     descriptor compactness; its metric learning, for want of a pretrained network, is left out). It gives no anomaly map.

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.detectors.detector import Detector, TrainingBatch
 from models.teachers.feature_extractor import COLOURS
 from models.teachers.feature_network import feature_network
 from models.teachers.teacher_file import LEVELS
+from models.trainable import Trainable, TrainingBatch
 
 PLACES = 48
 """Places that are compared in each crop."""
@@ -68,7 +68,7 @@ def at(features: Tensor, places: Tensor) -> Tensor:
     return found[..., 0].transpose(1, 2)
 
 
-class SelfSupervised(Detector):
+class SelfSupervised(Trainable):
     """Training of ``backbone``'s levels 1 to 3; ``network`` is what becomes the teacher. It gives no anomaly map.
 
     At ``PLACES`` random places of each crop that both views show, each level's features go through an expander (three layers of

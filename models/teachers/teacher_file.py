@@ -14,10 +14,8 @@ from torch import Tensor
 
 from core.errors import BadModel
 from core.files import file_digest, replacing, write_json
-from models.detectors.detector import Detector, families
 from models.teachers.feature_network import feature_network, matched
-from models.teachers.recognise import natural_spread, recognised
-from models.teachers.vision_transformer import is_transformer
+from models.teachers.recognise import recognised
 
 WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
 LEVELS = (1, 2, 3)
@@ -172,25 +170,3 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 def teacher_name(text: str) -> str:
     """``text`` as a teacher may be called: an approximation, such as of a hub's name."""
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:50] or "teacher"
-
-
-def takes(detector: Detector | type[Detector], card: TeacherCard) -> bool:
-    """Whether a detector or family can do something with the teacher of ``card``. Students that are built like their teacher want
-    strides that double, so a vision transformer is no teacher for them; what only compares takes it."""
-    transformer = is_transformer(str(card.settings.get("backbone", "")))
-    return detector.teacher_kind == card.kind and (detector.takes_transformers or not transformer)
-
-
-def with_teacher(family: str, settings: dict[str, Any], card: TeacherCard | None) -> dict[str, Any]:
-    """``settings`` of a detector of ``family`` that can take the teacher of ``card``; as they are where it cannot."""
-    if card is None or not takes(families()[family], card):
-        return dict(settings)
-    elsewhere = card.kind == "features" and card.source in ELSEWHERE
-    spread = natural_spread(card.settings["backbone"]) if elsewhere else None
-    return families()[family].settings_with(settings, card.settings, spread)
-
-
-def teach(detector: Detector, teacher: TeacherFile | None) -> None:
-    """Give a fresh ``detector``, built with settings of ``with_teacher``, the teacher's weights, if it can take them."""
-    if teacher is not None and takes(detector, teacher.card):
-        detector.load_teacher(teacher.weights)

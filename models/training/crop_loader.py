@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from models.detectors.detector import TrainingBatch
+from models.trainable import TrainingBatch
 from models.training.crops import Course, CropSeries
 
 AHEAD = 4

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from data.defects.foreground import foreground
-from models.detectors.detector import Detector, TrainingBatch, build_detector
+from models.detectors.catalogue import build_detector
+from models.detectors.detector import Detector
+from models.trainable import Trainable, TrainingBatch
 from models.training.budget import Costs, Plan, cores, ended, plan_anew, planned
 from models.training.checkpoint import load_checkpoint, resumed_log, save_checkpoint
 from models.training.crop_loader import CropLoader
@@ -29,7 +32,8 @@ from models.training.training_log import TrainingLog
 
 @dataclass(frozen=True)
 class Spec:
-    """What to train. ``learning_rate`` is the peak of the one-cycle cosine; ``decay`` AdamW's weight decay."""
+    """How to train, and which detector, if ``fit`` is not told what to make. ``learning_rate`` is the peak of the one-cycle
+    cosine; ``decay`` AdamW's weight decay."""
 
     detector: str = "unet3plus"
     settings: dict[str, Any] = field(default_factory=dict)
@@ -47,8 +51,10 @@ class Spec:
         return self.schedule == "competence"
 
 
-Validate = Callable[[Detector], float]
-Begin = Callable[[Detector], None]
+Validate = Callable[[Any], float]
+Begin = Callable[[Any], None]
+Make = Callable[[int], Trainable]
+"""A fresh network for a number of input channels."""
 Report = Callable[[int, int, float, str], None]
 CHECKPOINT_SECONDS = 10.0
 WARM_UP = 0.05
@@ -93,15 +99,15 @@ class _Run:
     """One detector in training: network, averaged network, optimiser."""
 
     def __init__(
-        self, spec: Spec, channels: int, seed: int, device: torch.device, form: Format, good: Tensor, begin: Begin
+        self, spec: Spec, channels: int, seed: int, device: torch.device, form: Format, good: Tensor, make: Make, begin: Begin
     ) -> None:
         make_deterministic(seed)
         self.device, self.form, self.spec = device, form, spec
-        self.network = build_detector(spec.detector, channels, spec.settings).to(device)
+        self.network = make(channels).to(device)
         begin(self.network)
         self.network.to(memory_format=torch.channels_last)
         self.network.prepare(good.to(device))
-        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.average: Any = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.learned = [p for p in self.network.parameters() if p.requires_grad]
         taught = {id(p) for p in self.network.taught_parameters()}
         groups = [
@@ -178,37 +184,39 @@ def fit(
     key: str = "",
     report: Report | None = None,
     begin: Begin = lambda detector: None,
-) -> tuple[Detector, TrainingLog]:
-    """Train one detector on good ``images`` (H, W, C); ``crop_plan.total`` is replaced by what the budget allows.
+    make: Make | None = None,
+) -> tuple[Any, TrainingLog]:
+    """Train one network on good ``images`` (H, W, C); ``crop_plan.total`` is replaced by what the budget allows.
 
     ``validate`` scores the averaged network (larger is better) up to eight times, within a tenth of the budget; training
     stops early after three without gain and gives the best. ``checkpoint``: file to resume from and to write every ten
     seconds, ignored unless it carries the same ``key``. ``report``: called with (step, steps, loss, message). ``begin``: gives a
-    fresh detector the weights that it starts from (a teacher, a warm start), before it is prepared. The same
-    inputs and steps give the same weights on the same kind of CPU.
+    fresh network the weights that it starts from (a teacher, a warm start), before it is prepared. ``make``: makes it; None
+    makes the detector that ``spec`` names. The same inputs and steps give the same weights on the same kind of CPU.
     """
     device, channels = pick_device(), images[0].shape[2]
     workers = data_workers(device, plan)
-    family = build_detector(spec.detector, channels, spec.settings)
-    defects = not family.learns_from_good_only
+    make = make or partial(build_detector, spec.detector, settings=spec.settings)
+    network = make(channels)
+    defects = not network.learns_from_good_only
 
     parts = [foreground(image) for image in images]
 
     def series(with_defects: bool) -> CropSeries:
-        with_clean, total = with_defects and family.learns_from_clean, max(64 // spec.batch_size, 1) * spec.batch_size
+        with_clean, total = with_defects and network.learns_from_clean, max(64 // spec.batch_size, 1) * spec.batch_size
         return CropSeries(images, replace(crop_plan, total=total, with_defects=with_defects, with_clean=with_clean), parts)
 
     without = series(False)
     good = torch.stack([without[i][0] for i in range(len(without))])
 
-    if not family.learns:
+    if isinstance(network, Detector) and not network.trainable:
         torch.set_num_threads(plan.threads or torch.get_num_threads())
         make_deterministic(crop_plan.seed)
-        begin(family)
-        return memorised(family.to(device), good, images, validate)
+        begin(network)
+        return memorised(network.to(device), good, images, validate)
 
     def fresh(form: Format) -> _Run:
-        return _Run(spec, channels, crop_plan.seed, device, form, good, begin)
+        return _Run(spec, channels, crop_plan.seed, device, form, good, make, begin)
 
     with CropLoader(series(defects), spec.batch_size, workers) as crops:
         state = load_checkpoint(checkpoint, key)
@@ -230,7 +238,7 @@ def fit(
             waited += time.monotonic() - last_mark
             validated = int(log.validations_planned * log.progress)
             loss = run.step(batch, log.progress, log.steps)
-            log.note(loss, time.monotonic() - begun, run.network.mastery if spec.by_competence else None)
+            log.note(loss, time.monotonic() - begun, run.network.training_dice if spec.by_competence else None)
             if report is not None:
                 report(log.steps, log.total, log.smoothed, f"loss {log.smoothed:.3f}")
             if validate is not None and int(log.validations_planned * log.progress) > validated and log.steps < log.total:

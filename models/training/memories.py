@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.errors import BadModel, BadSettings
-from models.detectors.catalogue import NETWORKS
-from models.detectors.detector import build_detector
-from models.teachers.teacher_file import TeacherFile, teach, with_teacher
+from models.detectors.catalogue import NETWORKS, build_detector
+from models.detectors.teaching import teach, with_teacher
+from models.teachers.teacher_file import TeacherFile
 from models.training.view import Image, View
 
 SMALLEST = 96.0
@@ -36,7 +36,8 @@ def memories(network: str, images: Sequence[Image], side: int, teacher: TeacherF
 
 def _has(teacher: TeacherFile, network: str) -> bool:
     """Whether ``teacher`` has the levels that ``network`` reads."""
-    family, settings = NETWORKS[network]
+    entry = NETWORKS[network]
+    family, settings = entry.detector.family, entry.settings
     try:
         teach(build_detector(family, 3, with_teacher(family, settings, teacher.card)), teacher)
     except (BadModel, BadSettings):

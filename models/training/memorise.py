@@ -28,7 +28,7 @@ def memorised(
     started, device = time.monotonic(), next(detector.parameters()).device
     log = TrainingLog(1, 0, device=str(device), threads=torch.get_num_threads(), form="float32")
     detector.eval().prepare(crops.to(device))
-    reach = detector.memorise((_whole(image, device) for image in images), len(images))
+    reach = detector.build_memory_bank((_whole(image, device) for image in images), len(images))
     log.note(reach, time.monotonic() - started)
     if validate is not None:
         log.validations.append((1, round(validate(detector), 5)))

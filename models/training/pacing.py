@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from models.detectors.detector import TrainingBatch
+from models.trainable import TrainingBatch
 from models.training.crop_loader import CropLoader
 from models.training.crops import Course
 from models.training.curriculum import PACES, advanced

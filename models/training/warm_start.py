@@ -12,7 +12,8 @@ from torch import Tensor
 from core.errors import BadModel
 from core.files import file_digest
 from models.detectors.detector import Detector
-from models.teachers.teacher_file import TeacherCard, takes
+from models.detectors.teaching import takes
+from models.teachers.teacher_file import TeacherCard
 from models.training.trained import NetworkRecord, network_records, read_states
 
 CARD, WEIGHTS, TRAINING = "warm.json", "weights.pt", "training.json"
@@ -50,7 +51,7 @@ class WarmStart:
         """The state that a ``fresh`` detector of ``record`` goes on from: of a network of the same family, settings, reduction
         and shapes (which also tell grey from colour); with several of them, ``member`` takes its own. None where there is none,
         where it was trained against another teacher than ``teacher``, and for what does not learn step by step."""
-        if not fresh.learns or _seen_by(fresh, self.teacher) != _seen_by(fresh, teacher):
+        if not fresh.trainable or _seen_by(fresh, self.teacher) != _seen_by(fresh, teacher):
             return None
         wanted, shapes = _plain(record), _shapes(fresh.state_dict())
         like = [state for known, state in self.networks if _plain(known) == wanted and _shapes(state) == shapes]

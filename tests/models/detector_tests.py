@@ -11,10 +11,11 @@ import torch
 
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
-from models.detectors.detector import TrainingBatch, build_detector
+from models.detectors.catalogue import build_detector
 from models.exported import ExportedInspector
 from models.inspection.export import export, set_threshold
 from models.inspection.inspector import Inspector, Reading, fit_fusion, raw_maps
+from models.trainable import TrainingBatch
 from models.training.budget import Plan
 from models.training.crops import CropPlan
 from models.training.fit import Spec, fit
@@ -95,13 +96,13 @@ class DetectorTests:
 
     def test_same_seed_same_weights(self) -> None:
         (first, log), (second, _) = self.fitted(6), self.fitted(6)
-        assert log.steps == (6 if first.learns else 1) and log.ended_by == "steps"
+        assert log.steps == (6 if first.trainable else 1) and log.ended_by == "steps"
         for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
             assert torch.equal(a, b)
 
     def test_it_learns(self) -> None:
         detector, log = self.fitted(self.steps)
-        assert not detector.learns or log.losses[-1][2] < 0.9 * log.losses[0][2]
+        assert not detector.trainable or log.losses[-1][2] < 0.9 * log.losses[0][2]
         inspector = Inspector([copy.deepcopy(detector)], 1.0).eval()
         fit_fusion(inspector, [raw_maps(inspector, good_image(i)) for i in range(20, 24)])
         for seed in range(50, 54):

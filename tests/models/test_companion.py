@@ -13,13 +13,13 @@ import torch
 
 from core.errors import BadModel, BadSettings
 from data.batch import BatchFolder
+from data.stage import read_settings
 from models.detectors.patchcore import PatchCore
 from models.detectors.unet3plus import UNet3Plus
 from models.teachers.teacher_file import read_teacher
 from models.train import TrainSettings, planned_networks
 from models.training.trained import fused_text, of_kind, read_trained, teacher_text
 from models.training.view import View
-from models.tune import read_settings
 from tests.models.trained_batch import a_batch, a_teacher, laid_out, trained
 
 CHOSEN = {"detector": "unet3plus", "learning_rate": 5e-3, "schedule": "linear", "mix": "drawn"}

@@ -9,9 +9,10 @@ import torch
 from core.errors import BadSettings
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
+from models.detectors.catalogue import build_detector
 from models.detectors.denoising_student import DenoisingStudent, agreement
-from models.detectors.detector import TrainingBatch, build_detector
 from models.detectors.losses import segmentation_loss
+from models.trainable import TrainingBatch
 from models.training.crop_loader import CropLoader
 from models.training.crops import CropPlan, CropSeries
 from tests.models.detector_tests import DetectorTests, good_image
@@ -39,7 +40,7 @@ def test_loss_is_the_cosine_distance_from_the_clean_crops_and_the_heads() -> Non
         by_hand = sum((1 - torch.cosine_similarity(w, g)).mean() for w, g in zip(detector.teacher(clean), given, strict=True))
         by_hand = by_hand + segmentation_loss(detector(batch.images), labels, batch.defective)
         assert torch.allclose(detector.training_loss(batch, 0.0), by_hand, atol=1e-4)
-    assert detector.mastery is not None
+    assert detector.training_dice is not None
 
 
 def test_the_head_does_not_teach_the_student() -> None:

@@ -13,8 +13,7 @@ import torch
 
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
-from models.detectors.catalogue import NETWORKS
-from models.detectors.detector import families
+from models.detectors.catalogue import FAMILIES, NETWORKS
 from models.exported import ExportedInspector
 from models.inspection.export import export
 from models.inspection.inspector import Inspector
@@ -23,7 +22,7 @@ from models.training.budget import Plan
 from models.training.crops import CropPlan
 from models.training.fit import Spec, fit
 from models.training.number_format import computing_in, fastest_on
-from models.tune import default_of
+from models.training.trial import default_of
 from tests.models.detector_tests import good_image
 
 pytestmark = [
@@ -36,7 +35,7 @@ NAMES = sorted({family: name for name, (family, _) in NETWORKS.items() if defaul
 
 
 def trained(name: str, steps: int, **more: Any) -> Any:
-    family, settings = NETWORKS[name]
+    family, settings = NETWORKS[name].detector.family, NETWORKS[name].settings
     crops = CropPlan(Recipe(), measure_scale(IMAGES), 64, 0, "none", 1)
     return fit(IMAGES, crops, Spec(family, settings, "none", batch_size=8, side=64), Plan(1e9, steps), **more)
 
@@ -47,19 +46,19 @@ def same(one: Any, other: Any) -> bool:
 
 
 def test_each_family_has_a_network_here() -> None:
-    assert {NETWORKS[name][0] for name in NAMES} == set(families())
+    assert {NETWORKS[name].detector.family for name in NAMES} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_training_on_the_gpu_gives_the_same_weights_twice(name: str) -> None:
     (first, log), (second, _) = trained(name, 12), trained(name, 12)
-    assert log.device.startswith("cuda") and log.steps == (12 if first.learns else 1)
+    assert log.device.startswith("cuda") and log.steps == (12 if first.trainable else 1)
     assert same(first, second)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_killed_training_goes_on_to_the_same_weights(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not families()[NETWORKS[name][0]].learns:
+    if not FAMILIES[NETWORKS[name].detector.family].trainable:
         pytest.skip("what is computed at once has nothing to go on from")
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
 

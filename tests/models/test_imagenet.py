@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import BadModel, BadSettings
-from models.detectors.catalogue import NETWORKS
-from models.detectors.detector import TrainingBatch, build_detector
+from models.detectors.catalogue import NETWORKS, build_detector
 from models.detectors.encoders import OF_TIMM
 from models.detectors.segmentation import SegmentationDetector
+from models.detectors.teaching import teach, with_teacher
 from models.teachers.feature_extractor import Teacher
 from models.teachers.imagenet import IMAGENET, PACKAGES, packaged
 from models.teachers.recognise import _tensors, natural_spread, recognised
-from models.teachers.teacher_file import TeacherFile, read_weights, teach, with_teacher
+from models.teachers.teacher_file import TeacherFile, read_weights
+from models.trainable import TrainingBatch
 
 
 def test_it_comes_out_of_an_installed_package_with_card_licence_and_digest(imagenet: TeacherFile) -> None:
@@ -85,7 +86,7 @@ def test_statistics_of_photographs_stay_and_those_of_random_weights_are_measured
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_encoder_starts_from_the_teacher_and_sees_what_it_sees(imagenet: TeacherFile, channels: int) -> None:
-    family, settings = NETWORKS["unet3plus"]
+    family, settings = NETWORKS["unet3plus"].detector.family, NETWORKS["unet3plus"].settings
     wanted = with_teacher(family, settings, imagenet.card)
     assert wanted == {**settings, "encoder": f"{OF_TIMM}tf_efficientnet_lite0", "spread": 0.4, "keep_upper": True}
     detector = build_detector(family, channels, wanted)
@@ -102,7 +103,7 @@ def test_the_encoder_starts_from_the_teacher_and_sees_what_it_sees(imagenet: Tea
 
 @pytest.mark.parametrize("name", ["unet3plus_b1", "unet", "unet3plus_paper"])
 def test_networks_that_are_named_for_their_encoder_keep_it(imagenet: TeacherFile, name: str) -> None:
-    family, settings = NETWORKS[name]
+    family, settings = NETWORKS[name].detector.family, NETWORKS[name].settings
     assert with_teacher(family, settings, imagenet.card) == settings
 
 
@@ -144,7 +145,7 @@ def test_training_keeps_what_the_teacher_knows_above_the_deepest_level(backbone:
 
 def test_a_teacher_of_the_plant_is_trained_on_as_a_whole(imagenet: TeacherFile) -> None:
     plants = replace(imagenet, card=imagenet.card.model_copy(update={"source": "self-supervised"}))
-    family, settings = NETWORKS["unet3plus"]
+    family, settings = NETWORKS["unet3plus"].detector.family, NETWORKS["unet3plus"].settings
     wanted = with_teacher(family, settings, plants.card)
     assert (wanted["spread"], wanted["keep_upper"]) == (1.0, False)
     detector = build_detector(family, 1, wanted)

@@ -8,7 +8,7 @@ from models.detectors.catalogue import NETWORKS
 from models.teachers.feature_extractor import Teacher
 from models.teachers.teacher_file import TeacherFile, read_teacher
 from models.training.memories import memories
-from models.tune import default_of
+from models.training.trial import default_of
 from tests.models.test_companion import a_teacher
 
 LARGE, SMALL = np.zeros((200, 300, 1), np.uint8), np.zeros((190, 300, 1), np.uint8)
@@ -32,7 +32,7 @@ def test_of_small_images_there_is_one_memory(imagenet: TeacherFile) -> None:
 
 
 def test_the_deeper_memory_is_coarser_by_one_stride(imagenet: TeacherFile) -> None:
-    family, settings = NETWORKS["patchcore_deep"]
+    family, settings = NETWORKS["patchcore_deep"].detector.family, NETWORKS["patchcore_deep"].settings
     plain = Teacher(family, "tf_efficientnet_lite0", (2, 3), 0)
     deep = Teacher(family, "tf_efficientnet_lite0", tuple(settings["levels"]), 0)
     assert (plain.strides, deep.strides) == ([8, 16], [16, 32])

@@ -11,7 +11,8 @@ from core.errors import BadSettings
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from models.detectors import patchcore
-from models.detectors.detector import Whole, build_detector
+from models.detectors.catalogue import build_detector
+from models.detectors.detector import Whole
 from models.detectors.patchcore import PatchCore, k_centre
 from models.inspection.export import export
 from models.inspection.inspector import Inspector, raw_maps
@@ -87,12 +88,12 @@ def test_what_is_remembered_whole_has_no_distance(monkeypatch: pytest.MonkeyPatc
     good = [torch.randn(1, 1, 32, 64), torch.randn(1, 1, 64, 32)]
     detector.teacher.standardise(torch.cat([image.reshape(1, 1, 32, 64) for image in good]))
     whole = [Whole(image, slice(0, image.shape[2]), slice(0, image.shape[3])) for image in good]
-    assert detector.memorise(whole, 2) < 1e-6  # 64 patches in 100 places
+    assert detector.build_memory_bank(whole, 2) < 1e-6  # 64 patches in 100 places
     with torch.no_grad():
         assert max(float(detector(image).max()) for image in good) < 1e-2
         assert detector(torch.randn(1, 1, 64, 64)).amin() > 0.05
     monkeypatch.setattr(patchcore, "CANDIDATES", 20)
-    detector.memorise(whole, 2)
+    detector.build_memory_bank(whole, 2)
     assert len(detector.memory.unique(dim=0)) == 20
 
 
@@ -111,7 +112,7 @@ def test_patches_are_standardised_over_whole_images_without_their_margins() -> N
     detector = PatchCore(1, "resnet10t", size=120).eval()
     detector.teacher.standardise(torch.randn(4, 1, 64, 64))
     good = [torch.nn.functional.pad(torch.randn(1, 1, 32, 64), (24, 24, 24, 24)) for _ in range(2)]
-    detector.memorise([Whole(image, slice(24, 56), slice(24, 88)) for image in good], 2)
+    detector.build_memory_bank([Whole(image, slice(24, 56), slice(24, 88)) for image in good], 2)
     assert torch.allclose(detector.memory.mean(0), torch.zeros(1), atol=1e-4)
     assert torch.allclose(detector.memory.std(0, correction=0), torch.ones(1), atol=1e-2)
     with torch.no_grad():

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from core.errors import BadSettings
-from models.detectors.detector import TrainingBatch, build_detector
+from models.detectors.catalogue import build_detector
 from models.detectors.feature_decoder import FeatureDecoder, Gate
 from models.detectors.rstpm import Rstpm
 from models.detectors.stpm import Stpm
+from models.trainable import TrainingBatch
 from tests.models.detector_tests import DetectorTests
 
 SMALL = {"backbone": "test_resnet", "second_backbone": "test_resnet", "width": 16}

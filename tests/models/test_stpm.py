@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from core.errors import BadSettings
-from models.detectors.detector import TrainingBatch, build_detector
+from models.detectors.catalogue import build_detector
 from models.detectors.stpm import Stpm, distance
 from models.teachers.feature_extractor import Teacher
+from models.trainable import TrainingBatch
 from tests.models.detector_tests import DetectorTests
 
 

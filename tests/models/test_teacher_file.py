@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core.errors import BadModel, BadSettings, ChangeoverError
-from models.detectors.detector import build_detector
+from models.detectors.catalogue import build_detector
+from models.detectors.teaching import teach, with_teacher
 from models.teachers.feature_network import feature_network, matched
 from models.teachers.teacher_file import (
     CARD,
@@ -22,9 +23,7 @@ from models.teachers.teacher_file import (
     import_features,
     read_teacher,
     read_weights,
-    teach,
     teacher_name,
-    with_teacher,
     write_teacher,
 )
 

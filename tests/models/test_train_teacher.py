@@ -12,12 +12,14 @@ import yaml
 
 from core.errors import BadBatch, BadSettings
 from data.batch import BatchFolder
-from models.detectors.detector import TrainingBatch, build_detector
+from models.detectors.catalogue import build_detector
+from models.detectors.teaching import teach, with_teacher
 from models.teachers.distil import Distillation, PatchDistillation, correlation
 from models.teachers.feature_network import feature_network
 from models.teachers.self_supervised import SelfSupervised, at, random_affines, vicreg
-from models.teachers.teacher_file import read_teacher, teach, with_teacher, write_teacher
+from models.teachers.teacher_file import read_teacher, write_teacher
 from models.train_teacher import TeacherSettings, run, train_teacher
+from models.trainable import TrainingBatch
 from tests.models.detector_tests import good_image
 
 PRODUCTS = {"holes": [good_image(seed) for seed in range(4)], "coloured": [good_image(seed, 3, 96, 96) for seed in range(3)]}

@@ -13,11 +13,12 @@ from core.errors import BadSettings
 from core.files import write_yaml
 from data.batch import BatchFolder
 from data.defects.recipe import Recipe
+from data.stage import read_settings
 from models import tune as tuning
-from models.detectors.catalogue import NETWORKS
-from models.detectors.detector import build_detector, families
+from models.detectors.catalogue import FAMILIES, NETWORKS, build_detector
 from models.teachers.teacher_file import TeacherCard
-from models.tune import DEFAULTS, MIXES, TuneSettings, asked, default_of, read_settings, recipe_of, spec_of, suggest
+from models.training.trial import MIXES, default_of, recipe_of, spec_of
+from models.tune import TuneSettings, asked, first_trials, suggest
 from tests.models.trained_batch import a_batch
 
 
@@ -26,13 +27,14 @@ def test_unknown_networks_are_refused_and_all_known_ones_make_a_specification() 
         read_settings({"tune": {"detectors": ["unet3plus", "unet9"]}}, "tune", TuneSettings)
     for name in NETWORKS:
         spec = spec_of({"detector": name, "learning_rate": 1e-3}, 64)
-        assert (spec.detector, spec.settings) == NETWORKS[name] and spec.batch_size * spec.side**2 == 32 * 64**2
+        assert (spec.detector, spec.settings) == (NETWORKS[name].detector.family, NETWORKS[name].settings)
+        assert spec.batch_size * spec.side**2 == 32 * 64**2
 
 
 def test_the_settings_tried_first_are_what_the_study_may_suggest() -> None:
-    assert {default["detector"] for default in DEFAULTS} >= set(TuneSettings().detectors)
-    assert {NETWORKS[default["detector"]][0] for default in DEFAULTS} >= set(families()) - {"unet"}
-    for default in DEFAULTS:
+    trials = first_trials(["unet", "patchcore", "stpm", "unet3plus"])
+    assert [trial["detector"] for trial in trials] == ["unet3plus", "unet", "stpm", "patchcore", "unet3plus", "unet"]
+    for default in first_trials(list(NETWORKS)):
         assert suggest(FixedTrial(asked(default)), TuneSettings(detectors=(default["detector"],))) == default
         assert set(recipe_of(default, Recipe()).families) <= set(MIXES["all"])
 
@@ -47,9 +49,10 @@ def test_a_teacher_changes_the_networks_of_the_families_that_take_it() -> None:
         name="big", kind="features", settings={"backbone": "resnet18"}, source="imported", origin="o", licence="l",
         digest="0" * 64,
     )  # fmt: skip
-    for name, (family, settings) in NETWORKS.items():
+    for name, entry in NETWORKS.items():
+        family, settings = entry.detector.family, entry.settings
         taught = spec_of(default_of(name), 64, card).settings
-        if families()[family].kind == "comparison" and families()[family].teacher_kind == "features":
+        if FAMILIES[family].kind == "comparison" and FAMILIES[family].teacher_kind == "features":
             assert taught == {**settings, "backbone": "resnet18", "spread": 0.88}
         elif str(settings.get("encoder", "")).startswith("tu-"):
             assert taught == {**settings, "encoder": "tu-resnet18", "spread": 0.88, "keep_upper": True}
@@ -112,7 +115,7 @@ def test_a_study_that_is_killed_gives_the_same_study(pattern: Path, tmp_path: Pa
     whole = studied(pattern, tmp_path / "whole", monkeypatch, set())
     assert len(whole) == 7 and len({json.dumps(params) for params, _ in whole}) == 7
     first = len(TuneSettings().detectors)
-    assert [params["detector"] for params, _ in whole[:first]] == [one["detector"] for one in DEFAULTS[:first]]
+    assert [params for params, _ in whole[:2]] == first_trials(TuneSettings().detectors)
     kills = {"training 0", "asking 1", "measuring 1", f"training {first}", f"asking {first + 1}", f"measuring {first + 1}"}
     assert studied(pattern, tmp_path / "killed", monkeypatch, kills) == whole
 

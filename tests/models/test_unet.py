@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from core.errors import BadSettings
-from models.detectors.detector import build_detector
+from models.detectors.catalogue import build_detector
 from models.exported import ExportedInspector
 from models.inspection.export import export
 from models.inspection.inspector import Inspector

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from core.errors import BadSettings
-from models.detectors.detector import build_detector
+from models.detectors.catalogue import build_detector
 from models.detectors.unet3plus import UNet3Plus
 from tests.models.detector_tests import DetectorTests
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from core.errors import BadSettings
-from models.detectors.detector import TrainingBatch, build_detector
+from models.detectors.catalogue import build_detector
 from models.detectors.uninformed_students import UninformedStudents, error_and_variance
 from models.teachers.patch_network import LAYERS, PatchNetwork
+from models.trainable import TrainingBatch
 from tests.models.detector_tests import DetectorTests
 
 

@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from core.errors import BadModel, BadSettings
-from models.detectors.detector import build_detector
+from models.detectors.catalogue import build_detector
+from models.detectors.teaching import teach, with_teacher
 from models.exported import ExportedInspector
 from models.inspection.export import export
 from models.inspection.inspector import Inspector
 from models.teachers.distil import Distillation
 from models.teachers.feature_network import feature_network
 from models.teachers.recognise import recognised
-from models.teachers.teacher_file import TeacherFile, import_features, read_teacher, teach, with_teacher, write_teacher
+from models.teachers.teacher_file import TeacherFile, import_features, read_teacher, write_teacher
 from models.teachers.vision_transformer import TransformerFeatures, is_transformer
 from models.training.memorise import memorised
 from models.training.trained import teacher_text
@@ -145,7 +146,7 @@ def test_a_memory_on_it_finds_what_is_new_and_exports(teacher: TeacherFile, tmp_
 
 
 def test_it_is_distilled_into_a_network_with_strides_of_its_own(teacher: TeacherFile) -> None:
-    from models.detectors.detector import TrainingBatch
+    from models.trainable import TrainingBatch
 
     learner = Distillation(3, SMALL, "resnet10t")
     learner.load_parent(teacher)

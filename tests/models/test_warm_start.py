@@ -11,7 +11,7 @@ import torch
 from core.errors import BadModel
 from core.files import file_digest
 from data.batch import BatchFolder
-from models.detectors.detector import build_detector
+from models.detectors.catalogue import build_detector
 from models.teachers.teacher_file import TeacherCard
 from models.train import train
 from models.training.trained import NetworkRecord, read_trained

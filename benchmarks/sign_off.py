@@ -14,8 +14,8 @@ from pathlib import Path
 from benchmarks.trail import fill
 from registry.client.promote import promote
 from registry.client.sign_off import sign_off, status
-from registry.client.users import prepare
 from registry.client.versions import register
+from registry.secrets import prepare
 from registry.trail.events import Trail
 from registry.trail.key import key_file
 from tests.registry.conftest import request_for, running

@@ -20,13 +20,13 @@ from flows.asked import Asked
 from flows.config import Product
 from flows.outcome import Outcome
 from flows.run_record import RunRecord
-from flows.serve import scheduled_batch
 from flows.serving.janitor import clean_up
 from flows.serving.locks import batch_lock, host_lock
 from flows.serving.orchestration import own_plant
 from flows.serving.servers import address
 from flows.serving.services import connect_as
 from flows.stages import repro, when_free
+from flows.steps.batch_name import scheduled_batch
 from flows.steps.decide import Decided, decide
 from flows.steps.job import Job, lay_out, make_job
 from flows.steps.register import Registered, as_registered, record_keep, register

@@ -1,34 +1,21 @@
 """``changeover serve``: one process that carries out what the schedule, an event or a signature asks for."""
 
-import datetime
 import os
-import time
-import uuid
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
+from typing import Any
 
-from data.batch import check_name
-from flows.asked import Asked
-from flows.cron_line import EXAMPLE, check_cron, fires_at, fires_once_on, local_zone
-from flows.errors import PlantError, ServerError
+from flows.cron_line import EXAMPLE, check_cron, local_zone
+from flows.errors import PlantError
 from flows.plant import Plant
 from flows.records.trail import check_head
+from flows.request import ASKED_FOR, READY
 from flows.serving.orchestration import connect
-from flows.serving.prefect_password import log_in
 from flows.serving.serve_state import begin_serving
 from flows.serving.servers import address
 from flows.serving.services import connect_as
 from flows.serving.webhook import receive
 from registry.client.flags import put_back_aliases
 
-if TYPE_CHECKING:
-    import httpx
-
-READY = "changeover.images.ready"
-"""The event that asks for a changeover; its payload is ``ASKED_FOR``."""
-ASKED_FOR = ("product", "batch", "images", "requested_by", "request_event")
 PROMOTION_SECONDS = 60.0
 
 
@@ -120,64 +107,6 @@ def serve(plant: Plant, say: Callable[[str], None]) -> None:
         say(f"serving {deployment.flow_name}/{deployment.name}: {deployment.description}")
     say(f"runs and schedules: {url}; stop with Ctrl-C")
     prefect.serve(*made, print_starting_message=False, limit=4)
-
-
-def request(plant: Plant, product: str, batch: str, images: Path, asked: Asked) -> None:
-    """Ask a serving process for a changeover by an event. The same request again finds everything done and does nothing."""
-    check_name("product", product)
-    check_name("batch", batch)
-    images = images.expanduser().resolve()
-    if not images.is_dir():
-        raise PlantError(
-            f"{images} is not a folder; name the folder of good images that the serving machine sees under that path"
-        )
-    payload = dict(zip(ASKED_FOR, (product, batch, str(images), *asked.as_parameters()), strict=True))
-    event = {
-        "id": str(uuid.uuid4()),
-        "event": READY,
-        "occurred": datetime.datetime.now(datetime.UTC).isoformat(),
-        "resource": {"prefect.resource.id": f"changeover.batch.{product}.{batch}"},
-        "payload": payload,
-    }
-    answer = _post(f"{address(plant, 'prefect')}/api/events", [event], log_in(plant))
-    if not answer.is_success:
-        raise ServerError(
-            f"the Prefect server refused the event ({answer.status_code}: {answer.text[:200]}); see 'changeover doctor'"
-        )
-
-
-def _post(url: str, body: Any, auth: tuple[str, str]) -> "httpx.Response":
-    """The answer of Prefect's server; it is asked again while it says 503, which it does when its SQLite is busy."""
-    import httpx
-
-    for pause in (0.5, 1.0, 2.0, 4.0, None):
-        try:
-            answer = httpx.post(url, json=body, auth=auth, timeout=30.0, trust_env=False)
-        except httpx.HTTPError as problem:
-            kind = type(problem).__name__
-            raise ServerError(f"the Prefect server does not answer ({kind}); start it with 'changeover up'") from problem
-        if answer.status_code != 503 or pause is None:
-            break
-        time.sleep(pause)
-    return answer
-
-
-def scheduled_batch(now: datetime.datetime, cron: str | None = None) -> str:
-    """The name of a batch that is asked for at ``now``, its scheduled time: one name a run.
-
-    Its local date, such as 2026-11-21, where ``cron`` fires at that time and at no other of the day, or is None. Else with the
-    time behind it: 2026-11-21-1800; a run between the firings has its seconds too. ``""``: there is no cron line.
-    """
-    local = now.astimezone(ZoneInfo(local_zone()))
-    name = local.date().isoformat()
-    if cron is None:
-        return name
-    wall = local.replace(tzinfo=None, fold=0)
-    planned = cron != "" and fires_at(cron, wall)
-    if planned and fires_once_on(cron, wall.date()) and not local.fold:
-        return name
-    again = "-2" if local.fold else ""  # the hour that is there twice when summer time ends
-    return f"{name}-{local:%H%M}{again}" if planned else f"{name}-{local:%H%M%S}{again}"
 
 
 def _schedule(owner: str, cron: str) -> Any:

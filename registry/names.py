@@ -11,6 +11,9 @@ QA: Final = "qa"
 VIEWER: Final = "viewer"
 ADMIN: Final = "admin"
 ROLES: Final = (TRAINER, PROMOTER, QA, VIEWER, ADMIN)
+ADMIN_USER: Final = "admin"
+TRAINER_USER: Final = "trainer"
+PROMOTER_USER: Final = "promoter"
 
 CANDIDATE: Final = "candidate"
 CHAMPION: Final = "champion"

@@ -17,7 +17,7 @@ def request(
 ) -> None:
     """Ask a running 'changeover serve' for a changeover, by an event, and return at once."""
     from flows.asked import Asked, ask_as_person, requested_by
-    from flows.serve import request as ask
+    from flows.request import request as ask
     from flows.serving.services import connect_as_person
     from flows.terminal import answer
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from flows.plant import Plant
 from flows.serving.child_environment import PREFECT_PASSWORD
-from registry.client.users import kept_secret
+from registry.secrets import kept_secret
 
 USER: Final = "changeover"
 FOR_CLIENTS, FOR_THE_SERVER = PREFECT_PASSWORD

@@ -7,7 +7,8 @@ from flows.plant import Plant
 from flows.serving.identity import identity_of
 from flows.serving.servers import address
 from registry.client.connection import Connection
-from registry.client.users import ADMIN_USER, PROMOTER_USER, TRAINER_USER, prepare, publisher_key_file
+from registry.names import ADMIN_USER, PROMOTER_USER, TRAINER_USER
+from registry.secrets import prepare, publisher_key_file
 
 Service = Literal["trainer", "promoter", "admin"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from flows.plant import Plant
 from flows.serving.door import complaint
 from flows.serving.services import connect_as
-from registry.client.users import prepare
+from registry.secrets import prepare
 from registry.server.webhook import LONGEST_BODY, Deliveries, subscribe
 
 STAMPED_SECONDS: Final = 0.3

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from registry.errors import NotFound, Refused
+from registry.markdown import LONGEST, cell
 from registry.names import TEACHER, is_digest, is_teacher
-from registry.server.description import LONGEST, cell
 
 CARD: Final = "teacher.json"
 LARGEST: Final = 1 << 20

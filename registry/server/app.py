@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from filelock import FileLock
 
-from registry.client.users import ADMIN_USER, create_roles_and_services, prepare, private_file
 from registry.errors import RegistryError
+from registry.names import ADMIN_USER
 from registry.rules.rules import TAGS
+from registry.secrets import prepare, private_file
 from registry.server.inner_text import hide_parameters
 from registry.server.limits import DEFAULT, HEAD_BYTES, VARIABLE, Limits, of_environment
+from registry.server.roles import create_roles_and_services
 from registry.trail.append_only import CONNECTIONS
 from registry.trail.key import key_file
 

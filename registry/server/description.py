@@ -1,16 +1,14 @@
 """The text that a QA person reads on a version's page: key numbers, pictures, the report, and how to sign."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
+from registry.markdown import LONGEST, cell
 from registry.rules.figures import is_number
 
 PICTURES: Final = (("good.png", "Good images"), ("defects.png", "Pseudo-defects"))
 REPORT: Final = "report.html"
-LONGEST: Final = 5000
-"""Characters that MLflow keeps of a description."""
 
 
 def describe(metrics: Mapping[str, Any], files: frozenset[str], experiment_id: str, run_id: str) -> str:
@@ -83,10 +81,3 @@ def _number(value: object) -> str:
 
 def _object(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def cell(value: object, longest: int = 80) -> str:
-    """Text that cannot break out of its table cell or become markup; signs that cannot be printed are shown as ``�``."""
-    words = " ".join(str("–" if value is None else value).split())[:longest]
-    text = "".join(sign if sign.isprintable() else "�" for sign in words)
-    return re.sub(r"([\\`*\[\]<>|!#&])", r"\\\1", text)

@@ -25,13 +25,13 @@ from mlflow.server.auth import store as users
 from mlflow.server.handlers import _get_model_registry_store
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry.client.users import publisher_key_file
 from registry.errors import RegistryError
 from registry.names import CANDIDATE, FLAGGED, TAG_QA, TAG_WAIVER, WAIVED
 from registry.rules import stamps
 from registry.rules.facts import Person, VersionFacts
 from registry.rules.files import Files
 from registry.rules.rules import TAGS, set_alias
+from registry.secrets import publisher_key_file
 from registry.server import registration
 from registry.server.aliases import SERVER, Aliases
 from registry.server.attempts import Attempt, Reader, version_facts

@@ -13,13 +13,14 @@ from flask import Flask, Response, jsonify, request
 from mlflow.server.auth import store
 from pydantic import Field
 
-from registry.client.users import SHORTEST_PASSWORD, WORKSPACE
 from registry.names import ADMIN
 from registry.rules import rules
+from registry.secrets import SHORTEST_PASSWORD
 from registry.server.bodies import Body, sent
 from registry.server.endpoints import Answer, add_route, refusal
 from registry.server.gate import Gate, foreign_page, person
 from registry.server.review import PAGES, SECURITY
+from registry.server.roles import WORKSPACE
 from registry.server.user_attempts import ADMINISTRATOR, user_name_problem
 from registry.trail.events import Entry, Trail
 from registry.trail.people import CREATED, NAMED, ROLE_GIVEN

@@ -9,8 +9,7 @@ from flask import request
 from mlflow.exceptions import MlflowException
 from mlflow.server import auth
 
-from registry.client.users import ADMIN_USER, PROMOTER_USER, TRAINER_USER
-from registry.names import QA, ROLES, USER
+from registry.names import ADMIN_USER, PROMOTER_USER, QA, ROLES, TRAINER_USER, USER
 from registry.rules import rules
 from registry.rules.facts import Person
 from registry.server.attempts import Attempt

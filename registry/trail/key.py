@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import sqlalchemy as sa
 
-from registry.client.users import kept_secret
 from registry.errors import Broken, RegistryError
+from registry.secrets import kept_secret
 
 SHORTEST_KEY = 32
 

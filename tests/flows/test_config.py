@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from flows.config import PlantConfig, read_config
 from flows.cron_line import check_cron, fires_once_on, local_zone
 from flows.errors import PlantError
-from flows.serve import scheduled_batch
+from flows.steps.batch_name import scheduled_batch
 
 
 def read(folder: Path, text: str | bytes) -> PlantConfig:

@@ -14,10 +14,11 @@ import pytest
 from flows.asked import Asked, requested_by
 from flows.errors import PlantError
 from flows.plant import Plant
-from flows.serve import _post, request, scheduled_batch
+from flows.request import _post, request
 from flows.serving.prefect_password import log_in
 from flows.serving.servers import address
 from flows.serving.services import connect_as, connect_as_person
+from flows.steps.batch_name import scheduled_batch
 from flows.upkeep import doctor
 from flows.upkeep.status import read_status
 from registry.client.record import recorded

@@ -12,7 +12,7 @@ from data.split import split_batch
 from models.evaluate import _guarantee
 from models.evaluation.exam import MEASURING, Batch, ExamImage
 from models.inspection.calibration import Crossing, calibrate, promises
-from registry.server.description import cell
+from registry.markdown import cell
 
 IMAGE = np.zeros((1, 1, 1), np.uint8)
 

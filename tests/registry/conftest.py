@@ -26,8 +26,9 @@ from PIL import Image
 from registry.client.connection import Connection, sha256_of
 from registry.client.flags import confirm, open_flags
 from registry.client.sign_off import sign_off
-from registry.client.users import add_user, change_password, prepare, publisher_key_file
+from registry.client.users import add_user, change_password
 from registry.client.versions import Registration, register
+from registry.secrets import prepare, publisher_key_file
 from registry.server.app import DATABASE, server_command
 
 from .postgresql import postgresql

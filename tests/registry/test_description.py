@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from registry.server.description import LONGEST, describe
+from registry.markdown import LONGEST
+from registry.server.description import describe
 
 from .conftest import rate, request_for
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from registry.client.connection import Connection
-from registry.client.users import add_user, prepare
+from registry.client.users import add_user
 from registry.errors import Refused, RegistryError, Unreachable
+from registry.secrets import prepare
 from registry.server.app import create_app, server_command
 
 from .conftest import Registry

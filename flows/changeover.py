@@ -19,10 +19,10 @@ from data.version import commit_files, version_batch
 from flows.asked import Asked
 from flows.config import Product
 from flows.outcome import Outcome
-from flows.run_record import RunRecord
 from flows.serving.janitor import clean_up
 from flows.serving.locks import batch_lock, host_lock
 from flows.serving.orchestration import own_plant
+from flows.serving.run_record import RunRecord
 from flows.serving.servers import address
 from flows.serving.services import connect_as
 from flows.stages import repro, when_free

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from data.batch import BatchFolder
 from data.progress import ProgressState, read_progress
-from flows.run_record import STEPS, RunState, our_run
+from flows.serving.run_record import STEPS, RunState, our_run
 from flows.terminal import PLAIN_EVERY, say
 from registry.printable import printable
 

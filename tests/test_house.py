@@ -13,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from docs.rooms import PICTURE, circle_in, folded, import_graph, picture, reduced
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {"flows", "registry", "models", "data", "core"}
 MAY_USE = {
@@ -49,6 +51,27 @@ def test_imports_point_down(room: str) -> None:
             assert name not in ROOMS - MAY_USE[room], f"{place}: {room} may not use {name}"
             assert name not in MAY_NOT_LOAD[room], f"{place}: {room} may not load {name}"
             assert name != "tests", f"{place}: a room uses the tests"
+
+
+def test_no_module_and_no_folder_imports_in_a_circle() -> None:
+    graph = import_graph()
+    assert len(graph) > 250
+    assert circle_in(graph) == []
+    assert circle_in(folded(graph)) == [], "a folder and another one use each other"
+
+
+def test_a_circle_is_found_however_long_it_is() -> None:
+    chain_of_three = {"a": {"b"}, "b": {"c"}, "c": set[str](), "d": {"a", "c"}}
+    assert circle_in(chain_of_three) == []
+    assert circle_in(chain_of_three | {"c": {"a"}}) == ["a", "b", "c", "a"]
+    assert folded({"m.x.one": {"m.y.two"}, "m.y.two": {"m.root"}, "m.root": {"m.x.other"}, "m.x.other": set()}) == {
+        "m.x": {"m.y"}, "m.y": {"m.root"}, "m.root": {"m.x"},
+    }  # fmt: skip
+    assert reduced({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
+
+
+def test_the_picture_of_the_rooms_is_that_of_the_code() -> None:
+    assert PICTURE.read_text(encoding="utf-8") == picture(), "draw it anew: python docs/rooms.py"
 
 
 def test_every_library_that_is_imported_is_declared() -> None:

@@ -3,8 +3,8 @@
 import contextlib
 
 from flows.plant import Plant
-from flows.run_record import RunState, read_runs
 from flows.serving.processes import end_group
+from flows.serving.run_record import RunState, read_runs
 
 
 def clean_up(plant: Plant) -> list[RunState]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from flows.errors import PlantError, ServerError
 from flows.plant import Plant
-from flows.run_record import our_run
 from flows.serving.prefect_password import FOR_CLIENTS, prefect_password
+from flows.serving.run_record import our_run
 from flows.serving.servers import address, server_status
 from flows.terminal import say, show_cursor
 

@@ -6,8 +6,8 @@ from typing import Any
 from flows.plant import Plant
 from flows.progress_view import current_progress, now_text
 from flows.records.pointer import disagreement, pointed_at, products_on_the_line
-from flows.run_record import RunState, read_runs
 from flows.serving.identity import FIX, copied
+from flows.serving.run_record import RunState, read_runs
 from flows.serving.serve_state import ServeState, serve_state
 from flows.serving.servers import Server, server_status
 from flows.serving.services import connect_as, health

@@ -18,8 +18,8 @@ from data.checkout import pulled
 from data.store import push
 from data.version import version_batch
 from flows.plant import Plant
-from flows.run_record import RunState, read_runs
 from flows.serving.locks import batch_lock
+from flows.serving.run_record import RunState, read_runs
 from flows.serving.services import connect_as, connect_as_person
 from flows.steps.job import make_job
 from flows.steps.trained_before import lay_again, trained_before

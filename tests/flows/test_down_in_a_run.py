@@ -14,7 +14,7 @@ import pytest
 
 from data.sample import write_sample
 from flows.plant import Plant
-from flows.run_record import read_runs
+from flows.serving.run_record import read_runs
 from flows.serving.servers import down, free_port, server_status, up
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from core.files import write_json, write_yaml
+from core.files import write_json
 from data.batch import BatchFolder
 from data.benchmark_set import read_set
 from data.defects.recipe import TRAINING_FAMILIES, Recipe
@@ -27,6 +27,7 @@ from data.defects.regenerate import regenerate
 from data.defects.scale import measure_scale
 from data.sample import write_sample
 from data.split import split_batch
+from data.yaml_file import write_yaml
 from models.detectors.catalogue import NETWORKS
 from models.evaluation.assemble import assemble
 from models.evaluation.exam import read_batch

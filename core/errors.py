@@ -1,4 +1,4 @@
-"""Errors of the data and models rooms.
+"""The one family of errors; each room adds its own (``flows.errors``, ``registry.errors``).
 
     ChangeoverError
     ├── BadName          a product, batch or file name that breaks the naming rule
@@ -9,8 +9,8 @@
     ├── OutOfSpace       a copy that did not fit on the disk
     └── StorageTrouble   a store of images and models, or a bucket, that does not do what it should
 
-Every message names the value, the rule and the fix, in one line. The registry room stands alone and has a root of its
-own (``registry.errors.RegistryError``); the command line turns both into one line and a non-zero exit code.
+Every message names the value, the rule and the fix, in one line. The command line turns it into that line and a non-zero exit
+code.
 """
 
 

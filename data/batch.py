@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.errors import BadBatch, BadName
-from core.files import write_yaml
+from data.yaml_file import write_yaml
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MIN_IMAGES = 12

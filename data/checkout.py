@@ -12,13 +12,14 @@ import yaml
 from filelock import FileLock
 
 from core.errors import BadBatch, ChangeoverError, StorageTrouble
-from core.files import file_digest, write_yaml
+from core.files import file_digest
 from data.batch import BatchFolder, images_digest
 from data.dvc_settings import read_settings, write_settings
 from data.lost import POINTERS, lost_of
 from data.repository import dvc, git, try_git
 from data.store import fetch, look_into_store, place_of
 from data.version import plant_lock
+from data.yaml_file import write_yaml
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from core.errors import BadBatch
-from core.files import write_json, write_yaml
+from core.files import write_json
 from data.batch import MIN_IMAGES, BatchFolder
 from data.benchmark_set import BenchmarkSet
+from data.yaml_file import write_yaml
 from flows.presets import Order
 from flows.stages import Tell, run_alone
 

@@ -35,7 +35,6 @@ from flows.commands import (
 )
 from flows.serving.child_environment import WAITING
 from flows.terminal import say, write_anything
-from registry.errors import RegistryError
 
 USER_ERROR, INTERRUPTED, BUG = 2, 130, 1
 
@@ -53,7 +52,7 @@ class OneLineErrors(TyperGroup):
             args = ["--debug", *(arg for arg in args if arg != "--debug")]
         try:
             code = super().main(args, **(options | {"standalone_mode": False}))
-        except (ChangeoverError, RegistryError) as error:
+        except ChangeoverError as error:
             _end(str(error), USER_ERROR)
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of our output left, as 'head' does

@@ -1,16 +1,19 @@
-"""Errors of the registry room, which stands alone.
+"""Errors of the registry room.
 
-    RegistryError
-    ├── Unreachable      the registry does not answer
-    ├── Refused          the registry, or a rule of ours, says no
-    ├── NotFound         no such product, version or file
-    └── Broken           a record, signature or digest that does not hold
+    core.errors.ChangeoverError
+    └── RegistryError
+        ├── Unreachable      the registry does not answer
+        ├── Refused          the registry, or a rule of ours, says no
+        ├── NotFound         no such product, version or file
+        └── Broken           a record, signature or digest that does not hold
 
 Every message names the value, the rule and the fix, in one line.
 """
 
+from core.errors import ChangeoverError
 
-class RegistryError(Exception):
+
+class RegistryError(ChangeoverError):
     """Base of everything that can go wrong between us and the registry."""
 
 

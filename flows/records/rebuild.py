@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 
 from core.errors import BadBatch, ChangeoverError
-from core.files import write_yaml
 from data.batch import BatchFolder
 from data.checkout import checked_out, pull_images
 from data.stage import read_params
+from data.yaml_file import write_yaml
 from flows.errors import PlantError
 from flows.plant import Plant
 from flows.records.comparison import Row, compare, exact, machine_differences, outcome
@@ -65,7 +65,7 @@ def rebuild(plant: Plant, connection: Connection, product: str, version: str | i
     known = version_of(connection, product, version)
     try:
         done = _rebuilt(plant, connection, known, tell, begin)
-    except (ChangeoverError, RegistryError, OSError) as problem:
+    except (ChangeoverError, OSError) as problem:
         with contextlib.suppress(RegistryError):  # the failure itself is what has to be said
             record(
                 connection, "rebuild", known.product, version=known.version, digest=known.digest, subject="failed",

@@ -26,7 +26,7 @@ from registry.client.teacher_card import CARD
 from registry.client.teachers import WEIGHTS as FEATURES
 from registry.client.teachers import TeacherVersion, download_teacher, teacher_of, teachers
 from registry.client.versions import Version, champion, version_of
-from registry.errors import NotFound, RegistryError
+from registry.errors import NotFound
 from registry.names import is_digest
 
 TEACHER = "teacher"
@@ -175,7 +175,7 @@ def _learned(job: Job, connection: Connection, source: Version) -> tuple[list[st
     name = f"champion {source.version} of {source.product}"
     try:
         found = learned(job.plant, connection, source, job.folder)
-    except (ChangeoverError, RegistryError) as problem:
+    except ChangeoverError as problem:
         return [], f"it cannot be told which of these images {name} has learned ({problem})"
     for subset, images in found.items():
         total = len(read_object(job.folder.file("split.json"))[subset]) if images else 0

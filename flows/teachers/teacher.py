@@ -15,7 +15,6 @@ from flows.teachers.hub import download, hub_weights
 from models.teachers.imagenet import DEFAULT, IMAGENET, PACKAGES, write_imagenet
 from registry.client.connection import Connection
 from registry.client.teachers import TeacherVersion, register_teacher, teachers
-from registry.errors import RegistryError
 
 LONGEST = 1000
 """Characters of a note on origin or licence."""
@@ -103,7 +102,7 @@ def have_packaged(plant: Plant, say: Callable[[str], None]) -> None:
         if not any(teacher.name == IMAGENET for teacher in teachers(connection)):
             say(f"registering the teacher {IMAGENET}")
             register_packaged(plant, connection)
-    except (ChangeoverError, RegistryError) as error:
+    except ChangeoverError as error:
         say(f"the teacher {IMAGENET} is not registered yet: {error}")
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from core.errors import BadSettings, ChangeoverError
-from core.files import file_digest, write_json, write_yaml
+from core.files import file_digest, write_json
 from data.batch import BatchFolder
 from data.stage import read_params
+from data.yaml_file import write_yaml
 from flows.config import Recipe
 from flows.errors import NoImages
 from flows.named_teacher import check_teacher_name

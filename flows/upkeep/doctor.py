@@ -211,10 +211,10 @@ def _serve(plant: Plant) -> Iterator[Finding]:
         yield Finding("ok" if state.lives else "warning", "serve", state.as_text(), "" if state.lives else FIX)
         for name in products_on_the_line(plant, plant.products()):
             yield _line_of(plant, connection, name)
-    except ChangeoverError as problem:
-        yield Finding("error", "serve", str(problem), "see 'changeover status'")
     except RegistryError as problem:
         yield Finding("error", "registry", str(problem), "look into .changeover/logs/mlflow.log, then 'changeover down' and 'up'")
+    except ChangeoverError as problem:
+        yield Finding("error", "serve", str(problem), "see 'changeover status'")
 
 
 def _line_of(plant: Plant, connection: Connection, name: str) -> Finding:

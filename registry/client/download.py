@@ -1,10 +1,9 @@
 """Files of a version, fetched whole or not at all, and only as they were registered."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from core.files import replacing
 from registry.client.connection import Connection
 from registry.errors import Broken
 
@@ -14,18 +13,8 @@ def download(connection: Connection, model: str, version: str, inside: str, dige
 
     Raises ``Broken`` where its sha256 is not ``digest``, and leaves what was there as it was.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    fresh = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            fetch(connection, model, version, inside, digest, file.write)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        fresh.replace(target)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with replacing(target) as fresh, fresh.open("wb") as file:
+        fetch(connection, model, version, inside, digest, file.write)
     return target
 
 

@@ -9,12 +9,12 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from core.files import replacing
 from registry.names import MODEL_FILE, TAG_DIGEST, TAG_FILES, TAG_REPORT, is_digest, is_teacher
 from registry.rules.facts import VersionFacts
 
@@ -47,15 +47,8 @@ class Files:
         text = _canonical(manifest)
         digest = hashlib.sha256(text).hexdigest()
         self._manifests.mkdir(mode=0o700, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".incoming-", dir=self._manifests)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self._manifests / f"{digest}.json")
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with replacing(self._manifests / f"{digest}.json", 0o600) as fresh:
+            fresh.write_bytes(text)
         return digest
 
     def problem(self, facts: VersionFacts, *, remembered: bool = False) -> str | None:

@@ -1,11 +1,11 @@
 """Whether ``changeover serve`` lives: it looks once a minute, and each look is written down here for all workers."""
 
 import json
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+
+from core.files import replacing
 
 LATE_SECONDS: Final = 150
 """Two looks and a half: whoever was not seen for that long does not live."""
@@ -20,13 +20,8 @@ class Serving:
     def seen(self, since: str | None) -> None:
         """``changeover serve``, which runs ``since`` then (ISO 8601, None where it did not say), has just looked."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        handle, name = tempfile.mkstemp(prefix=".serve-", dir=self._file.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"since": since, "seen": now}, file)
-            Path(name).replace(self._file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with replacing(self._file, 0o600) as fresh:
+            fresh.write_text(json.dumps({"since": since, "seen": now}), encoding="utf-8")
 
     def state(self) -> dict[str, Any]:
         """``since`` and ``seen`` (ISO 8601 or None), and whether it ``lives``."""

@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from core.errors import BadBatch, StorageTrouble
-from core.files import write_yaml
 from data.batch import BatchFolder
 from data.dvc_settings import read_settings, set_remote
 from data.lost import fetch_lost, lost
 from data.repository import dvc
 from data.store import push
 from data.version import version_batch
+from data.yaml_file import write_yaml
 from tests.s3 import S3, s3, s3_server
 
 __all__ = ["s3", "s3_server"]

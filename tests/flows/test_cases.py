@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from core.errors import BadBatch
-from core.files import write_yaml
 from data.batch import BatchFolder, BatchRecord
 from data.benchmark_set import read_set
 from data.image import read_image
 from data.ingest import ingest
 from data.validate import validate
+from data.yaml_file import write_yaml
 from flows.inspect import Row, find_images, inspect
 from tests.flows.tiny_inspector import tiny_inspector
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from core.files import write_json, write_yaml
+from core.files import write_json
 from data.batch import BatchFolder
+from data.yaml_file import write_yaml
 from models import evaluate as evaluating
 from models import tune as tuning
 from models.evaluate import evaluate

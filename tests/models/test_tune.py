@@ -10,10 +10,10 @@ import pytest
 from optuna.trial import FixedTrial
 
 from core.errors import BadSettings
-from core.files import write_yaml
 from data.batch import BatchFolder
 from data.defects.recipe import Recipe
 from data.stage import read_settings
+from data.yaml_file import write_yaml
 from models import tune as tuning
 from models.detectors.catalogue import FAMILIES, NETWORKS, build_detector
 from models.teachers.teacher_file import TeacherCard

@@ -7,9 +7,10 @@ from typing import Any
 import cv2
 import torch
 
-from core.files import write_json, write_yaml
+from core.files import write_json
 from data.batch import BatchFolder
 from data.defects.regenerate import regenerate
+from data.yaml_file import write_yaml
 from models.teachers.feature_network import feature_network
 from models.teachers.teacher_file import TeacherCard, write_teacher
 from models.train import train

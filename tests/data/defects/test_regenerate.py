@@ -5,10 +5,11 @@ from pathlib import Path
 
 import cv2
 
-from core.files import write_json, write_yaml
+from core.files import write_json
 from data.batch import BatchFolder
 from data.defects.regenerate import regenerate
 from data.sample import render_good
+from data.yaml_file import write_yaml
 
 
 def test_every_family_is_drawn_on_all_images_of_its_subset(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ import torch
 
 from data.batch import BatchFolder
 from data.benchmark_set import read_set
-from models.evaluate import EvaluateSettings
 from models.evaluation.exam import read_batch
 from models.evaluation.metrics import auroc
 from models.evaluation.objective import judge, look, tune_set
 from models.inspection.calibration import calibrate
 from models.inspection.inspector import EVERY, Inspector, Reading, fit_fusion, raw_maps
+from models.settings import EvaluateSettings
 from models.training.trained import read_trained
 
 SIDE = 3

@@ -25,8 +25,7 @@ from data.defects.scale import measure_scale
 from data.image import read_image
 from flows.bench import lay_out, of_one_kind
 from flows.presets import Order
-from models.detectors.catalogue import FAMILIES as ALL
-from models.detectors.catalogue import build_detector
+from models.detectors.catalogue import build_detector, families
 from models.detectors.detector import Detector
 from models.detectors.teaching import teach, with_teacher
 from models.evaluation.assemble import assemble
@@ -189,7 +188,7 @@ def main() -> None:
                 continue
             ready = None
             for teacher in teachers:
-                kind = ALL[VARIANTS.get(family, (family,))[0]].teacher_kind
+                kind = families()[VARIANTS.get(family, (family,))[0]].teacher_kind
                 if teacher is not None and kind != teacher.card.kind:
                     continue
                 out = wanted.out / folder.name / f"{family} {teacher.card.name if teacher else 'random'}.json"

@@ -10,24 +10,23 @@ from statistics import median
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
 from core.errors import BadBatch, BadSettings
 from core.files import file_digest, write_json, write_text
 from data.batch import BatchFolder, BatchRecord
 from data.split import SUBSETS, split_batch
-from data.stage import read_params, run_stage
+from data.stage import read_params, read_settings, run_stage
 from data.validation.checks import Check, run_checks
 from data.validation.facts import image_facts
 from data.validation.history import read_history
-from data.validation.outliers import ValidateSettings
 from data.validation.page import validation_page
+from data.validation.settings import ValidateSettings
 
 
 def validate(folder: BatchFolder) -> None:
     """Check the batch and split it. BadBatch after writing the findings if a check of severity ``error`` failed."""
     params = read_params(folder)
-    settings, seed = read_settings(params)
+    settings, seed = settings_of(params)
     record = folder.read_record()
     facts = image_facts(folder, record)
     history = read_history(folder.file("history.json"))
@@ -52,19 +51,12 @@ def validate(folder: BatchFolder) -> None:
         print(f"note: {split.note}")
 
 
-def read_settings(params: dict[str, Any]) -> tuple[ValidateSettings, int]:
+def settings_of(params: dict[str, Any]) -> tuple[ValidateSettings, int]:
     """Section ``validate`` and the seed of ``params.yaml``; BadSettings if either is wrong."""
     seed = params.get("seed")
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise BadSettings(f"params.yaml has seed {seed!r}; it must be a whole number, such as 'seed: 1'")
-    try:
-        return ValidateSettings.model_validate(params.get("validate") or {}), seed
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(("validate", *map(str, first["loc"])))
-        raise BadSettings(
-            f"params.yaml has {where} = {str(first['input'])[:60]!r}: {first['msg']}; correct or remove it"
-        ) from error
+    return read_settings(params, "validate", ValidateSettings), seed
 
 
 def _added(folder: BatchFolder, record: BatchRecord) -> dict[str, str]:

@@ -36,10 +36,10 @@ def bench(
     (``models.teachers.teacher_file``), None for detectors that start from nothing. Where the overrides name a companion, each
     kind of network is also assembled and measured alone. BadBatch for a set that cannot be used; StageError if a stage fails."""
     from data.image import read_image
-    from models.evaluate import EvaluateSettings
     from models.evaluation.assemble import assemble
     from models.evaluation.exam import read_batch
     from models.evaluation.measure import measure
+    from models.settings import EvaluateSettings
     from models.teachers.teacher_file import CARD, WEIGHTS
     from models.training.trained import fused_text, of_kind, read_trained, teacher_text
 

@@ -29,6 +29,7 @@ from flows.commands import (
     run,
     serve,
     servers,
+    settings,
     sign_off,
     teachers,
     users,
@@ -129,6 +130,7 @@ app.command("init", rich_help_panel=SETTING_UP)(init.init)
 app.command("up", rich_help_panel=SETTING_UP)(servers.up)
 app.command("down", rich_help_panel=SETTING_UP)(servers.down)
 app.command("status", rich_help_panel=SETTING_UP)(servers.status)
+app.command("settings", rich_help_panel=SETTING_UP)(settings.settings)
 app.command("doctor", rich_help_panel=SETTING_UP)(doctor.doctor)
 app.command("backup", rich_help_panel=SETTING_UP)(backup.backup)
 app.command("restore", rich_help_panel=SETTING_UP)(backup.restore)

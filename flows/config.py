@@ -1,12 +1,12 @@
 """``changeover.yaml``: what one plant may set. Every field has a default, so the file may be empty."""
 
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from core.errors import ChangeoverError
 from data.batch import check_name
@@ -14,7 +14,9 @@ from flows.cron_line import check_cron
 from flows.errors import PlantError
 from flows.named_teacher import NO_TEACHER, NamedTeacher
 from flows.presets import Preset, parse_budget
+from flows.section import Section
 from flows.settings_file import read_settings_file
+from flows.stage_sections import StageSections
 from registry.server.limits import DEFAULT, MIB, Limits
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
@@ -50,7 +52,10 @@ TEMPLATE = """\
 
 #preset: standard                  # quick (4 minutes of training), standard (6) or thorough (60)
 #budget: 8m                        # time for tuning and training together, instead of the preset's
-#gates:                            # limits a candidate must keep; a product's own stand in products/<product>/product.yaml
+# The stages' sections (validate, recipe, tune, train, evaluate) may stand here, too, and for one product alone in
+# products/<product>/product.yaml; 'changeover settings' lists all settings, docs/settings.md says what they mean.
+#overkill_target: 0.05             # share of good parts that may be rejected
+#gates:                            # limits a candidate must keep
 #  image_auroc: 0.8                # least separation of good images and pseudo-defects
 #  easy_escape: 0.2                # largest share of easy pseudo-defects that may pass
 #  champion_slack: 0.1             # how much worse than the champion overkill or escape may be
@@ -73,25 +78,6 @@ TEMPLATE = """\
 """
 
 
-class Section(BaseModel):
-    """Base of every section: unknown keys are refused, so that a misspelt one is noticed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_default(cls, values: Any) -> Any:
-        """A line such as ``storage:`` with nothing behind it, which is left when all below is commented out, sets nothing."""
-        if not isinstance(values, dict):
-            return {} if values is None else values
-        fields = cls.model_fields
-        return {
-            key: value
-            for key, value in values.items()
-            if value is not None or key not in fields or NoneType in get_args(fields[key].annotation)
-        }
-
-
 Settings = TypeVar("Settings", bound=Section)
 Recipe = Literal["self-supervised", "pseudo-defects"]
 """How a teacher learns from the good images of a plant."""
@@ -101,7 +87,9 @@ class Storage(Section):
     """Where files live outside git. Relative paths are relative to the plant."""
 
     remote: str = ".changeover/store"
+    """Where DVC keeps images and models: a folder, or `s3://bucket/prefix`."""
     publish: str = "published"
+    """Folder from which the line reads its champions."""
 
     @field_validator("publish")
     @classmethod
@@ -115,18 +103,26 @@ class Servers(Section):
     """Wanted ports on 127.0.0.1, 1024..65535."""
 
     mlflow_port: Port = 5000
+    """Of the MLflow server, which is the registry; the next free one is taken where it is in use."""
     prefect_port: Port = 4200
+    """Of the Prefect server; likewise."""
 
 
 class RequestLimits(Section):
     """What one process of the registry takes from a request or connection; the defaults are ``registry.server.limits``'."""
 
     body_mib: int = Field(DEFAULT.body_bytes // MIB, ge=1, le=1024)
+    """Longest body of a request, in MiB."""
     artifact_mib: int = Field(DEFAULT.artifact_bytes // MIB, ge=1, le=1024**2)
+    """Longest body of a request that writes an artifact, in MiB."""
     head_seconds: float = Field(DEFAULT.head_seconds, ge=1, le=600)
+    """Time for a request's head."""
     silence_seconds: float = Field(DEFAULT.silence_seconds, ge=1, le=3600)
+    """Time for the next part of a body."""
     body_seconds: float = Field(DEFAULT.body_seconds, ge=1, le=3600)
+    """Time for a whole body that is no artifact's."""
     connections: int = Field(DEFAULT.connections, ge=8, le=10_000)
+    """Open at once."""
 
     @model_validator(mode="after")
     def _hold_together(self) -> "RequestLimits":
@@ -150,10 +146,11 @@ class Registry(Section):
     """Where the registry keeps its records, and how many processes answer."""
 
     database: str | None = None
-    """SQLAlchemy address of a PostgreSQL database; None: SQLite files in the plant."""
+    """SQLAlchemy address of a PostgreSQL database. `null`: SQLite files in the plant."""
     workers: int = Field(1, ge=1, le=32)
+    """Processes that answer; more than one pays with PostgreSQL."""
     trusted_proxy: str | None = None
-    """IP address of a proxy whose ``X-Forwarded-For`` is believed; None: nobody's is."""
+    """IP address of a proxy whose `X-Forwarded-For` is believed. `null`: nobody's is."""
     limits: RequestLimits = RequestLimits()
 
     @field_validator("trusted_proxy")
@@ -184,8 +181,9 @@ class Audit(Section):
     """Where the head of the audit trail is kept besides the plant's git history."""
 
     s3: str | None = None
-    """``s3://bucket/prefix`` with object lock; None: nowhere else."""
+    """`s3://bucket/prefix` with object lock. `null`: nowhere else."""
     retain_days: int = Field(3650, ge=1, le=36500)
+    """How long the bucket keeps a head from being deleted."""
 
     @field_validator("s3")
     @classmethod
@@ -199,7 +197,9 @@ class Training(Section):
     """How long and how thoroughly to train; a product's own values go before the plant's."""
 
     preset: Preset | None = None
+    """How thorough: `quick` (4 minutes of training), `standard` (6) or `thorough` (60)."""
     budget: str | None = None
+    """Time for tuning and training together, such as `8m`; instead of the preset's."""
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -211,9 +211,11 @@ class Product(Training):
     """A product that is changed over on a schedule."""
 
     images: str | None = None
+    """Folder of good images for scheduled changeovers."""
     cron: str | None = None
+    """When to change over by itself: minute, hour, day, month, weekday, in local time."""
     warm_start: str | None = None
-    """``same`` or the name of a product, whose champion training starts from; None: from nothing but the teacher."""
+    """`same` or the name of a product, whose champion training starts from. `null`: from nothing but the teacher."""
 
     @field_validator("cron")
     @classmethod
@@ -225,10 +227,13 @@ class Teachers(Section):
     """The teacher that is trained on a schedule, from the good images of all products."""
 
     cron: str | None = "0 2 * * 0"
-    """None: never."""
+    """When to train: minute, hour, day, month, weekday, in local time. `null`: never."""
     recipe: Recipe = "self-supervised"
+    """How a teacher learns from the good images of a plant."""
     budget: str = "30m"
+    """Time for its training."""
     name: str = "plant"
+    """What it is called."""
 
     @field_validator("cron")
     @classmethod
@@ -248,7 +253,7 @@ class Teachers(Section):
         return name
 
 
-class PlantConfig(Training):
+class PlantConfig(Training, StageSections):
     """The whole of ``changeover.yaml``."""
 
     storage: Storage = Storage()
@@ -257,11 +262,11 @@ class PlantConfig(Training):
     audit: Audit = Audit()
     signature: Literal["tags", "strict"] = "tags"
     """How signatures are given: also by setting tags in MLflow and with a command, or on the review page alone."""
-    gates: dict[str, float] = {}
     teacher: str = "plant"
-    """The teacher of changeovers, ``name`` (its newest version) or ``name@version``; ``none``: none."""
+    """The teacher of changeovers, `name` (its newest version) or `name@version`; `none`: none."""
     teachers: Teachers = Teachers()
-    products: dict[str, Product] = {}
+    products: dict[str, Product] = Field(default_factory=dict)
+    """Products that are changed over on a schedule, by name."""
 
     @property
     def named_teacher(self) -> NamedTeacher | None:
@@ -288,13 +293,8 @@ class PlantConfig(Training):
         return products
 
 
-class ProductFile(Section):
+class ProductFile(Training, StageSections):
     """``products/<product>/product.yaml``, which may be missing: what is different about one product."""
-
-    region: dict[str, float] = {}
-    """Region of interest: left, top, right, bottom as fractions of the image; empty: the whole image."""
-    gates: dict[str, float] = {}
-    overkill_target: float | None = Field(None, gt=0.0, lt=0.5)
 
 
 def _check_budget(budget: Any) -> str:
@@ -329,12 +329,25 @@ def _read(source: Path, model: type[Settings]) -> Settings:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])[:120] or "settings"
         if first["type"] == "extra_forbidden":
-            raise PlantError(f"{source}: {place} is not a setting; see the comments that 'changeover init' writes") from error
+            raise PlantError(f"{source}: {place} is not a setting{_meant(model, first['loc'])}") from error
         reason = first["msg"].removeprefix("Value error, ")[:400]
         given = "" if first["type"] == "value_error" else f" {_shown(first['input'])}"
         if first["type"] == "string_type" and not isinstance(first["input"], dict | list | None):
             reason += " (put it in quotes)"
         raise PlantError(f"{source}: {place}{given}: {reason[0].lower()}{reason[1:]}; correct the line") from error
+
+
+def _meant(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
+    """What a misspelt key may mean, of the keys that there are at its place."""
+    known: Any = model
+    for part in place[:-1]:
+        field = next((f for name, f in known.model_fields.items() if (f.alias or name) == part), None)
+        known = None if field is None else field.annotation
+        if not (isinstance(known, type) and issubclass(known, BaseModel)):
+            return "; 'changeover settings' lists all"
+    keys = [field.alias or name for name, field in known.model_fields.items()]
+    near = get_close_matches(str(place[-1]), keys, 1)
+    return f", is {near[0]} meant? 'changeover settings' lists all" if near else "; 'changeover settings' lists all"
 
 
 def _shown(value: Any) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import BadBatch
 from core.files import file_digest, replacing_folder, write_json
@@ -17,7 +16,7 @@ from data.split import seen_in_training
 from data.stage import read_params, read_settings, run_stage
 from models.evaluation.assemble import Examined, assemble, examine
 from models.evaluation.exam import MEASURING, Batch, ExamImage, read_batch, read_split
-from models.evaluation.gates import GateLimits, check_gates
+from models.evaluation.gates import check_gates
 from models.evaluation.metrics import auroc, average_precision, pooled, rate, rate_over_sources
 from models.evaluation.trade_off import remedy, trade_off
 from models.exported import ExportedInspector
@@ -25,6 +24,7 @@ from models.inspection.calibration import Calibration, Crossing
 from models.inspection.inspector import Inspector, Region
 from models.report.example import Example
 from models.report.page import ReportContents, write_report
+from models.settings import EvaluateSettings
 from models.training.curriculum import difficulty_range
 from models.training.machine import environment, packages
 from models.training.trained import fused_text, read_trained, teacher_text
@@ -34,19 +34,6 @@ from models.training.warm_start import learned_before
 EASY = 0.5
 CHECKED = 4
 """Defective images on which the exported file is held against the trained detectors, beside a good one."""
-
-
-class EvaluateSettings(BaseModel):
-    """Section ``evaluate`` of ``params.yaml``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    overkill_target: float = Field(0.05, gt=0.0, lt=0.5)
-    """Overkill that is wished for; a batch that is too small to promise it gets what it can promise."""
-    flips: int = Field(1, ge=1, le=4)
-    """Test-time flips: 1, 2 or 4, averaged."""
-    region: dict[str, float] = Field(default_factory=dict)
-    """Region of interest (left, top, right, bottom as fractions); empty: the whole image."""
-    gates: GateLimits = GateLimits()
 
 
 def figures(good: list[Examined], defects: list[Examined], threshold: float) -> dict[str, Any]:
@@ -90,13 +77,13 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     """Write the files into ``out``; the figures in one line."""
     started = time.monotonic()
     params = read_params(folder)
-    settings: EvaluateSettings = read_settings(params, "evaluate", EvaluateSettings)
+    settings = read_settings(params, "evaluate", EvaluateSettings)
     record = folder.read_record()
     batch = read_batch(folder, ("train", "tune", "calibrate", "lock"))
     detectors, training = read_trained(folder, batch.channels)
     known = learned_before(training)
     batch = batch.measuring_without(known)
-    region = Region(**settings.region)
+    region = Region(**settings.region.model_dump())
     model = out / "model.onnx"
     progress = Progress(folder.path, "evaluate")
     count = len(batch.good["calibrate"]) + len(batch.good["lock"]) + len(batch.defects["lock"])

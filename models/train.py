@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 from torch import Tensor
 
 from core.errors import BadBatch, BadSettings
@@ -27,56 +26,18 @@ from models.detectors.teaching import teach
 from models.evaluation.exam import read_batch
 from models.evaluation.objective import TuneSet, objective, tune_set
 from models.inspection.preprocess import at_working_scale
+from models.settings import TrainSettings
 from models.teachers.teacher_file import TeacherCard, TeacherFile, read_teacher
 from models.training.budget import Plan
 from models.training.crops import CropPlan
 from models.training.fit import Report, fit
 from models.training.machine import environment, packages
 from models.training.memories import memories
-from models.training.number_format import Format
 from models.training.trained import NetworkRecord
-from models.training.training_log import Change, steps_told
+from models.training.training_log import steps_told
 from models.training.trial import default_of, recipe_of, spec_of
 from models.training.view import View
 from models.training.warm_start import WarmStart, read_warm_start
-
-
-class Replay(BaseModel):
-    """One network's training as ``training.json`` records it: its schedule is planned over ``steps_planned``, planned anew at
-    ``changes`` and left after ``steps``, so that it gives the same weights again."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    steps_planned: PositiveInt
-    validations_planned: NonNegativeInt
-    steps: PositiveInt
-    threads: int = Field(ge=1, le=1024)
-    changes: tuple[Change, ...] = ()
-    form: Format = "bfloat16"
-
-
-class TrainSettings(BaseModel):
-    """Section ``train`` of ``params.yaml``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    seconds: float = Field(120.0, gt=0)
-    """Budget for all networks together."""
-    networks: int = Field(1, ge=1, le=16)
-    """How many are trained of the tuned family, with seeds of their own, and fused."""
-    companion: str | None = None
-    """Named network (``models.detectors.catalogue``) of the other kind that is trained beside them; none where tuning chose its
-    kind."""
-    companion_share: float = Field(0.25, gt=0, lt=1)
-    """Of the seconds, for a companion that learns step by step; one that does not takes what it needs."""
-    replay: tuple[Replay, ...] | None = None
-    """Recorded trainings, one a network (the companion's last), to go through again instead of a budget: what a
-    rebuild does."""
-
-    @field_validator("companion")
-    @classmethod
-    def _known(cls, name: str | None) -> str | None:
-        if name is not None and name not in NETWORKS:
-            raise ValueError(f"{name!r} is not one of {', '.join(NETWORKS)}")
-        return name
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from core.errors import BadBatch, BadSettings
@@ -18,7 +18,7 @@ from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from data.image import read_image
 from data.progress import Progress
-from data.stage import read_params, read_settings, run_stage
+from data.stage import StageSettings, read_params, read_settings, run_stage
 from models.detectors.unet3plus import UNet3Plus
 from models.inspection.preprocess import at_working_scale, working_scale
 from models.teachers.distil import Distillation, PatchDistillation
@@ -38,14 +38,13 @@ MAX_PIXELS = 700_000
 SIDE = 128
 
 
-class TeacherSettings(BaseModel):
+class TeacherSettings(StageSettings):
     """Section ``teacher`` of ``params.yaml``: what to make.
 
     ``into``: what a distilled teacher is, ``features`` (of ``backbone``) or ``patches``. ``steps``: exactly as many, instead of
     as many as fit into ``seconds``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     recipe: TrainingRecipe = "self-supervised"
     backbone: str = "resnet10t"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from core.files import replacing_folder, write_json
 from data.batch import BatchFolder
@@ -23,34 +22,13 @@ from models.detectors.teaching import teach
 from models.evaluation.exam import Batch, read_batch
 from models.evaluation.objective import objective, tune_set
 from models.inspection.preprocess import at_working_scale, working_scale
+from models.settings import TuneSettings
 from models.teachers.teacher_file import TeacherCard, read_teacher
 from models.training.budget import Plan
 from models.training.crops import CropPlan
 from models.training.curriculum import SCHEDULES
 from models.training.fit import fit
 from models.training.trial import MIXES, recipe_of, spec_of
-
-
-class TuneSettings(BaseModel):
-    """Section ``tune`` of ``params.yaml``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    seconds: float = Field(60.0, gt=0)
-    """Budget for the whole study; the trial under way at its end is finished."""
-    trials: int = Field(4, ge=1, le=1000)
-    detectors: tuple[str, ...] = Field(("unet3plus",), min_length=1)
-    """Named networks to choose from (``models.detectors.catalogue``); what compares is trained beside (``train.companion``)."""
-    max_pixels: int = Field(700_000, ge=16_384)
-    """Images larger than this are worked on at a smaller scale."""
-    side: int = Field(128, ge=64, le=512, multiple_of=32)
-
-    @field_validator("detectors")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in names if name not in NETWORKS]
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(NETWORKS)}")
-        return names
 
 
 def suggest(trial: Any, settings: TuneSettings) -> dict[str, Any]:

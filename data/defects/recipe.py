@@ -4,9 +4,9 @@ import hashlib
 import json
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from core.errors import BadSettings
+from data.stage import StageSettings
 
 TRAINING_FAMILIES = (
     "bezier",
@@ -38,12 +38,12 @@ RIM_FAMILIES = ("chip", "notch")
 """Families that live where the part ends, and nowhere else."""
 
 
-class Recipe(BaseModel):
-    """Section ``recipe`` of ``params.yaml``. Lengths are fractions of the crop's side, strengths are in units of the batch's
-    own variation (see ``data.defects.scale``), so that one recipe serves every product."""
+class Recipe(StageSettings):
+    """How pseudo-defects are drawn. Lengths are fractions of the crop's side, strengths are in units of the batch's own variation
+    (see ``data.defects.scale``), so that one recipe serves every product."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     families: tuple[str, ...] = TRAINING_FAMILIES
+    """Families of pseudo-defects to learn from."""
     clean_fraction: float = Field(0.4, ge=0.05, le=0.9)
     """Share of training crops that carry no defect, only harmless nuisances."""
     several_fraction: float = Field(0.3, ge=0.0, le=1.0)
@@ -57,7 +57,7 @@ class Recipe(BaseModel):
     strength_hard: float = Field(3.5, gt=0.0)
     """Change at difficulty 1."""
     saturating: bool = True
-    """Labels follow the visible change; False labels all that was touched, visible or not (for comparison)."""
+    """Labels follow the visible change; `false` labels all that was touched, visible or not (for comparison)."""
     nuisance: float = Field(1.0, ge=0.0, le=3.0)
     """Strength of harmless variation (light, sub-pixel shift, noise, blur), as a multiple of the built-in amounts."""
     per_family: int = Field(12, ge=2, le=500)
@@ -67,12 +67,12 @@ class Recipe(BaseModel):
     def _consistent(self) -> Self:
         unknown = [family for family in self.families if family not in TRAINING_FAMILIES]
         if unknown or not self.families:
-            raise BadSettings(
+            raise ValueError(
                 f"recipe.families {list(unknown or self.families)} must name at least one of "
                 f"{', '.join(TRAINING_FAMILIES)} and nothing else"
             )
         if self.size_hard > self.size_easy or self.strength_hard > self.strength_easy:
-            raise BadSettings(
+            raise ValueError(
                 f"recipe: difficulty must grow as size ({self.size_easy} to {self.size_hard}) and strength "
                 f"({self.strength_easy} to {self.strength_hard}) fall; swap the two ends"
             )

@@ -16,7 +16,8 @@ from data.batch import MIN_IMAGES, BatchRecord
 from data.image import MIN_SIDE
 from data.intact import LEAST_TAIL
 from data.validation.history import History
-from data.validation.outliers import ValidateSettings, brightness_limits, clipped_limit, detail_limit
+from data.validation.outliers import brightness_limits, clipped_limit, detail_limit
+from data.validation.settings import ValidateSettings
 
 LEAST_VARIETY = 2.0
 """A camera that looks at one part for ever makes 0.7 to 1.3, eight real products 7 and more."""

@@ -5,29 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
-from data.batch import MIN_IMAGES
-
-
-class ValidateSettings(BaseModel):
-    """Section ``validate`` of ``params.yaml``: limits of the warnings. What makes a batch unusable is not a setting."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    few_images: int = Field(24, ge=MIN_IMAGES)
-    """Fewer images than this are a warning."""
-    outlier_sigmas: float = Field(6.0, gt=0)
-    """An image is an outlier beyond this many robust standard deviations (1.4826 × median absolute deviation) …"""
-    blur_factor: float = Field(3.0, gt=1)
-    """… and, for blur, with a sharpness below the median divided by this; …"""
-    brightness_step: float = Field(0.10, gt=0, le=1)
-    """… for brightness, at least this far (of the full range) from the median; …"""
-    clipped_step: float = Field(0.10, gt=0, le=1)
-    """… for over- and underexposure, with at least this share of pixels more than the median image."""
-    duplicates_fraction: float = Field(0.10, ge=0, le=1)
-    """A larger share of near-duplicates that are not of one known part is a warning."""
-    drift_sigmas: float = Field(3.0, gt=0)
-    """A median further than this many robust standard deviations of earlier batches from theirs is a warning."""
+from data.validation.settings import ValidateSettings
 
 
 def robust(values: Iterable[float]) -> tuple[float, float]:

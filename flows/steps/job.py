@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
-from core.errors import BadSettings
 from core.files import write_json, write_text
 from data.batch import LIBRARY, BatchFolder, check_name
 from data.defects.library import lay_library
 from data.validation.history import EarlierBatch
-from flows.config import PlantConfig, Product, read_product_file
+from flows.config import PlantConfig, Product
 from flows.errors import PlantError
 from flows.plant import Plant
-from flows.presets import Order, check_preset, parse_budget
+from flows.presets import Order
 from flows.serving.locks import host_lock_file
+from flows.settings import PRODUCT_FILE, layers, merged, order_of
+from flows.steps.params_file import lay_params
 
 
 @dataclass(frozen=True)
@@ -45,29 +43,11 @@ class Job:
         return self.plant.logs / self.product / self.batch
 
     def params(self) -> dict[str, Any]:
-        """The content of ``params.yaml``: the order, with the gates and the region of the plant and the product.
+        """The content of ``params.yaml``: the order, and what plant and product set of the stages; the nearest one wins.
 
-        BadSettings if there is no gate of such a name or its limit is out of range: better now than after training.
+        BadSettings where settings that hold one by one contradict each other: better now than after training.
         """
-        from models.evaluation.gates import GateLimits
-
-        params = self.order.params()
-        own = read_product_file(self.folder.path.parent / "product.yaml")
-        gates = self.plant.config.gates | own.gates
-        try:
-            GateLimits.model_validate(gates)
-        except ValidationError as error:
-            first = error.errors()[0]
-            names = ", ".join(GateLimits.model_fields)
-            raise BadSettings(
-                f"gate {first['loc'][0]} of {first['input']!r}: {first['msg'].lower()}; correct it under 'gates' ({names})"
-            ) from error
-        if gates:
-            params["evaluate"]["gates"] = gates
-        if own.region:
-            params["evaluate"]["region"] = own.region
-        if own.overkill_target is not None:
-            params["evaluate"]["overkill_target"] = own.overkill_target
+        params = merged(layers(self.plant, self.product, self.order), self.order.seconds)
         if self.plant.config.teacher != PlantConfig().teacher:
             params["set_up"] = {"teacher": self.plant.config.teacher, **params.get("set_up", {})}
         return params
@@ -102,8 +82,6 @@ def make_job(
     """
     check_name("product", product)
     own = plant.config.products.get(product, Product())
-    budget = budget or own.budget or plant.config.budget
-    preset = preset or own.preset or plant.config.preset or "standard"
     images = images or own.images
     if not images:
         raise PlantError(f"product {product!r} has no folder of images; give --images FOLDER, or set it in changeover.yaml")
@@ -111,7 +89,8 @@ def make_job(
     if not folder.is_dir():
         raise PlantError(f"{folder} is not a folder; name the folder that holds the good images of {product} {batch}")
     warm = _warm_start(plant, product, warm_start or own.warm_start)
-    order = Order(check_preset(preset), parse_budget(budget) if budget else None, seed, warm)
+    cost = order_of(plant, product, preset, budget)
+    order = Order(cost.preset, cost.budget, seed, warm)
     job = Job(plant, product, batch, folder, order)
     job.params()
     host_lock_file()  # better now than when training is to begin
@@ -132,7 +111,7 @@ def _warm_start(plant: Plant, product: str, wanted: str | None) -> str | None:
 def lay_out(job: Job) -> None:
     """Write ``params.yaml``, ``dvc.yaml``, ``library/`` and ``history.json`` beside the images; what is right is not touched."""
     folder = job.folder
-    _write_if_new(folder.file("params.yaml"), yaml.safe_dump(job.params(), sort_keys=False))
+    lay_params(folder.file("params.yaml"), job.params(), f"products/{job.product}/{PRODUCT_FILE}")
     _write_if_new(folder.file("dvc.yaml"), pipeline())
     lay_library(folder.path.parent / LIBRARY, folder.file(LIBRARY))
     # Once decided, a batch keeps the history it was judged by: later batches must not make its stages run again.

@@ -79,7 +79,8 @@ def _params_of(plant: Plant, version: Version) -> dict[str, Any]:
 
 
 def _order_of(params: dict[str, Any]) -> Order:
-    seconds = float(params["tune"].get("seconds", 0.0)) + float(params["train"]["seconds"])
+    follows = float(params["tune"].get("seconds", 0.0)) + float(params["train"]["seconds"])
+    seconds = float(params.get("budget", follows))
     preset = check_preset(str(params["preset"]))
     order = Order(preset, None, int(params["seed"]), (params.get("set_up") or {}).get("warm_start"))
     return order if order.seconds == seconds else Order(preset, seconds, order.seed, order.warm_start)

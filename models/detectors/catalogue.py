@@ -6,17 +6,14 @@ EfficientNet-b1 7.74 M, 6.11 GMac. The others are our own, cheaper ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from core.errors import BadSettings
-from models.detectors.denoising_student import DenoisingStudent
-from models.detectors.detector import Detector
-from models.detectors.patchcore import PatchCore
-from models.detectors.rstpm import Rstpm
-from models.detectors.stpm import Stpm
-from models.detectors.unet import UNet
-from models.detectors.unet3plus import UNet3Plus
-from models.detectors.uninformed_students import UninformedStudents
+
+if TYPE_CHECKING:
+    from models.detectors.detector import Detector
 
 Trial = Mapping[str, Any]
 """Parameters of one network: ``learning_rate``, ``schedule`` (``models.training.curriculum``), ``mix``
@@ -31,42 +28,65 @@ STUDENT: tuple[Trial, ...] = ({"learning_rate": 2e-3},)
 
 @dataclass(frozen=True)
 class Network:
-    """``detector``: its class, which says its family, its kind and whether it takes a teacher. ``settings``: of its constructor,
-    beside ``channels``. ``defaults``: trials that a study makes first; the first of them is what is trained where nothing is
-    tried. ``learning_rates``: lowest and highest that a study tries."""
+    """``place``: module and class of its detector, which says its family, its kind and whether it takes a teacher. ``settings``:
+    of its constructor, beside ``channels``. ``defaults``: trials that a study makes first; the first of them is what is trained
+    where nothing is tried. ``learning_rates``: lowest and highest that a study tries.
 
-    detector: type[Detector]
+    The class is imported where it is used, so that settings are checked without PyTorch.
+    """
+
+    place: str
     settings: dict[str, Any] = field(default_factory=dict)
     defaults: tuple[Trial, ...] = ({},)
     learning_rates: tuple[float, float] = (2e-3, 1e-2)
 
+    @property
+    def detector(self) -> "type[Detector]":
+        """The class."""
+        module, _, name = self.place.partition(":")
+        found: type[Detector] = getattr(import_module(module), name)
+        return found
+
 
 NETWORKS: dict[str, Network] = {
-    "unet3plus": Network(UNet3Plus, {"encoder": "tu-regnetx_002", "depth": 4, "width": 8}, DRAWN),
-    "unet": Network(UNet, {"encoder": "plain64", "widths": (384, 256, 128, 64)}, DRAWN),
-    "tiny_unet": Network(UNet, {"encoder": "plain32", "widths": (192, 128, 64, 32)}, DRAWN),
-    "unetplusplus": Network(UNet, {"encoder": "resnet18", "depth": 4, "widths": (128, 64, 32, 16), "dense": True}, DRAWN),
-    "unet3plus_paper": Network(UNet3Plus, {"encoder": "plain64x16", "depth": 5, "width": 64, "enlarge_first": True}, DRAWN),
-    "unet3plus_b1": Network(
-        UNet3Plus, {"encoder": "efficientnet-b1", "depth": 5, "width": 27, "finish": "stage", "enlarge_first": True}, DRAWN
+    "unet3plus": Network("models.detectors.unet3plus:UNet3Plus", {"encoder": "tu-regnetx_002", "depth": 4, "width": 8}, DRAWN),
+    "unet": Network("models.detectors.unet:UNet", {"encoder": "plain64", "widths": (384, 256, 128, 64)}, DRAWN),
+    "tiny_unet": Network("models.detectors.unet:UNet", {"encoder": "plain32", "widths": (192, 128, 64, 32)}, DRAWN),
+    "unetplusplus": Network(
+        "models.detectors.unet:UNet", {"encoder": "resnet18", "depth": 4, "widths": (128, 64, 32, 16), "dense": True}, DRAWN
     ),
-    "stpm": Network(Stpm, {"backbone": "resnet10t"}, STUDENT, (5e-4, 5e-3)),
-    "patchcore": Network(PatchCore, {"backbone": "resnet10t"}),
-    "patchcore_deep": Network(PatchCore, {"backbone": "resnet10t", "levels": (3, 4)}),
-    "rstpm": Network(Rstpm, {"backbone": "resnet10t"}, STUDENT, (5e-4, 5e-3)),
-    "denoising_student": Network(DenoisingStudent, {"backbone": "resnet10t"}, DRAWN[:1], (1e-3, 1e-2)),
-    "uninformed_students": Network(UninformedStudents, {}, STUDENT, (5e-4, 5e-3)),
+    "unet3plus_paper": Network(
+        "models.detectors.unet3plus:UNet3Plus", {"encoder": "plain64x16", "depth": 5, "width": 64, "enlarge_first": True}, DRAWN
+    ),
+    "unet3plus_b1": Network(
+        "models.detectors.unet3plus:UNet3Plus",
+        {"encoder": "efficientnet-b1", "depth": 5, "width": 27, "finish": "stage", "enlarge_first": True},
+        DRAWN,
+    ),
+    "stpm": Network("models.detectors.stpm:Stpm", {"backbone": "resnet10t"}, STUDENT, (5e-4, 5e-3)),
+    "patchcore": Network("models.detectors.patchcore:PatchCore", {"backbone": "resnet10t"}),
+    "patchcore_deep": Network("models.detectors.patchcore:PatchCore", {"backbone": "resnet10t", "levels": (3, 4)}),
+    "rstpm": Network("models.detectors.rstpm:Rstpm", {"backbone": "resnet10t"}, STUDENT, (5e-4, 5e-3)),
+    "denoising_student": Network(
+        "models.detectors.denoising_student:DenoisingStudent", {"backbone": "resnet10t"}, DRAWN[:1], (1e-3, 1e-2)
+    ),
+    "uninformed_students": Network("models.detectors.uninformed_students:UninformedStudents", {}, STUDENT, (5e-4, 5e-3)),
 }
 
-FAMILIES: dict[str, type[Detector]] = {network.detector.family: network.detector for network in NETWORKS.values()}
-"""Every family by the name that weight files and records give it."""
+
+@cache
+def families() -> "dict[str, type[Detector]]":
+    """Every family by the name that weight files and records give it."""
+    detectors = [network.detector for network in NETWORKS.values()]
+    return {detector.family: detector for detector in detectors}
 
 
-def build_detector(family: str, channels: int, settings: Mapping[str, Any]) -> Detector:
+def build_detector(family: str, channels: int, settings: Mapping[str, Any]) -> "Detector":
     """A fresh detector of ``family`` for ``channels`` (1 or 3) input channels; BadSettings for an unknown name or setting."""
-    if family not in FAMILIES:
-        raise BadSettings(f"detector {family!r} is not one of {', '.join(sorted(FAMILIES))}")
+    known = families()
+    if family not in known:
+        raise BadSettings(f"detector {family!r} is not one of {', '.join(sorted(known))}")
     try:
-        return FAMILIES[family](channels=channels, **settings)
+        return known[family](channels=channels, **settings)
     except TypeError as error:
         raise BadSettings(f"detector {family} does not take the settings {dict(settings)}: {error}") from error

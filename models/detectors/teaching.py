@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.detectors.catalogue import FAMILIES
+from models.detectors.catalogue import families
 from models.detectors.detector import Detector
 from models.teachers.recognise import natural_spread
 from models.teachers.teacher_file import ELSEWHERE, TeacherCard, TeacherFile
@@ -18,11 +18,11 @@ def takes(detector: Detector | type[Detector], card: TeacherCard) -> bool:
 
 def with_teacher(family: str, settings: dict[str, Any], card: TeacherCard | None) -> dict[str, Any]:
     """``settings`` of a detector of ``family`` that can take the teacher of ``card``; as they are where it cannot."""
-    if card is None or not takes(FAMILIES[family], card):
+    if card is None or not takes(families()[family], card):
         return dict(settings)
     elsewhere = card.kind == "features" and card.source in ELSEWHERE
     spread = natural_spread(card.settings["backbone"]) if elsewhere else None
-    return FAMILIES[family].settings_with(settings, card.settings, spread)
+    return families()[family].settings_with(settings, card.settings, spread)
 
 
 def teach(detector: Detector, teacher: TeacherFile | None) -> None:

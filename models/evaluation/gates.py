@@ -3,23 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from models.evaluation.metrics import Rate
-
-
-class GateLimits(BaseModel):
-    """Limits, all of them overridable per product (``product.yaml``, section ``gates``)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    image_auroc: float = Field(0.8, ge=0.5, le=1.0)
-    """Least area under the ROC curve between good images and easy exam defects (difficulty below 0.5)."""
-    easy_escape: float = Field(0.2, ge=0.0, le=1.0)
-    """Largest share of easy exam defects (difficulty below 0.5) that may pass."""
-    parity: float = Field(1e-3, gt=0.0)
-    """Largest difference between the exported and the trained map."""
-    champion_slack: float = Field(0.1, ge=0.0, le=1.0)
-    """How much worse than the champion escape or overkill may be on the same images."""
+from models.settings import GateLimits
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.errors import BadModel
 from data.batch import BatchFolder
-from models.detectors.catalogue import FAMILIES, build_detector
+from models.detectors.catalogue import build_detector, families
 from models.detectors.detector import Detector, Kind
 from models.detectors.teaching import takes
 from models.teachers.teacher_file import TeacherCard
@@ -86,7 +86,7 @@ def fused_text(training: Mapping[str, Any], chosen: Sequence[int]) -> str:
 def teacher_text(training: Mapping[str, Any]) -> str:
     """Whose view of images the networks were trained against or started from, in words: the teacher and its licence, random
     features, or none."""
-    networks = [(FAMILIES[record.detector], record.settings) for record in network_records(training)]
+    networks = [(families()[record.detector], record.settings) for record in network_records(training)]
     compares = any(family.kind == "comparison" and family.teacher_kind is not None for family, _ in networks)
     card = None if training.get("teacher") is None else TeacherCard.model_validate(training["teacher"])
     if card is not None and any(

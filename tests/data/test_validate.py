@@ -21,10 +21,11 @@ from data.batch import BatchFolder, BatchRecord, Rejection
 from data.ingest import ingest
 from data.sample import render_good
 from data.split import SUBSETS
-from data.validate import read_settings, validate
+from data.validate import settings_of, validate
 from data.validation import checks
 from data.validation.history import COMPARED, QUANTILES, EarlierBatch, History, read_history
-from data.validation.outliers import ValidateSettings, robust
+from data.validation.outliers import robust
+from data.validation.settings import ValidateSettings
 
 Findings = dict[str, Any]
 
@@ -357,19 +358,19 @@ def test_a_damaged_history_is_refused(tmp_path: Path, text: str) -> None:
     [
         ({}, "seed None; it must be a whole number"),
         ({"seed": True}, "seed True"),
-        ({"seed": 1, "validate": {"few_images": 3}}, r"validate\.few_images = '3'.*greater than or equal to 12"),
-        ({"seed": 1, "validate": {"few_imges": 30}}, r"validate\.few_imges.*correct or remove it"),
+        ({"seed": 1, "validate": {"few_images": 3}}, r"validate\.few_images is '3'.*greater than or equal to 12"),
+        ({"seed": 1, "validate": {"few_imges": 30}}, r"validate\.few_imges.*correct it there"),
         ({"seed": 1, "validate": [1]}, "validate"),
     ],
 )
 def test_wrong_settings(params: dict[str, Any], message: str) -> None:
     with pytest.raises(BadSettings, match=message) as error:
-        read_settings(params)
+        settings_of(params)
     assert "\n" not in str(error.value)
 
 
 def test_settings_are_optional() -> None:
-    assert read_settings({"seed": 3, "validate": None, "tune": {}}) == (ValidateSettings(), 3)
+    assert settings_of({"seed": 3, "validate": None, "tune": {}}) == (ValidateSettings(), 3)
 
 
 def test_robust_spread_is_that_of_a_normal_distribution() -> None:

@@ -16,8 +16,9 @@ from data.batch import BatchFolder
 from data.stage import read_settings
 from models.detectors.patchcore import PatchCore
 from models.detectors.unet3plus import UNet3Plus
+from models.settings import TrainSettings
 from models.teachers.teacher_file import read_teacher
-from models.train import TrainSettings, planned_networks
+from models.train import planned_networks
 from models.training.trained import fused_text, of_kind, read_trained, teacher_text
 from models.training.view import View
 from tests.models.trained_batch import a_batch, a_teacher, laid_out, trained

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from models.evaluation.gates import Gate, GateLimits, check_gates
+from models.evaluation.gates import Gate, check_gates
 from models.evaluation.metrics import rate
+from models.settings import GateLimits
 
 GOOD: dict[str, Any] = {
     "limits": GateLimits(), "overkill": rate(1, 20), "overkill_target": 0.05, "escape": rate(30, 80),

@@ -13,7 +13,7 @@ import torch
 
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
-from models.detectors.catalogue import FAMILIES, NETWORKS
+from models.detectors.catalogue import NETWORKS, families
 from models.exported import ExportedInspector
 from models.inspection.export import export
 from models.inspection.inspector import Inspector
@@ -46,7 +46,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def test_each_family_has_a_network_here() -> None:
-    assert {NETWORKS[name].detector.family for name in NAMES} == set(FAMILIES)
+    assert {NETWORKS[name].detector.family for name in NAMES} == set(families())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,7 +58,7 @@ def test_training_on_the_gpu_gives_the_same_weights_twice(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_killed_training_goes_on_to_the_same_weights(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not FAMILIES[NETWORKS[name].detector.family].trainable:
+    if not families()[NETWORKS[name].detector.family].trainable:
         pytest.skip("what is computed at once has nothing to go on from")
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
 

@@ -15,10 +15,11 @@ from data.defects.recipe import Recipe
 from data.stage import read_settings
 from data.yaml_file import write_yaml
 from models import tune as tuning
-from models.detectors.catalogue import FAMILIES, NETWORKS, build_detector
+from models.detectors.catalogue import NETWORKS, build_detector, families
+from models.settings import TuneSettings
 from models.teachers.teacher_file import TeacherCard
 from models.training.trial import MIXES, default_of, recipe_of, spec_of
-from models.tune import TuneSettings, asked, first_trials, suggest
+from models.tune import asked, first_trials, suggest
 from tests.models.trained_batch import a_batch
 
 
@@ -52,7 +53,7 @@ def test_a_teacher_changes_the_networks_of_the_families_that_take_it() -> None:
     for name, entry in NETWORKS.items():
         family, settings = entry.detector.family, entry.settings
         taught = spec_of(default_of(name), 64, card).settings
-        if FAMILIES[family].kind == "comparison" and FAMILIES[family].teacher_kind == "features":
+        if families()[family].kind == "comparison" and families()[family].teacher_kind == "features":
             assert taught == {**settings, "backbone": "resnet18", "spread": 0.88}
         elif str(settings.get("encoder", "")).startswith("tu-"):
             assert taught == {**settings, "encoder": "tu-resnet18", "spread": 0.88, "keep_upper": True}

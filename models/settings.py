@@ -1,0 +1,110 @@
+"""Settings of the stages ``tune``, ``train`` and ``evaluate``: sections of ``params.yaml``. Read without PyTorch."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+
+from data.stage import StageSettings
+from models.detectors.catalogue import NETWORKS
+
+
+def _known(name: str) -> str:
+    if name not in NETWORKS:
+        raise ValueError(f"{name!r} is not one of {', '.join(NETWORKS)}")
+    return name
+
+
+NetworkName = Annotated[str, AfterValidator(_known)]
+"""A named network of ``models.detectors.catalogue``."""
+
+
+class TuneSettings(StageSettings):
+    """The study that chooses a network and its parameters."""
+
+    seconds: float = Field(60.0, gt=0)
+    """Time for the whole study, which follows from preset and budget; the trial under way at its end is finished."""
+    trials: int = Field(4, ge=1, le=1000)
+    """Trials at most, which follow from the preset; where there is time for one alone, nothing is tried."""
+    detectors: tuple[NetworkName, ...] = Field(("unet3plus",), min_length=1)
+    """Named networks to choose from; what compares features is trained beside (`train.companion`)."""
+    max_pixels: int = Field(700_000, ge=16_384)
+    """Images larger than this are worked on at a smaller scale."""
+    side: int = Field(128, ge=64, le=512, multiple_of=32)
+    """Side of the training crops, in pixels at working scale."""
+
+
+class Replay(BaseModel):
+    """One network's training as ``training.json`` records it: its schedule is planned over ``steps_planned``, planned anew at
+    ``changes`` (``models.training.training_log.Change``) and left after ``steps``, so that it gives the same weights again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    steps_planned: PositiveInt
+    validations_planned: NonNegativeInt
+    steps: PositiveInt
+    threads: int = Field(ge=1, le=1024)
+    changes: tuple[tuple[int, float, int], ...] = ()
+    form: Literal["bfloat16", "float32"] = "bfloat16"
+
+
+class TrainSettings(StageSettings):
+    """The training of the networks that are fused."""
+
+    seconds: float = Field(120.0, gt=0)
+    """Time for all networks together, which follows from preset and budget."""
+    networks: int = Field(1, ge=1, le=16)
+    """How many are trained of the tuned family, with seeds of their own, and fused."""
+    companion: NetworkName | None = None
+    """Named network of the other kind that is trained beside them; nothing where tuning chose its kind. The presets name
+    `patchcore`; `null` for none."""
+    companion_share: float = Field(0.25, gt=0, lt=1)
+    """Share of the seconds for a companion that learns step by step; one that does not takes what it needs."""
+    replay: tuple[Replay, ...] | None = None
+    """Recorded trainings, one a network (the companion's last), to go through again: what a rebuild writes, and nobody else."""
+
+
+class RegionOfInterest(StageSettings):
+    """A part of every image, in shares of width and height; what lies outside never rejects a part."""
+
+    left: float = Field(0.0, ge=0, le=1)
+    """Left edge."""
+    top: float = Field(0.0, ge=0, le=1)
+    """Upper edge."""
+    right: float = Field(1.0, ge=0, le=1)
+    """Right edge."""
+    bottom: float = Field(1.0, ge=0, le=1)
+    """Lower edge."""
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> "RegionOfInterest":
+        if not (self.left < self.right and self.top < self.bottom):
+            raise ValueError(
+                f"the region from ({self.left}, {self.top}) to ({self.right}, {self.bottom}) is empty; give left < right and "
+                "top < bottom"
+            )
+        return self
+
+
+class GateLimits(StageSettings):
+    """Limits that a candidate must keep."""
+
+    image_auroc: float = Field(0.8, ge=0.5, le=1.0)
+    """Least area under the ROC curve between good images and easy exam defects (difficulty below 0.5)."""
+    easy_escape: float = Field(0.2, ge=0.0, le=1.0)
+    """Largest share of easy exam defects (difficulty below 0.5) that may pass."""
+    parity: float = Field(1e-3, gt=0.0)
+    """Largest difference between the exported and the trained map."""
+    champion_slack: float = Field(0.1, ge=0.0, le=1.0)
+    """How much worse than the champion escape or overkill may be on the same images."""
+
+
+class EvaluateSettings(StageSettings):
+    """Threshold, region and gates."""
+
+    overkill_target: float = Field(0.05, gt=0.0, lt=0.5)
+    """Overkill that is wished for; a batch that is too small to promise it gets what it can promise."""
+    flips: Literal[1, 2, 4] = 1
+    """Test-time flips: 1, 2 or 4, averaged; inspection takes as many times as long."""
+    region: RegionOfInterest = RegionOfInterest()
+    """Region of interest."""
+    gates: GateLimits = GateLimits()
+    """Limits that a candidate must keep."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,11 @@ class Trainable(nn.Module):
     learns_from_clean = False
     training_dice: float | None = None
     """Dice (0..1) on the last training batch's defects; None in networks that see no defects."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters and buffers lie."""
+        return next((tensor.device for tensor in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
     def taught_parameters(self) -> Iterable[nn.Parameter]:
         """Those that are learned but start from a teacher; by default none."""

@@ -104,7 +104,7 @@ class Looks:
 def look(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Looks:
     """Run ``detectors`` (evaluation mode, any device) over ``tune``."""
     keep_freed_memory()
-    inspector = Inspector(list(detectors), 1.0, reductions).to(next(detectors[0].parameters()).device).eval()
+    inspector = Inspector(list(detectors), 1.0, reductions).to(detectors[0].device).eval()
     seen = [[raw_maps(inspector, image) for image in images] for images in (tune.good, [exam.image for exam in tune.defects])]
     return Looks(tuple(detectors), inspector.reductions, tune, seen[0], seen[1])
 
@@ -112,7 +112,7 @@ def look(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int]
 @torch.no_grad()
 def look_again(looks: Looks, changed: Collection[int]) -> Looks:
     """``looks`` after the detectors of numbers ``changed`` have changed; what the others made of the images is kept."""
-    device = next(looks.detectors[0].parameters()).device
+    device = looks.detectors[0].device
     inspector = Inspector(list(looks.detectors), 1.0, looks.reductions).to(device).eval()
 
     def again(image: NDArray[np.uint8], before: list[Tensor]) -> list[Tensor]:

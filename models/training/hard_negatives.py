@@ -40,7 +40,7 @@ def find_spots(
 ) -> list[Spot]:
     """The half of the highest peaks of ``detector``'s map on good ``images`` (H, W, C), chosen at random up to ``pixels``, one
     at least; up to three an image, at least half a ``side`` apart."""
-    inspector = Inspector([detector], 1.0).to(next(detector.parameters()).device).eval()
+    inspector = Inspector([detector], 1.0).to(detector.device).eval()
     found: list[tuple[float, Spot]] = []
     left = pixels
     for number in rng.permutation(len(images)).tolist():

@@ -25,7 +25,7 @@ def memorised(
     Images are taken in as they are, not mirrored: test-time flips would show the detector what it has never seen.
     """
     keep_freed_memory()
-    started, device = time.monotonic(), next(detector.parameters()).device
+    started, device = time.monotonic(), detector.device
     log = TrainingLog(1, 0, device=str(device), threads=torch.get_num_threads(), form="float32")
     detector.eval().prepare(crops.to(device))
     reach = detector.build_memory_bank((_whole(image, device) for image in images), len(images))

@@ -152,7 +152,8 @@ def test_a_signature_takes_effect_without_waiting_for_the_next_look(serving: Pla
     sign_off(connect_as_person(serving, "nora", "correct horse battery"), "nightly", version.version, "pending", "a complaint")
     assert champion(trainer, "nightly") is None
     assert eventually(lambda: not (serving.publish / "nightly" / "current.json").exists(), 20)
-    assert [event.action for event in recorded(trainer, "nightly")][-1] == "retract"
+    # The file goes first, its event is on the trail a moment later.
+    assert eventually(lambda: [event.action for event in recorded(trainer, "nightly")][-1] == "retract", 20)
 
 
 def test_a_run_whose_process_died_is_marked_as_crashed(running: Plant) -> None:

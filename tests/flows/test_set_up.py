@@ -24,7 +24,7 @@ from flows.steps import set_up as room
 from flows.steps.decide import decide
 from flows.steps.job import Job, make_job
 from flows.steps.set_up import is_set_up, restore_set_up, set_up, teacher_at_hand
-from flows.teachers.teacher import teacher as registering
+from flows.teachers import teacher as registering
 from models.teachers.imagenet import PACKAGES
 from models.teachers.teacher_file import read_teacher, write_teacher
 from registry.client.connection import Connection

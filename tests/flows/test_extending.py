@@ -64,13 +64,13 @@ def test_a_detector_is_one_file_and_one_line(running: Plant, extended: Path, tmp
     batch = running.batch(PRODUCT, "b1")
     trials = json.loads((batch.file("study") / "trials.json").read_text())
     assert len(trials) == 2 and {trial["params"]["detector"] for trial in trials} == {"colour_distance"}
-    metrics = json.loads((batch.file("report") / "metrics.json").read_text())
-    assert metrics["detector"] == "colour_distance" and metrics["settings"] == {"side": 5}
+    training = json.loads((batch.file("model") / "training.json").read_text())
+    assert [(log["detector"], log["settings"]) for log in training["networks"]] == [("colour_distance", {"side": 5})]
+    assert version_of(connect_as(running, "trainer"), PRODUCT, "1").gates == "passed"
 
     add_user(connect_as(running, "admin"), "extender", "first horse battery", "qa")
     change_password(connect_as_person(running, "extender", "first horse battery"), PASSWORD)
-    signed = ("sign-off", "--product", PRODUCT, "--version", "1", "--user", "extender", "--reason", "looked at", "--approve")
-    if version_of(connect_as(running, "trainer"), PRODUCT, "1").gates == "passed":
-        changeover(*signed)
-        changeover("promote", "--product", PRODUCT)
-        assert "version 1" in changeover("inspect", sample / "good", "--product", PRODUCT)
+    words = ("--product", PRODUCT, "--version", "1", "--user", "extender", "--reason", "looked at", "--approve")
+    changeover("sign-off", *words)
+    changeover("promote", "--product", PRODUCT)
+    assert "0 could not be inspected" in changeover("inspect", sample / "good", "--product", PRODUCT)

@@ -120,9 +120,9 @@ def options(
     if debug:
         os.environ["CHANGEOVER_DEBUG"] = "1"
     # Set before anything imports them; the servers and stages get the same.
-    from flows.serving.child_environment import TELEMETRY_OFF
+    from flows.serving.child_environment import ONLY_INSTALLED, TELEMETRY_OFF
 
-    os.environ.update(TELEMETRY_OFF, MLFLOW_LOGGING_LEVEL="ERROR")
+    os.environ.update(TELEMETRY_OFF | ONLY_INSTALLED, MLFLOW_LOGGING_LEVEL="ERROR")
 
 
 SETTING_UP, MODELS, SCHEDULE, AUDIT = "Setting up", "Models", "Schedule", "Audit"

@@ -18,6 +18,8 @@ TELEMETRY_OFF: Final = {
 WAITING: Final = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Torch's threads sleep while they wait: where they spin, choosing the fusion beside another program took 118 s instead of 8. It
 is read once, when torch is loaded."""
+ONLY_INSTALLED: Final = {"PYTHONSAFEPATH": "1"}
+"""Modules are not looked for in the working directory: a plant may have a folder ``data`` with an ``__init__.py``."""
 # With PYTHONDONTWRITEBYTECODE every start of a server compiles everything anew.
 UNWANTED: Final = frozenset(
     {"PYTHONDONTWRITEBYTECODE", "PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_API_KEY", "MLFLOW_TRACKING_URI"}
@@ -32,4 +34,11 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     # Their settings and logs are written and read as UTF-8 whatever the locale is.
-    return kept | TELEMETRY_OFF | WAITING | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"} | dict(extra)
+    return (
+        kept
+        | TELEMETRY_OFF
+        | WAITING
+        | ONLY_INSTALLED
+        | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+        | dict(extra)
+    )

@@ -33,7 +33,7 @@ from models.evaluation.assemble import assemble
 from models.evaluation.exam import read_batch
 from models.evaluation.measure import measure
 from models.evaluation.metrics import rank_correlation
-from models.evaluation.objective import judge, look, tune_set
+from models.evaluation.objective import cache_maps, evaluate_fusion, tune_set
 from models.inspection.preprocess import at_working_scale, working_scale
 from models.training.budget import Plan
 from models.training.crops import CropPlan
@@ -91,7 +91,7 @@ def main(out: Path, steps: int) -> None:
             figures = measure(assembled.exported, product.test)
             chosen = {key: figures[key] for key in ("image_auroc", "pixel_ap", "aupro", "kinds")}
             examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
-            judged = judge(look([detector], examined, [1]), assembled.fusion.readings)
+            judged = evaluate_fusion(cache_maps([detector], examined, [1]), assembled.fusion.poolings)
             line = {"variant": name, "steps": steps, "objective": assembled.fusion.value, **chosen, "judged": asdict(judged)}
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 detector(torch.zeros(1, 1, 128, 128))

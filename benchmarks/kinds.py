@@ -2,7 +2,7 @@
 
     PYTHONPATH=$PWD python benchmarks/kinds.py DATA PRODUCT KEPT
 
-KEPT is what ``changeover bench DATA -p PRODUCT --keep FOLDER`` left (``FOLDER/PRODUCT``). Prints a row of Markdown a reading: the
+KEPT is what ``changeover bench DATA -p PRODUCT --keep FOLDER`` left (``FOLDER/PRODUCT``). Prints a row of Markdown a pooling: the
 objective on exam defects of tuning images, and image AUROC, escape and overkill on the real test images, at a threshold from the
 batch's calibration images for 5 %. It measures and chooses nothing.
 """
@@ -17,9 +17,9 @@ from data.batch import BatchFolder
 from data.benchmark_set import read_set
 from models.evaluation.exam import read_batch
 from models.evaluation.metrics import auroc
-from models.evaluation.objective import judge, look, tune_set
+from models.evaluation.objective import cache_maps, evaluate_fusion, tune_set
 from models.inspection.calibration import calibrate
-from models.inspection.inspector import EVERY, Inspector, Reading, fit_fusion, raw_maps
+from models.inspection.inspector import EVERY, Inspector, MapPooling, fit_fusion, raw_maps
 from models.settings import EvaluateSettings
 from models.training.trained import read_trained
 
@@ -43,22 +43,22 @@ def main() -> None:
     shown = [image.read(batch.channels)[0] for image in test]
     held = [exam.image for exam in batch.good["calibrate"]]
     maps = {name: [raw_maps(plain, image) for image in images] for name, images in (("test", shown), ("held", held))}
-    looks = look(detectors, tune_set(batch.good["tune"], batch.defects["tune"], scale), reductions)
-    print("| reading | exam objective | image AUROC | escape | overkill |", "|---|---|---|---|---|", sep="\n")
+    cached = cache_maps(detectors, tune_set(batch.good["tune"], batch.defects["tune"], scale), reductions)
+    print("| pooling | exam objective | image AUROC | escape | overkill |", "|---|---|---|---|---|", sep="\n")
     for view in (*sorted(set(reductions)), EVERY):
-        for kind in ("segmentation", "comparison", ""):
-            reading = Reading(view, 1, SIDE, kind)
-            if not plain.members(reading):
+        for kind in ("segmentation", "feature_distance", ""):
+            pooling = MapPooling(view, 1, SIDE, kind)
+            if not plain.members(pooling):
                 continue
-            inspector = Inspector(detectors, scale, reductions, [reading]).eval()
-            fit_fusion(inspector, looks.good)
+            inspector = Inspector(detectors, scale, reductions, [pooling]).eval()
+            fit_fusion(inspector, cached.good)
             found = scores(inspector, shown, maps["test"])
             limit = calibrate(scores(inspector, held, maps["held"]), EvaluateSettings().overkill_target).threshold
             bad = np.array([image.kind is not None for image in test])
             over = np.array(found) > limit
             print(
-                f"| {reading} | {judge(looks, [reading]).value:.3f} | {auroc(bad, found):.3f} | {1 - over[bad].mean():.1%} | "
-                f"{over[~bad].mean():.1%} |",
+                f"| {pooling} | {evaluate_fusion(cached, [pooling]).value:.3f} | {auroc(bad, found):.3f} | "
+                f"{1 - over[bad].mean():.1%} | {over[~bad].mean():.1%} |",
                 flush=True,
             )
 

@@ -21,7 +21,7 @@ from data.benchmark_set import read_set
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from flows.bench import bench
-from flows.presets import Order
+from flows.presets import RunRequest
 from models.inspection.preprocess import at_working_scale
 from models.training.budget import Plan
 from models.training.crops import CropPlan
@@ -68,7 +68,7 @@ def main() -> None:
     if asked.steps:
         twice(asked.data / asked.products[0], asked.out / "twice", asked.steps)
     for name in asked.products:
-        order = Order("quick", budget=asked.budget)
+        order = RunRequest("quick", budget=asked.budget)
         result = bench(read_set(asked.data / name), order, asked.out / name, lambda text, share: None)
         print(json.dumps(result), flush=True)
 

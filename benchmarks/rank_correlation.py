@@ -5,7 +5,7 @@
 EXAM_DIR is the working folder of ``changeover bench --keep`` for this product: its frozen exam defects (subset lock) and good
 lock and calibration images give every model's objective, PRODUCT_DIR's test images its AUROC. Prints one line a model and the
 correlation.
-The test images choose nothing here: they judge the objective.
+The test images choose nothing here: they evaluate_fusion the objective.
 """
 
 import sys
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data.batch import BatchFolder
 from data.benchmark_set import read_set
-from models.evaluation.assemble import examine
+from models.evaluation.assemble import score_images
 from models.evaluation.exam import read_batch
 from models.evaluation.measure import measure
 from models.evaluation.metrics import rank_correlation
@@ -27,8 +27,8 @@ if __name__ == "__main__":
     pairs = []
     for file in sys.argv[3:]:
         inspector = ExportedInspector(Path(file))
-        good = examine(inspector, batch.good["calibrate"] + batch.good["lock"])
-        defects = [(e.exam, e.seen.map[::2, ::2]) for e in examine(inspector, batch.defects["lock"])]
+        good = score_images(inspector, batch.good["calibrate"] + batch.good["lock"])
+        defects = [(e.exam, e.seen.map[::2, ::2]) for e in score_images(inspector, batch.defects["lock"])]
         value = objective_of([e.seen.score for e in good], defects).value
         real = measure(inspector, product.test)
         pairs.append((value, real["image_auroc"]))

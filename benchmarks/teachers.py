@@ -2,7 +2,7 @@
 
     python benchmarks/teachers.py DATA OUT STEPS [--families "F;…"] [--products P,…] TEACHER_FOLDER…
 
-As many steps for all (PatchCore has none), one seed, one network at working scale; readings and threshold are chosen on exam
+As many steps for all (PatchCore has none), one seed, one network at working scale; poolings and threshold are chosen on exam
 defects and good tuning images, as in a changeover. Every combination leaves ``OUT/<product>/<family> <teacher>.json`` and its
 weights; those that are there are not made again. Prints the table of what OUT holds.
 """
@@ -24,7 +24,7 @@ from data.defects.regenerate import regenerate
 from data.defects.scale import measure_scale
 from data.image import read_image
 from flows.bench import lay_out, of_one_kind
-from flows.presets import Order
+from flows.presets import RunRequest
 from models.detectors.catalogue import build_detector, families
 from models.detectors.detector import Detector
 from models.detectors.teaching import teach, with_teacher
@@ -55,7 +55,7 @@ def prepared(folder: Path, work: Path) -> tuple[BenchmarkSet, Batch, float]:
     product, images = of_one_kind(product, [read_image(file) for file, _ in product.train])
     batch_folder = BatchFolder(work)
     if not batch_folder.file("defects").exists():
-        lay_out(product, batch_folder, Order("quick").params(), images)
+        lay_out(product, batch_folder, RunRequest("quick").params(), images)
         regenerate(batch_folder)
     batch = read_batch(batch_folder, ("train", "tune", "calibrate"))
     return product, batch, working_scale([exam.image for exam in batch.good["train"]], 700_000)
@@ -95,7 +95,7 @@ def cell(
         {
             "product": product.name, "family": family, "teacher": teacher.card.name if teacher else "random", "steps": log.steps,
             "train_seconds": round(seconds, 1), "objective": assembled.fusion.value,
-            "readings": [str(reading) for reading in assembled.fusion.readings], **figures,
+            "poolings": [str(pooling) for pooling in assembled.fusion.poolings], **figures,
         },
     )  # fmt: skip
     out.with_suffix(".onnx").unlink()
@@ -123,10 +123,10 @@ def pair(product: BenchmarkSet, batch: Batch, scale: float, family: str, folder:
         "steps": 0,
         "train_seconds": 0.0,
     }
-    readings = [str(reading) for reading in assembled.fusion.readings]
+    poolings = [str(pooling) for pooling in assembled.fusion.poolings]
     measured = measure(assembled.exported, product.test)
     write_json(
-        folder / f"unet3plus and {family}.json", {**told, "objective": assembled.fusion.value, "readings": readings, **measured}
+        folder / f"unet3plus and {family}.json", {**told, "objective": assembled.fusion.value, "poolings": poolings, **measured}
     )
     target.unlink()
 

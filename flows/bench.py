@@ -16,7 +16,7 @@ from core.files import write_json
 from data.batch import MIN_IMAGES, BatchFolder
 from data.benchmark_set import BenchmarkSet
 from data.yaml_file import write_yaml
-from flows.presets import Order
+from flows.presets import RunRequest
 from flows.stages import Tell, run_alone
 
 STAGES = {"regenerate": "data.defects.regenerate", "tune": "models.tune", "train": "models.train"}
@@ -24,7 +24,7 @@ STAGES = {"regenerate": "data.defects.regenerate", "tune": "models.tune", "train
 
 def bench(
     product: BenchmarkSet,
-    order: Order,
+    order: RunRequest,
     work: Path,
     tell: Tell,
     overrides: dict[str, Any] | None = None,
@@ -47,7 +47,7 @@ def bench(
     params = order.params()
     for section, values in (overrides or {}).items():
         params[section] = {**params.get(section, {}), **values} if isinstance(values, dict) else values
-    tell("reading images", None)
+    tell("pooling images", None)
     product, images = of_one_kind(product, [read_image(file) for file, _ in product.train])
     split = lay_out(product, folder, params, images)
     if teacher is not None:
@@ -72,14 +72,14 @@ def bench(
         tell(f"{kind} networks alone", None)
         target = folder.file(f"model-{kind}.onnx")
         one = assemble(batch, *of_kind(kind, detectors, training), target, properties, wish)
-        alone[kind] = {"objective": one.fusion.value, "readings": [str(reading) for reading in one.fusion.readings],
+        alone[kind] = {"objective": one.fusion.value, "poolings": [str(pooling) for pooling in one.fusion.poolings],
                        **measure(one.exported, product.test)}  # fmt: skip
     result = {
         "product": product.name, "images": {subset: len(names) for subset, names in split.items()}, "seconds": round(seconds, 1),
         "seed": order.seed, "preset": order.preset, "budget": order.seconds, "chosen": training["chosen"],
         "scale": training["scale"], "views": list(assembled.fusion.reductions),
-        "readings": [str(reading) for reading in assembled.fusion.readings],
-        "guide": assembled.fusion.guide, "share": assembled.fusion.share,
+        "poolings": [str(pooling) for pooling in assembled.fusion.poolings],
+        "classification_weight": assembled.fusion.classification_weight, "share": assembled.fusion.share,
         "steps": [log["steps"] for log in training["networks"]],
         "objective": assembled.fusion.value, "tried": assembled.fusion.tried,
         "fused": fused_text(training, assembled.fusion.chosen), "teacher": teacher_text(training), "alone": alone,

@@ -79,7 +79,7 @@ TEMPLATE = """\
 
 
 Settings = TypeVar("Settings", bound=Section)
-Recipe = Literal["self-supervised", "pseudo-defects"]
+TeacherMethod = Literal["self-supervised", "pseudo-defects"]
 """How a teacher learns from the good images of a plant."""
 
 
@@ -228,7 +228,7 @@ class Teachers(Section):
 
     cron: str | None = "0 2 * * 0"
     """When to train: minute, hour, day, month, weekday, in local time. `null`: never."""
-    recipe: Recipe = "self-supervised"
+    recipe: TeacherMethod = "self-supervised"
     """How a teacher learns from the good images of a plant."""
     budget: str = "30m"
     """Time for its training."""

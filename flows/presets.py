@@ -40,7 +40,7 @@ def check_preset(name: str) -> Preset:
 
 
 @dataclass(frozen=True)
-class Order:
+class RunRequest:
     """What to spend on one batch, and what to start from.
 
     ``budget`` is in seconds, for tuning and training together; None takes the preset's. ``warm_start``: the product whose

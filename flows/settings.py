@@ -10,7 +10,7 @@ from core.errors import BadSettings
 from data.batch import check_name
 from flows.config import PlantConfig, Product, ProductFile, read_product_file
 from flows.plant import SETTINGS, Plant
-from flows.presets import Order, check_preset, parse_budget
+from flows.presets import RunRequest, check_preset, parse_budget
 from flows.stage_sections import SECTIONS, StageSections
 
 PRODUCT_FILE = "product.yaml"
@@ -41,16 +41,16 @@ def product_file(plant: Plant, product: str) -> ProductFile:
     return read_product_file(plant.path / "products" / product / PRODUCT_FILE)
 
 
-def order_of(plant: Plant, product: str | None, preset: str | None = None, budget: str | None = None) -> Order:
+def order_of(plant: Plant, product: str | None, preset: str | None = None, budget: str | None = None) -> RunRequest:
     """What a run may cost: as given, else as the product's file, its lines in ``changeover.yaml`` or the plant's say."""
     file = ProductFile() if product is None else product_file(plant, product)
     own = plant.config.products.get(product or "", Product())
     budget = budget or file.budget or own.budget or plant.config.budget
     preset = preset or file.preset or own.preset or plant.config.preset or "standard"
-    return Order(check_preset(preset), parse_budget(budget) if budget else None)
+    return RunRequest(check_preset(preset), parse_budget(budget) if budget else None)
 
 
-def layers(plant: Plant, product: str | None, order: Order) -> list[Layer]:
+def layers(plant: Plant, product: str | None, order: RunRequest) -> list[Layer]:
     """The settings of a run, the nearest last; of any product's where ``product`` is None."""
     found = [Layer(f"preset {order.preset}", order.params()), Layer(SETTINGS, plant.config.sections())]
     if product is not None:
@@ -85,7 +85,7 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def every_setting(plant: Plant, product: str | None, order: Order) -> list[Setting]:
+def every_setting(plant: Plant, product: str | None, order: RunRequest) -> list[Setting]:
     """All settings of the plant, or those of the runs of ``product``, each with its value and where that comes from."""
     found: list[Setting] = []
     if product is None:

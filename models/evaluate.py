@@ -14,8 +14,8 @@ from data.batch import BatchFolder
 from data.progress import Progress
 from data.split import seen_in_training
 from data.stage import read_params, read_settings, run_stage
-from models.evaluation.assemble import Examined, assemble, examine
-from models.evaluation.exam import MEASURING, Batch, ExamImage, read_batch, read_split
+from models.evaluation.assemble import ScoredImage, assemble, score_images
+from models.evaluation.exam import MEASURING, Batch, LabelledImage, read_batch, read_split
 from models.evaluation.gates import check_gates
 from models.evaluation.metrics import auroc, average_precision, pooled, rate, rate_over_sources
 from models.evaluation.trade_off import remedy, trade_off
@@ -36,11 +36,11 @@ CHECKED = 4
 """Defective images on which the exported file is held against the trained detectors, beside a good one."""
 
 
-def figures(good: list[Examined], defects: list[Examined], threshold: float) -> dict[str, Any]:
+def figures(good: list[ScoredImage], defects: list[ScoredImage], threshold: float) -> dict[str, Any]:
     """Overkill, escape, AUROC, pixel AP and the same by family, of one model at its ``threshold``."""
     good_scores = [e.seen.score for e in good]
 
-    def of(chosen: list[Examined]) -> dict[str, Any]:
+    def of(chosen: list[ScoredImage]) -> dict[str, Any]:
         scores = [e.seen.score for e in chosen]
         labels = [e.exam.label for e in chosen if e.exam.label is not None]
         truth, values = (
@@ -61,7 +61,7 @@ def figures(good: list[Examined], defects: list[Examined], threshold: float) -> 
     }
 
 
-def easy(defects: list[Examined]) -> list[Examined]:
+def easy(defects: list[ScoredImage]) -> list[ScoredImage]:
     """Those of ``defects`` that gates call easy."""
     return [e for e in defects if (e.exam.difficulty or 0) < EASY]
 
@@ -102,9 +102,9 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     exported, calibration, fusion = assembled.exported, assembled.calibration, assembled.fusion
     calibrated = assembled.calibrated
     before = time.monotonic()
-    good = examine(exported, batch.good["lock"], saw)
+    good = score_images(exported, batch.good["lock"], saw)
     per_image = (time.monotonic() - before) / max(len(good), 1)
-    defects = examine(exported, batch.defects["lock"], saw)
+    defects = score_images(exported, batch.defects["lock"], saw)
     ours = figures(good, defects, exported.threshold)
     champion = _champion(folder, batch.good["lock"], batch.defects["lock"], batch.channels)
     parity, verdicts = _parity(assembled.inspector, exported.threshold, [*good[:1], *_spread_over(defects, CHECKED)])
@@ -130,8 +130,9 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         "detector": training["detector"],
         "settings": {**training["settings"], **training["chosen"], "networks": len(fusion.chosen),
                      "fused": fused_text(training, fusion.chosen), "teacher": teacher_text(training),
-                     "views": list(fusion.reductions), "readings": [str(reading) for reading in fusion.readings],
-                     "guide": fusion.guide, **({} if fusion.share is None else {"share": fusion.share}),
+                     "views": list(fusion.reductions), "poolings": [str(pooling) for pooling in fusion.poolings],
+                     "classification_weight": fusion.classification_weight,
+                     **({} if fusion.share is None else {"share": fusion.share}),
                      **({"left_out": fusion.left_out} if fusion.left_out else {}),
                      "flips": settings.flips, "scale": training["scale"], "region": vars(region)},
         "training": training, "study": {"trials": len(trials), "best": training["chosen"]}, "fusion": fusion.tried,
@@ -142,8 +143,8 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
             [e.seen.score for e in calibrated], [e.exam.shows for e in calibrated], [e.seen.score for e in good],
             [e.seen.score for e in defects], [e.exam.good_image for e in defects],
         )],
-        "scores": {name: [e.seen.score for e in examined]
-                   for name, examined in (("calibrate", calibrated), ("lock", good), ("defects", defects))},
+        "scores": {name: [e.seen.score for e in scored]
+                   for name, scored in (("calibrate", calibrated), ("lock", good), ("defects", defects))},
     }  # fmt: skip
     _report(out, metrics, folder, calibrated + good, defects, trials, training)
     write_json(out / "metrics.json", metrics)
@@ -154,17 +155,17 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     )
 
 
-def _spread_over(examined: list[Examined], most: int) -> list[Examined]:
+def _spread_over(scored: list[ScoredImage], most: int) -> list[ScoredImage]:
     """At most ``most``, evenly chosen."""
-    return [examined[i] for i in np.unique(np.linspace(0, len(examined) - 1, min(most, len(examined))).astype(int))]
+    return [scored[i] for i in np.unique(np.linspace(0, len(scored) - 1, min(most, len(scored))).astype(int))]
 
 
 @torch.no_grad()
-def _parity(inspector: Inspector, threshold: float, examined: list[Examined]) -> tuple[float, int]:
+def _parity(inspector: Inspector, threshold: float, scored: list[ScoredImage]) -> tuple[float, int]:
     """How far maps of the exported file are from those of the trained ``inspector`` at most, and how many verdicts differ by more
     than that explains."""
     largest, differ = 0.0, 0
-    for one in examined:
+    for one in scored:
         reference, score, _ = inspector(torch.from_numpy(one.exam.image)[None])
         away = float(np.abs(reference[0].numpy() - one.seen.map).max())
         largest = max(largest, away)
@@ -193,7 +194,9 @@ def _schedule(training: dict[str, Any]) -> list[tuple[float, float, float]]:
     return points
 
 
-def _champion(folder: BatchFolder, good: list[ExamImage], defects: list[ExamImage], channels: int) -> dict[str, Any] | None:
+def _champion(
+    folder: BatchFolder, good: list[LabelledImage], defects: list[LabelledImage], channels: int
+) -> dict[str, Any] | None:
     """The champion's figures on the same frozen images, or None where there is none or it was made for other cameras."""
     source = folder.file("champion")
     try:
@@ -209,12 +212,12 @@ def _champion(folder: BatchFolder, good: list[ExamImage], defects: list[ExamImag
             f"this batch has {channels}: not compared"
         )
         return None
-    result = figures(examine(inspector, good), examine(inspector, defects), inspector.threshold)
+    result = figures(score_images(inspector, good), score_images(inspector, defects), inspector.threshold)
     return {"version": card["version"], "batch": card["batch"], "threshold": inspector.threshold, **result}
 
 
 def _report(
-    out: Path, metrics: dict[str, Any], folder: BatchFolder, good: list[Examined], defects: list[Examined],
+    out: Path, metrics: dict[str, Any], folder: BatchFolder, good: list[ScoredImage], defects: list[ScoredImage],
     trials: list[dict[str, Any]], training: dict[str, Any],
 ) -> None:  # fmt: skip
     examples = [

@@ -41,7 +41,7 @@ from models.training.warm_start import WarmStart, read_warm_start
 
 
 @dataclass(frozen=True)
-class Planned:
+class NetworkPlan:
     """A network to train: its parameters, the view that it sees, its number among those of its family and view, and its share of
     the training seconds."""
 
@@ -53,7 +53,7 @@ class Planned:
 
 def planned_networks(
     settings: TrainSettings, chosen: dict[str, Any], view: View, beside: Sequence[tuple[str, View]] = ()
-) -> list[Planned]:
+) -> list[NetworkPlan]:
     """What tuning chose, in ``view``, then the companion: in the same, or, where it learns nothing step by step,
     the networks ``beside`` (``models.training.memories``) on their views. BadSettings where the settings replay another number of
     networks."""
@@ -62,13 +62,13 @@ def planned_networks(
         companion = None
     if companion is not None and _family(companion).trainable:
         share = settings.companion_share
-    planned = [Planned(chosen, view, member, (1.0 - share) / settings.networks) for member in range(settings.networks)]
+    planned = [NetworkPlan(chosen, view, member, (1.0 - share) / settings.networks) for member in range(settings.networks)]
     if companion is not None:
         for name, seen in [(companion, view)] if share or not beside else beside:
             params = default_of(name)
             # What was found of the product's surface holds for both.
             params |= {key: chosen[key] for key in ("mix",) if key in params and key in chosen}
-            planned.append(Planned(params, seen, 0, share))
+            planned.append(NetworkPlan(params, seen, 0, share))
     if settings.replay is not None and len(settings.replay) != len(planned):
         raise BadSettings(
             f"params.yaml: train.replay has {len(settings.replay)} entries for {len(planned)} networks; give one for each"
@@ -77,7 +77,7 @@ def planned_networks(
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingInputs:
     """What the networks of a batch are made of. ``images``: the good ones at working scale; ``best``: of the study."""
 
     folder: BatchFolder
@@ -85,7 +85,7 @@ class Material:
     settings: TrainSettings
     best: dict[str, Any]
     images: list[NDArray[np.uint8]]
-    examined: TuneSet
+    tuning: TuneSet
     library: tuple[Cutout, ...]
     teacher: TeacherFile | None
     warm: WarmStart | None
@@ -125,14 +125,14 @@ def train(folder: BatchFolder) -> None:
         raise BadBatch("study/best.json is missing or damaged; delete the folder study and run again") from error
     batch = read_batch(folder, ("train", "tune"))
     images = [at_working_scale(exam.image, scale) for exam in batch.good["train"]]
-    material = Material(
+    given = TrainingInputs(
         folder, params, settings, best, images, tune_set(batch.good["tune"], batch.defects["tune"], scale),
         read_library(folder.file("library"), batch.channels), read_teacher(folder.file("teacher")),
         read_warm_start(folder.file("warm")),
     )  # fmt: skip
-    beside = memories(settings.companion, images, side, material.teacher) if settings.companion else ()
+    beside = memories(settings.companion, images, side, given.teacher) if settings.companion else ()
     planned = planned_networks(settings, chosen, View(1, side), beside)
-    if material.teacher is None and any(_compares(network) for network in planned):
+    if given.teacher is None and any(_compares(network) for network in planned):
         print("no teacher beside the batch: what compares with one compares with random features")
     progress = Progress(folder.path, "train")
     detectors: list[Detector] = []
@@ -146,22 +146,22 @@ def train(folder: BatchFolder) -> None:
         ) -> None:
             progress.update(done + of * step / steps, 1.0, f"{which}step {step} of {steps}, {message}")
 
-        detector, log = _network(material, network, number, logs[0]["threads"] if logs else None, report)
+        detector, log = _network(given, network, number, logs[0]["threads"] if logs else None, report)
         detectors.append(detector)
         logs.append(log)
         print(
             f"network {number + 1} ({network.params['detector']}, 1/{log['reduction']}): {steps_told(log)} "
-            f"in {log['seconds']:.0f} s, ended by {log['ended_by']}{_start_text(material.warm, log['warm'])}"
+            f"in {log['seconds']:.0f} s, ended by {log['ended_by']}{_start_text(given.warm, log['warm'])}"
         )
-    spec = spec_of(chosen, side, material.card)
+    spec = spec_of(chosen, side, given.card)
     _write(folder, detectors, {
         "detector": spec.detector, "settings": spec.settings, "spec": asdict(spec),
         "recipe": recipe_of(chosen, read_recipe(params)).model_dump(mode="json"),
         "scale": scale, "batch_scale": vars(measure_scale(images)),
-        "reductions": [network.view.reduction for network in planned], "chosen": chosen, "networks": logs, "seed": material.seed,
-        "teacher": material.card and material.card.model_dump(mode="json"),
-        "warm_start": material.warm and material.warm.source.model_dump(mode="json", exclude_defaults=True),
-        "library": len(material.library), "seconds": sum(log["seconds"] for log in logs),
+        "reductions": [network.view.reduction for network in planned], "chosen": chosen, "networks": logs, "seed": given.seed,
+        "teacher": given.card and given.card.model_dump(mode="json"),
+        "warm_start": given.warm and given.warm.source.model_dump(mode="json", exclude_defaults=True),
+        "library": len(given.library), "seconds": sum(log["seconds"] for log in logs),
         "environment": environment(), "packages": packages(),
     })  # fmt: skip
 
@@ -170,9 +170,9 @@ def _family(network: str) -> type[Detector]:
     return NETWORKS[network].detector
 
 
-def _compares(network: Planned) -> bool:
+def _compares(network: NetworkPlan) -> bool:
     family = _family(network.params["detector"])
-    return family.kind == "comparison" and family.teacher_kind is not None
+    return family.kind == "feature_distance" and family.teacher_kind is not None
 
 
 def _start_text(warm: WarmStart | None, taken: bool) -> str:
@@ -182,30 +182,30 @@ def _start_text(warm: WarmStart | None, taken: bool) -> str:
 
 
 def _network(
-    material: Material, network: Planned, number: int, threads: int | None, report: Report
+    given: TrainingInputs, network: NetworkPlan, number: int, threads: int | None, report: Report
 ) -> tuple[Detector, dict[str, Any]]:
     """Network ``number`` and its log, trained, or as an interrupted run finished it; ``threads``: None measures."""
-    settings, view = material.settings, network.view
-    spec, key = spec_of(network.params, view.side, material.card), material.key(number)
-    work = material.folder.work / "train"
+    settings, view = given.settings, network.view
+    spec, key = spec_of(network.params, view.side, given.card), given.key(number)
+    work = given.folder.work / "train"
     finished = work / f"network-{number}-{key}.pt"
     if finished.exists():
-        return _read_network(finished, spec.detector, material.channels, spec.settings)
+        return _read_network(finished, spec.detector, given.channels, spec.settings)
     record = NetworkRecord(spec.detector, spec.settings, view.reduction)
     state: dict[str, Tensor] | None = None
-    if material.warm is not None:
-        fresh = build_detector(spec.detector, material.channels, spec.settings)
-        state = material.warm.state_for(record, network.member, fresh, material.card)
+    if given.warm is not None:
+        fresh = build_detector(spec.detector, given.channels, spec.settings)
+        state = given.warm.state_for(record, network.member, fresh, given.card)
 
     def begin(detector: Detector) -> None:
-        teach(detector, material.teacher)
+        teach(detector, given.teacher)
         if state is not None:
             detector.load_state_dict(state)
 
-    seen = [at_working_scale(image, 1.0, view.reduction) for image in material.images]
+    seen = [at_working_scale(image, 1.0, view.reduction) for image in given.images]
     crops = CropPlan(
-        recipe_of(network.params, read_recipe(material.params)), measure_scale(seen), spec.side, 0, spec.schedule,
-        material.seed + 1000 * network.member, library=material.library,
+        recipe_of(network.params, read_recipe(given.params)), measure_scale(seen), spec.side, 0, spec.schedule,
+        given.seed + 1000 * network.member, library=given.library,
     )  # fmt: skip
     seconds = settings.seconds * network.share
     plan = Plan(seconds, threads=threads)
@@ -213,7 +213,7 @@ def _network(
         told = settings.replay[number]
         plan = Plan(seconds, told.steps_planned, told.validations_planned, told.threads, told.steps, told.changes, told.form)
     detector, training = fit(
-        seen, crops, spec, plan, lambda made: objective([made], material.examined, [view.reduction]).value,
+        seen, crops, spec, plan, lambda made: objective([made], given.tuning, [view.reduction]).value,
         checkpoint=work / f"checkpoint-{number}.pt", key=key, report=report, begin=begin,
     )  # fmt: skip
     log = {**vars(record), "warm": state is not None, **asdict(training)}

@@ -33,7 +33,7 @@ from models.training.machine import environment, packages
 from models.training.training_log import TrainingLog
 
 Image = NDArray[np.uint8]
-TrainingRecipe = Literal["self-supervised", "pseudo-defects", "distilled"]
+TeacherMethod = Literal["self-supervised", "pseudo-defects", "distilled"]
 MAX_PIXELS = 700_000
 SIDE = 128
 
@@ -46,7 +46,7 @@ class TeacherSettings(StageSettings):
     """
 
     name: str
-    recipe: TrainingRecipe = "self-supervised"
+    recipe: TeacherMethod = "self-supervised"
     backbone: str = "resnet10t"
     into: Literal["features", "patches"] = "features"
     seconds: float = Field(1800.0, gt=0)

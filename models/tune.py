@@ -89,7 +89,7 @@ def tune(folder: BatchFolder) -> None:
         _write_study(folder, [], b"", {"params": _named(defaults[0], settings, card), "value": None, **fixed})
         return
     library, measured = read_library(folder.file("library"), batch.channels), measure_scale(images)
-    examined = tune_set(batch.good["tune"], batch.defects["tune"], scale)
+    tuning = tune_set(batch.good["tune"], batch.defects["tune"], scale)
 
     about = [params, _fingerprint(batch), card and card.digest]
     key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -116,7 +116,7 @@ def tune(folder: BatchFolder) -> None:
             recipe_of(chosen, recipe), measured, settings.side, 0, chosen.get("schedule", "none"), seed, library=library
         )
         detector, log = fit(images, crops, spec, Plan(0.8 * each), report=report, begin=lambda made: teach(made, teacher))
-        result = objective([detector], examined)
+        result = objective([detector], tuning)
         trial.set_user_attr("seconds", time.monotonic() - begun)
         trial.set_user_attr("chosen", chosen)
         trial.set_user_attr("families", {"pixel_ap": result.pixel_ap, "separation": result.separation})

@@ -31,12 +31,12 @@ def bench(
     from core.errors import BadBatch
     from data.benchmark_set import find_sets, read_set
     from flows import bench as benchmark
-    from flows.presets import Order, check_preset, parse_budget
+    from flows.presets import RunRequest, check_preset, parse_budget
     from flows.terminal import answer, say, telling
 
     _check(companion)
     overrides = {} if companion is None else {"train": {"companion": companion}}
-    order = Order(check_preset(preset), parse_budget(budget) if budget else None, seed)
+    order = RunRequest(check_preset(preset), parse_budget(budget) if budget else None, seed)
     sets = [read_set(folder) for folder in find_sets(data)]
     wanted = [s for s in sets if not products or s.name in products]
     missing = sorted(set(products or ()) - {s.name for s in sets})

@@ -111,13 +111,13 @@ def train(
     """Train a teacher on the good images of the plant's own products. Unchanged images give the version made before."""
     from typing import cast
 
-    from flows.config import Recipe
+    from flows.config import TeacherMethod
     from flows.presets import parse_budget
     from flows.teachers.train_teacher import TeacherOrder
 
     place = the_plant(plant)
     settings = place.config.teachers
-    wanted = cast("Recipe", recipe or settings.recipe)  # the order checks it
+    wanted = cast("TeacherMethod", recipe or settings.recipe)  # the order checks it
     seconds = parse_budget(budget or settings.budget)
     chosen = [known_product(place, one.strip()) for one in products.split(",")] if products is not None else place.products()
     _train(place, TeacherOrder(name or settings.name, wanted, seconds, seed, backbone), sorted(set(chosen)))

@@ -172,7 +172,7 @@ def _is_before_now(plant: Path, commit: str) -> bool:
 def _kept_last(plant: Plant) -> tuple[str | None, Path | None]:
     """The head with the largest number in the plant's files and its file, after a look whether the trail contains it.
 
-    Order is the number, never the name of a file: a clock that ran ahead once must not have the last word.
+    RunRequest is the number, never the name of a file: a clock that ran ahead once must not have the last word.
     """
     last: str | None = None
     place: Path | None = None

@@ -13,7 +13,7 @@ from data.validation.history import EarlierBatch
 from flows.config import PlantConfig, Product
 from flows.errors import PlantError
 from flows.plant import Plant
-from flows.presets import Order
+from flows.presets import RunRequest
 from flows.serving.locks import host_lock_file
 from flows.settings import PRODUCT_FILE, layers, merged, order_of
 from flows.steps.params_file import lay_params
@@ -27,7 +27,7 @@ class Job:
     product: str
     batch: str
     images: Path
-    order: Order
+    order: RunRequest
 
     def __post_init__(self) -> None:
         self.plant.batch(self.product, self.batch)
@@ -90,7 +90,7 @@ def make_job(
         raise PlantError(f"{folder} is not a folder; name the folder that holds the good images of {product} {batch}")
     warm = _warm_start(plant, product, warm_start or own.warm_start)
     cost = order_of(plant, product, preset, budget)
-    order = Order(cost.preset, cost.budget, seed, warm)
+    order = RunRequest(cost.preset, cost.budget, seed, warm)
     job = Job(plant, product, batch, folder, order)
     job.params()
     host_lock_file()  # better now than when training is to begin

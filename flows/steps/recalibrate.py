@@ -12,7 +12,7 @@ from data.checkout import file_at
 from flows.config import read_product_file
 from flows.errors import PlantError
 from flows.plant import Plant
-from flows.presets import Order, check_preset
+from flows.presets import RunRequest, check_preset
 from flows.steps.job import Job
 from registry.client.versions import Version
 
@@ -78,12 +78,12 @@ def _params_of(plant: Plant, version: Version) -> dict[str, Any]:
     )
 
 
-def _order_of(params: dict[str, Any]) -> Order:
+def _order_of(params: dict[str, Any]) -> RunRequest:
     follows = float(params["tune"].get("seconds", 0.0)) + float(params["train"]["seconds"])
     seconds = float(params.get("budget", follows))
     preset = check_preset(str(params["preset"]))
-    order = Order(preset, None, int(params["seed"]), (params.get("set_up") or {}).get("warm_start"))
-    return order if order.seconds == seconds else Order(preset, seconds, order.seed, order.warm_start)
+    order = RunRequest(preset, None, int(params["seed"]), (params.get("set_up") or {}).get("warm_start"))
+    return order if order.seconds == seconds else RunRequest(preset, seconds, order.seed, order.warm_start)
 
 
 def set_overkill(source: Path, overkill: float) -> None:

@@ -12,7 +12,7 @@ from core.files import file_digest, write_json
 from data.batch import BatchFolder
 from data.stage import read_params
 from data.yaml_file import write_yaml
-from flows.config import Recipe
+from flows.config import TeacherMethod
 from flows.errors import NoImages
 from flows.named_teacher import check_teacher_name
 from flows.plant import Plant
@@ -35,7 +35,7 @@ class TeacherOrder:
     """What to train. ``seconds``: the budget. ``parent``: the teacher to distil; then ``into`` says what it becomes."""
 
     name: str
-    recipe: Recipe | Literal["distilled"]
+    recipe: TeacherMethod | Literal["distilled"]
     seconds: float
     seed: int = 1
     backbone: str = BACKBONE
@@ -44,8 +44,8 @@ class TeacherOrder:
 
     def __post_init__(self) -> None:
         check_teacher_name(self.name)
-        if self.recipe not in (*get_args(Recipe), "distilled"):
-            raise BadSettings(f"recipe {self.recipe[:40]!r} is not one of {', '.join(get_args(Recipe))}")
+        if self.recipe not in (*get_args(TeacherMethod), "distilled"):
+            raise BadSettings(f"recipe {self.recipe[:40]!r} is not one of {', '.join(get_args(TeacherMethod))}")
         if self.into not in get_args(Into):
             raise BadSettings(f"--into {self.into[:40]!r} is not one of {', '.join(get_args(Into))}")
         if not 0 <= self.seed < 2**31:

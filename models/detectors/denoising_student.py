@@ -13,7 +13,7 @@ from models.detectors.feature_decoder import FeatureDecoder
 from models.detectors.losses import dice_of, segmentation_loss
 from models.detectors.segmentation import RARE
 from models.detectors.stpm import distance
-from models.teachers.feature_extractor import Teacher
+from models.teachers.feature_extractor import FeatureExtractor
 from models.teachers.feature_network import feature_network
 from models.trainable import TrainingBatch
 
@@ -54,7 +54,7 @@ class DenoisingStudent(Detector):
         spread: float | None = None,
     ) -> None:
         super().__init__()
-        self.teacher = Teacher("denoising_student", backbone, levels, teacher_seed, spread)
+        self.teacher = FeatureExtractor("denoising_student", backbone, levels, teacher_seed, spread)
         strides = self.teacher.strides
         if [2 * stride for stride in strides[:-1]] != strides[1:]:
             raise BadSettings(f"denoising_student.levels {tuple(levels)} have strides {strides}; they must double")

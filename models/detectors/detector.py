@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.trainable import Trainable
 
-Kind = Literal["segmentation", "comparison"]
+Kind = Literal["segmentation", "feature_distance"]
 """How a detector finds defects: it has learned to mark drawn ones, or it compares with a teacher's view of good images. The two
 fail on different defects, so that they are told apart where maps are fused."""
 
@@ -32,7 +32,7 @@ class Detector(Trainable):
 
     family: ClassVar[str]
     trainable = True
-    kind: ClassVar[Kind] = "comparison"
+    kind: ClassVar[Kind] = "feature_distance"
     teacher_kind: str | None = None
     """Kind of teacher (``models.teachers.teacher_file``) that it can be given; None where it has none."""
     takes_transformers = False

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from models.detectors.encoders import conv_block
 
 
-class Gate(nn.Module):
+class AttentionGate(nn.Module):
     """Additive attention (Oktay 2018, arXiv 1804.03999, eq. 1): of ``skip`` as much passes, place by place, as agrees with what
     was decoded so far."""
 
@@ -25,14 +25,14 @@ class FeatureDecoder(nn.Module):
     at the same levels.
 
     The deepest level is halved once more, and all that is decoded starts from there; the levels themselves come in beside it,
-    through a ``Gate`` where ``attention`` is given. ``width``: channels inside.
+    through a ``AttentionGate`` where ``attention`` is given. ``width``: channels inside.
     """
 
     def __init__(self, inputs: list[int], outputs: list[int], width: int, attention: bool) -> None:
         super().__init__()
         self.narrow = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in inputs)
         self.bottleneck = conv_block(width, width)
-        self.gates = nn.ModuleList(Gate(width) if attention else nn.Identity() for _ in inputs)
+        self.gates = nn.ModuleList(AttentionGate(width) if attention else nn.Identity() for _ in inputs)
         self.attention = attention
         self.blocks = nn.ModuleList(conv_block(2 * width, width) for _ in inputs)
         self.heads = nn.ModuleList(nn.Conv2d(width, channels, 1) for channels in outputs)

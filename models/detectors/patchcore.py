@@ -8,7 +8,7 @@ from torch import Tensor
 
 from core.errors import BadSettings
 from models.detectors.detector import Detector, Whole
-from models.teachers.feature_extractor import Teacher
+from models.teachers.feature_extractor import FeatureExtractor
 
 CANDIDATES = 100_000
 """Patches that a memory is chosen from."""
@@ -67,7 +67,7 @@ class PatchCore(Detector):
         super().__init__()
         if len(levels) != 2 or not 1 <= size <= 20_000:
             raise BadSettings(f"patchcore.levels {tuple(levels)} must be two, and patchcore.size {size} from 1 to 20000")
-        self.teacher = Teacher("patchcore", backbone, tuple(levels), teacher_seed, spread)
+        self.teacher = FeatureExtractor("patchcore", backbone, tuple(levels), teacher_seed, spread)
         self.register_buffer("memory", torch.zeros(size, sum(self.teacher.widths)))
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:

@@ -9,7 +9,7 @@ from core.errors import BadSettings
 from models.detectors.detector import Detector
 from models.detectors.feature_decoder import FeatureDecoder
 from models.detectors.stpm import Stpm, distance, log_product
-from models.teachers.feature_extractor import Teacher
+from models.teachers.feature_extractor import FeatureExtractor
 from models.trainable import TrainingBatch
 
 
@@ -56,7 +56,7 @@ class Rstpm(Detector):
         self.second = second
         if not second:
             return
-        self.teacher = Teacher("rstpm", second_backbone, levels, teacher_seed + 1)
+        self.teacher = FeatureExtractor("rstpm", second_backbone, levels, teacher_seed + 1)
         strides = self.first.teacher.strides
         if self.teacher.strides != strides or [2 * stride for stride in strides[:-1]] != strides[1:]:
             raise BadSettings(

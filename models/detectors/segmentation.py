@@ -20,8 +20,9 @@ class SegmentationDetector(Detector):
     """A network with a segmentation head and a classification head, trained on pseudo-defects.
 
     The classification head is a map at the deepest stride, not a pooled vector, so that it means the same on a crop and on a
-    whole image; the fused anomaly map is ``segmentation logit + guide * log-sigmoid(classification logit)``, the soft form
-    of UNet 3+'s multiplication by the predicted class (Huang 2020). ``guide`` 0 leaves the classification out.
+    whole image; the fused anomaly map is ``segmentation logit + classification_weight * log-sigmoid(classification logit)``, the
+    soft form of UNet 3+'s multiplication by the predicted class (Huang 2020). ``classification_weight`` 0 leaves the
+    classification out.
 
     An encoder of timm (``tu-…``) may start from a teacher: it then is the teacher's own network, and ``spread`` (of the images
     that the teacher knows, whereas these have 1) is not None. With ``keep_upper`` its deepest level alone is trained on; those
@@ -33,9 +34,9 @@ class SegmentationDetector(Detector):
     teacher_kind: str | None = "features"
     encoder: Any
 
-    def __init__(self, deepest: int, guide: float, spread: float | None = None, keep_upper: bool = False) -> None:
+    def __init__(self, deepest: int, classification_weight: float, spread: float | None = None, keep_upper: bool = False) -> None:
         super().__init__()
-        self.guide, self.spread, self.keep_upper = guide, spread, keep_upper
+        self.classification_weight, self.spread, self.keep_upper = classification_weight, spread, keep_upper
         self.teacher_kind = None if spread is None else "features"
         self.classify = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(deepest, 1, 1))
 
@@ -94,12 +95,12 @@ class SegmentationDetector(Detector):
     def forward(self, images: Tensor) -> Tensor:
         """Fused logits (N, 1, H, W)."""
         fine, _, classes = self.heads(images)
-        if self.guide == 0:
+        if self.classification_weight == 0:
             return fine.float()
         # The logarithm of the sigmoid. PyTorch's own is exported as two operations, of which the second gets a zero.
         sure = -F.softplus(-classes.float())
-        guide = F.interpolate(sure, size=fine.shape[-2:], mode="bilinear", align_corners=False)
-        return fine.float() + self.guide * guide
+        classification_weight = F.interpolate(sure, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        return fine.float() + self.classification_weight * classification_weight
 
 
 def _before_deepest(network: Any) -> list[nn.Parameter]:

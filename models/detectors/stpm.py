@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from core.errors import BadSettings
 from models.detectors.detector import Detector
-from models.teachers.feature_extractor import Teacher
+from models.teachers.feature_extractor import FeatureExtractor
 from models.teachers.feature_network import feature_network
 from models.trainable import TrainingBatch
 
@@ -79,7 +79,7 @@ class Stpm(Detector):
             )
         if students < 1:
             raise BadSettings(f"stpm.students {students} must be 1 or more")
-        self.teacher = Teacher("stpm", backbone, levels, teacher_seed, spread)
+        self.teacher = FeatureExtractor("stpm", backbone, levels, teacher_seed, spread)
         self.students = nn.ModuleList(Student("stpm", backbone, channels, levels, self.teacher.widths) for _ in range(students))
 
     def load_teacher(self, weights: Mapping[str, Tensor]) -> None:

@@ -29,13 +29,13 @@ class UNet(SegmentationDetector):
         encoder: str = "plain64",
         depth: int = 5,
         widths: Sequence[int] = (384, 256, 128, 64),
-        guide: float = 1.0,
+        classification_weight: float = 1.0,
         dense: bool = False,
         spread: float | None = None,
         keep_upper: bool = False,
     ) -> None:
         built = build_encoder("unet", encoder, channels, depth)
-        super().__init__(built.out_channels[-1], guide, spread, keep_upper)
+        super().__init__(built.out_channels[-1], classification_weight, spread, keep_upper)
         self.encoder = built
         plain = first_stride(built) == 1
         blocks = depth - 1 if plain else depth

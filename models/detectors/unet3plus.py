@@ -58,7 +58,7 @@ class UNet3Plus(SegmentationDetector):
         encoder: str = "resnet18",
         depth: int = 4,
         width: int = 24,
-        guide: float = 1.0,
+        classification_weight: float = 1.0,
         finish: str = "shuffle",
         enlarge_first: bool = False,
         spread: float | None = None,
@@ -68,7 +68,7 @@ class UNet3Plus(SegmentationDetector):
             raise BadSettings(f"unet3plus.finish {finish!r} is neither 'shuffle' nor 'stage'")
         built = build_encoder("unet3plus", encoder, channels, depth)
         encoder_channels = built.out_channels
-        super().__init__(encoder_channels[-1], guide, spread, keep_upper)
+        super().__init__(encoder_channels[-1], classification_weight, spread, keep_upper)
         self.encoder = built
         levels = len(encoder_channels)
         stages: list[FullScaleStage] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models.detectors.detector import Detector
-from models.evaluation.exam import Batch, ExamImage
+from models.evaluation.exam import Batch, LabelledImage
 from models.evaluation.fusion import Fusion, choose_fusion
 from models.evaluation.objective import tune_set
 from models.exported import ExportedInspector, Inspection
@@ -16,10 +16,10 @@ from models.inspection.inspector import Inspector, Region, fit_fusion, raw_maps
 
 
 @dataclass(frozen=True)
-class Examined:
+class ScoredImage:
     """An exam or good image with what the exported file said of it."""
 
-    exam: ExamImage
+    exam: LabelledImage
     seen: Inspection
 
 
@@ -31,18 +31,18 @@ class Assembled:
     exported: ExportedInspector
     fusion: Fusion
     calibration: Calibration
-    calibrated: list[Examined]
+    calibrated: list[ScoredImage]
 
 
-def examine(
-    inspector: ExportedInspector, exams: Sequence[ExamImage], saw: Callable[[str], None] = lambda name: None
-) -> list[Examined]:
+def score_images(
+    inspector: ExportedInspector, exams: Sequence[LabelledImage], saw: Callable[[str], None] = lambda name: None
+) -> list[ScoredImage]:
     """What ``inspector`` says of each image; ``saw`` is told its name."""
-    examined = []
+    scored = []
     for exam in exams:
-        examined.append(Examined(exam, inspector.inspect(exam.image)))
+        scored.append(ScoredImage(exam, inspector.inspect(exam.image)))
         saw(exam.name)
-    return examined
+    return scored
 
 
 def assemble(
@@ -64,11 +64,11 @@ def assemble(
         detectors, training["reductions"], tune_set(batch.good["tune"], batch.defects["tune"], training["scale"])
     )
     inspector = Inspector(
-        [detectors[n] for n in fusion.chosen], training["scale"], fusion.reductions, fusion.readings, flips, region
+        [detectors[n] for n in fusion.chosen], training["scale"], fusion.reductions, fusion.poolings, flips, region
     ).eval()
     fit_fusion(inspector, [raw_maps(inspector, exam.image) for exam in batch.good["tune"]])
     export(inspector, target, batch.channels, {**properties, "threshold": "nan", "pixel_threshold": "nan"})
-    calibrated = examine(ExportedInspector(target), batch.good["calibrate"], saw)
+    calibrated = score_images(ExportedInspector(target), batch.good["calibrate"], saw)
     calibration = calibrate([e.seen.score for e in calibrated], overkill_target, [e.exam.shows for e in calibrated])
     # The score is the map's largest value: one rejecting pixel rejects the part, so both thresholds are one.
     set_threshold(target, calibration.threshold, calibration.threshold)

@@ -19,7 +19,7 @@ MEASURING = ("calibrate", "lock")
 
 
 @dataclass(frozen=True)
-class ExamImage:
+class LabelledImage:
     """``image``: uint8 (H, W, C). ``label``: float32 (H, W) in 0..1, or None on a good image. ``difficulty``: 0..1.
 
     ``source``: the good image that a defect was drawn on. ``part``: the physical part that a good image shows, where it is known.
@@ -48,8 +48,8 @@ class ExamImage:
 class Batch:
     """What models see of a batch: the good images by subset, and the exam defects of ``tune`` and ``lock``."""
 
-    good: dict[str, list[ExamImage]]
-    defects: dict[str, list[ExamImage]]
+    good: dict[str, list[LabelledImage]]
+    defects: dict[str, list[LabelledImage]]
 
     @property
     def channels(self) -> int:
@@ -59,7 +59,7 @@ class Batch:
     def measuring_without(self, names: Collection[str]) -> "Batch":
         """The same, but neither these images nor defects drawn on them calibrate or test."""
 
-        def left(subset: str, exams: list[ExamImage]) -> list[ExamImage]:
+        def left(subset: str, exams: list[LabelledImage]) -> list[LabelledImage]:
             return exams if subset not in MEASURING else [one for one in exams if one.good_image not in names]
 
         parts = ({subset: left(subset, exams) for subset, exams in part.items()} for part in (self.good, self.defects))
@@ -82,10 +82,10 @@ def read_batch(folder: BatchFolder, subsets: tuple[str, ...]) -> Batch:
     split, channels = read_split(folder), folder.channels()
     parts = split.get("groups") or {}
     good = {
-        subset: [ExamImage(name, read_image(folder.good / name, channels), part=parts.get(name)) for name in split[subset]]
+        subset: [LabelledImage(name, read_image(folder.good / name, channels), part=parts.get(name)) for name in split[subset]]
         for subset in subsets
     }
-    defects: dict[str, list[ExamImage]] = {subset: [] for subset in subsets}
+    defects: dict[str, list[LabelledImage]] = {subset: [] for subset in subsets}
     index = json.loads((folder.file("defects") / "index.json").read_text(encoding="utf-8"))
     for entry in index["defects"]:
         if entry["subset"] not in defects:
@@ -95,6 +95,6 @@ def read_batch(folder: BatchFolder, subsets: tuple[str, ...]) -> Batch:
         if mask is None or mask.shape != image.shape[:2]:
             raise BadBatch(f"{entry['mask']} in defects/ is damaged; delete the folder defects and run again")
         label, difficulty = mask.astype(np.float32) / 255.0, float(entry["difficulty"])
-        exam = ExamImage(entry["file"], image, label, entry["family"], difficulty, entry.get("source"))
+        exam = LabelledImage(entry["file"], image, label, entry["family"], difficulty, entry.get("source"))
         defects[entry["subset"]].append(exam)
     return Batch(good, defects)

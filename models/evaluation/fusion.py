@@ -6,13 +6,13 @@ from typing import get_args
 
 from models.detectors.detector import Detector, Kind
 from models.detectors.segmentation import SegmentationDetector
-from models.evaluation.objective import Looks, TuneSet, judge, look, look_again
-from models.inspection.inspector import EVERY, Inspector, Reading
+from models.evaluation.objective import MapCache, TuneSet, cache_maps, evaluate_fusion, update_maps
+from models.inspection.inspector import EVERY, Inspector, MapPooling
 
 SIDES = (3, 5, 9, 15)
 WIDE = ((4, 9), (8, 9))
-"""Pools and sides of readings wider than that: 36 and 72 px."""
-GUIDES = (1.0, 0.0)
+"""Pools and sides of wider squares: 36 and 72 px."""
+CLASSIFICATION_WEIGHTS = (1.0, 0.0)
 """Weights of the segmentation networks' classification heads in their maps: on some products they help, on others they harm."""
 MOST, GAIN = 3, 0.01
 """Readings at most, and what each further one has to bring."""
@@ -24,17 +24,17 @@ what is blind (decision 13)."""
 
 @dataclass(frozen=True)
 class Fusion:
-    """``chosen``: numbers of the detectors that are read. ``reductions``: of them. ``guide``: weight of their classification
-    heads, None where they have none. ``share``: what segmentation networks weigh, None where one kind alone is read. ``value``:
-    of the objective. ``tried``: the objective of what was looked at. ``left_out``: the kind that was not worth reading, or "".
-    """
+    """``chosen``: numbers of the detectors that are read. ``reductions``: of them. ``classification_weight``: weight of their
+    classification heads, None where they have none. ``share``: what segmentation networks weigh, None where one kind alone is
+    read. ``value``: of the objective. ``tried``: the objective of what was looked at. ``left_out``: the kind that was not worth
+    pooling, or ""."""
 
     chosen: tuple[int, ...]
     reductions: tuple[int, ...]
-    readings: tuple[Reading, ...]
+    poolings: tuple[MapPooling, ...]
     value: float
     tried: dict[str, float]
-    guide: float | None = None
+    classification_weight: float | None = None
     left_out: str = ""
     share: float | None = None
 
@@ -49,12 +49,12 @@ def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune
     """
     views = sorted(set(reductions))
     if not tune.defects:
-        return Fusion(tuple(range(len(detectors))), tuple(reductions), tuple(Reading(view) for view in views), 0.0, {})
+        return Fusion(tuple(range(len(detectors))), tuple(reductions), tuple(MapPooling(view) for view in views), 0.0, {})
     whole = EVERY if len(views) > 1 else views[0]
-    looks, guide = _guided(look(detectors, tune, reductions), whole)
+    cached, classification_weight = _weighted(cache_maps(detectors, tune, reductions), whole)
     tried: dict[str, float] = {}
     kinds = [kind for kind in get_args(Kind) if kind in {detector.kind for detector in detectors}]
-    alone = {kind: max(_judged(looks, [Reading(whole, 1, side, kind)], tried) for side in SIDES) for kind in kinds}
+    alone = {kind: max(_evaluated(cached, [MapPooling(whole, 1, side, kind)], tried) for side in SIDES) for kind in kinds}
     weaker = min(kinds, key=lambda kind: alone[kind])
     left_out = weaker if len(kinds) > 1 and alone[weaker] < WORTH * max(alone.values()) else ""
     read = next(kind for kind in kinds if kind != left_out) if left_out else ""
@@ -64,45 +64,47 @@ def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune
     if len(kinds) > 1 and not left_out:
         share = round(alone["segmentation"] / both, 2) if both else 0.5
     squares = (*((1, side) for side in SIDES), *WIDE)
-    candidates = [Reading(whole, pool, side, read, 0.5 if share is None else share) for pool, side in squares]
+    candidates = [MapPooling(whole, pool, side, read, 0.5 if share is None else share) for pool, side in squares]
     if len(kinds) == 1 and len(views) > 1:
-        candidates = [Reading(view, 1, side, read) for view in views for side in SIDES] + candidates
-    taken: list[Reading] = []
+        candidates = [MapPooling(view, 1, side, read) for view in views for side in SIDES] + candidates
+    taken: list[MapPooling] = []
     best = float("-inf")
     while len(taken) < MOST:
-        values = {one: _judged(looks, [*taken, one], tried) for one in candidates if one not in taken}
-        reading = max(values, key=lambda one: values[one])  # the first of equals
-        if taken and values[reading] < best + GAIN:
+        values = {one: _evaluated(cached, [*taken, one], tried) for one in candidates if one not in taken}
+        pooling = max(values, key=lambda one: values[one])  # the first of equals
+        if taken and values[pooling] < best + GAIN:
             break
-        taken.append(reading)
-        best = values[reading]
-    inspector = Inspector(list(looks.detectors), 1.0, looks.reductions, taken)
-    chosen = tuple(sorted({number for reading in taken for number in inspector.members(reading)}))
-    return Fusion(chosen, tuple(looks.reductions[n] for n in chosen), tuple(taken), best, tried, guide, left_out, share)
+        taken.append(pooling)
+        best = values[pooling]
+    inspector = Inspector(list(cached.detectors), 1.0, cached.reductions, taken)
+    chosen = tuple(sorted({number for pooling in taken for number in inspector.members(pooling)}))
+    return Fusion(
+        chosen, tuple(cached.reductions[n] for n in chosen), tuple(taken), best, tried, classification_weight, left_out, share
+    )
 
 
-def _judged(looks: Looks, readings: Sequence[Reading], tried: dict[str, float]) -> float:
-    """The objective of ``readings``, kept in ``tried``."""
-    name = " + ".join(map(str, readings))
+def _evaluated(cached: MapCache, poolings: Sequence[MapPooling], tried: dict[str, float]) -> float:
+    """The objective of ``poolings``, kept in ``tried``."""
+    name = " + ".join(map(str, poolings))
     if name not in tried:
-        tried[name] = round(judge(looks, readings).value, 3)
+        tried[name] = round(evaluate_fusion(cached, poolings).value, 3)
     return tried[name]
 
 
-def _guided(looks: Looks, whole: int) -> tuple[Looks, float | None]:
-    """``looks`` with the better weight of the segmentation networks' classification heads, and that weight."""
-    guided = [n for n, detector in enumerate(looks.detectors) if isinstance(detector, SegmentationDetector)]
+def _weighted(cached: MapCache, whole: int) -> tuple[MapCache, float | None]:
+    """``cached`` with the better weight of the segmentation networks' classification heads, and that weight."""
+    guided = [n for n, detector in enumerate(cached.detectors) if isinstance(detector, SegmentationDetector)]
     if not guided:
-        return looks, None
-    found: list[tuple[float, float, Looks]] = []
-    for guide in GUIDES:
-        changed = [number for number in guided if looks.detectors[number].guide != guide]
+        return cached, None
+    found: list[tuple[float, float, MapCache]] = []
+    for classification_weight in CLASSIFICATION_WEIGHTS:
+        changed = [number for number in guided if cached.detectors[number].classification_weight != classification_weight]
         for number in changed:
-            looks.detectors[number].guide = guide  # type: ignore[assignment]  # a segmentation network has it
-        looks = look_again(looks, changed) if changed else looks
-        value = max(judge(looks, [Reading(whole, 1, side, "segmentation")]).value for side in SIDES)
-        found.append((round(value, 3), guide, looks))
-    _, guide, looks = max(found, key=lambda one: one[0])  # the first of equals
+            cached.detectors[number].classification_weight = classification_weight  # type: ignore[assignment]  # a segmentation network has it
+        cached = update_maps(cached, changed) if changed else cached
+        value = max(evaluate_fusion(cached, [MapPooling(whole, 1, side, "segmentation")]).value for side in SIDES)
+        found.append((round(value, 3), classification_weight, cached))
+    _, classification_weight, cached = max(found, key=lambda one: one[0])  # the first of equals
     for number in guided:
-        looks.detectors[number].guide = guide  # type: ignore[assignment]
-    return looks, guide
+        cached.detectors[number].classification_weight = classification_weight  # type: ignore[assignment]
+    return cached, classification_weight

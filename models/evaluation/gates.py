@@ -8,7 +8,7 @@ from models.settings import GateLimits
 
 
 @dataclass(frozen=True)
-class Gate:
+class QualityGate:
     """One gate with the value it saw; ``text`` is for people."""
 
     name: str
@@ -33,31 +33,31 @@ def check_gates(
     verdicts: int,
     champion: dict[str, Any] | None,
     remedy: str,
-) -> list[Gate]:
+) -> list[QualityGate]:
     """Every gate in a fixed order. The champion's gates are left out where there is no champion. ``remedy``: what can be done
     where too many easy exam defects pass."""
     held = easy_escape.rate <= limits.easy_escape
     gates = [
-        Gate(
+        QualityGate(
             "overkill (lower bound)", overkill.low, overkill_target, overkill.low <= overkill_target,
             f"{overkill.count} of {overkill.n} good images rejected: with 95 % confidence the overkill is at least "
             f"{overkill.low:.1%}, which must not exceed the {overkill_target:.1%} that the threshold is made for",
         ),
-        Gate(
+        QualityGate(
             "separation", image_auroc, limits.image_auroc, image_auroc >= limits.image_auroc,
             f"image AUROC {image_auroc:.3f} between good images and easy held-out pseudo-defects; "
             f"at least {limits.image_auroc:.2f} is asked for",
         ),
-        Gate(
+        QualityGate(
             "easy escapes", easy_escape.rate, limits.easy_escape, held,
             f"{easy_escape.count} of {easy_escape.n} easy pseudo-defects passed; at most {limits.easy_escape:.0%} may"
             + ("" if held else f" ({remedy})"),
         ),
-        Gate(
+        QualityGate(
             "export parity", parity, limits.parity, parity <= limits.parity,
             f"the exported map differs from the trained one by at most {parity:.1e}; {limits.parity:.0e} is allowed",
         ),
-        Gate(
+        QualityGate(
             "export verdicts", float(verdicts), 0.0, verdicts == 0,
             f"the exported file and the trained detectors disagree on {verdicts} of the good and defective images that both saw; "
             "none is allowed",
@@ -67,7 +67,7 @@ def check_gates(
         for name, ours, theirs in (("overkill", overkill, champion["overkill"]), ("escape", escape, champion["escape"])):
             limit = min(theirs["rate"] + limits.champion_slack, 1.0)
             gates.append(
-                Gate(
+                QualityGate(
                     f"{name} against the champion", ours.rate, limit, ours.rate <= limit,
                     f"{name} {ours.rate:.1%} on the same images as the champion's {theirs['rate']:.1%}; "
                     f"at most {limit:.1%} is accepted",

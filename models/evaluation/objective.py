@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.detectors.detector import Detector
-from models.evaluation.exam import ExamImage
+from models.evaluation.exam import LabelledImage
 from models.evaluation.metrics import average_precision, pooled
-from models.inspection.inspector import Inspector, Reading, fit_fusion, raw_maps
+from models.inspection.inspector import Inspector, MapPooling, fit_fusion, raw_maps
 from models.inspection.preprocess import at_working_scale
 from models.training.allocation import keep_freed_memory
 
@@ -44,10 +44,10 @@ class TuneSet:
     """Whole images at working scale: ``good`` ones, and ``defects`` with their labels."""
 
     good: list[NDArray[np.uint8]]
-    defects: list[ExamImage]
+    defects: list[LabelledImage]
 
 
-def tune_set(good: Sequence[ExamImage], defects: Sequence[ExamImage], scale: float, most: int = MOST) -> TuneSet:
+def tune_set(good: Sequence[LabelledImage], defects: Sequence[LabelledImage], scale: float, most: int = MOST) -> TuneSet:
     """At most ``most`` of the exam defects, evenly over families and difficulties, and as many good images; fewer of large
     images, down to 12."""
     if good:
@@ -59,14 +59,14 @@ def tune_set(good: Sequence[ExamImage], defects: Sequence[ExamImage], scale: flo
         if exam.label is not None:
             image = at_working_scale(exam.image, scale)
             label = np.asarray(cv2.resize(exam.label, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_AREA), np.float32)
-            small.append(ExamImage(exam.name, image, label, exam.family, exam.difficulty))
+            small.append(LabelledImage(exam.name, image, label, exam.family, exam.difficulty))
     clean = [at_working_scale(exam.image, scale) for exam in good[:most]]
     return TuneSet(clean, small)
 
 
 @dataclass(frozen=True)
-class Read:
-    """One reading of all images, in its units: the largest value on each good image, and each defect's map (every second row and
+class PooledMaps:
+    """One pooling of all images, in its units: the largest value on each good image, and each defect's map (every second row and
     column)."""
 
     good: NDArray[np.float64]
@@ -74,7 +74,7 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Looks:
+class MapCache:
     """Raw maps of ``detectors`` (views ``reductions``) on a tune set, made once and fused in many ways."""
 
     detectors: tuple[Detector, ...]
@@ -82,13 +82,13 @@ class Looks:
     tune: TuneSet
     good: list[list[Tensor]]
     defects: list[list[Tensor]]
-    cache: dict[Reading, Read] = field(default_factory=dict)
+    cache: dict[MapPooling, PooledMaps] = field(default_factory=dict)
 
     @torch.no_grad()
-    def read(self, reading: Reading) -> Read:
-        """What ``reading`` alone makes of the images."""
-        if reading not in self.cache:
-            inspector = Inspector(list(self.detectors), 1.0, self.reductions, [reading]).to(self.good[0][0].device)
+    def pooled_by(self, pooling: MapPooling) -> PooledMaps:
+        """What ``pooling`` alone makes of the images."""
+        if pooling not in self.cache:
+            inspector = Inspector(list(self.detectors), 1.0, self.reductions, [pooling]).to(self.good[0][0].device)
             fit_fusion(inspector, self.good)
 
             def fused(raw: list[Tensor], image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -97,42 +97,42 @@ class Looks:
             good = [float(fused(raw, image).max()) for raw, image in zip(self.good, self.tune.good, strict=True)]
             seen = zip(self.defects, self.tune.defects, strict=True)
             maps = [np.ascontiguousarray(fused(raw, exam.image)[::2, ::2]) for raw, exam in seen]
-            self.cache[reading] = Read(np.array(good), maps)
-        return self.cache[reading]
+            self.cache[pooling] = PooledMaps(np.array(good), maps)
+        return self.cache[pooling]
 
 
-def look(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Looks:
+def cache_maps(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> MapCache:
     """Run ``detectors`` (evaluation mode, any device) over ``tune``."""
     keep_freed_memory()
     inspector = Inspector(list(detectors), 1.0, reductions).to(detectors[0].device).eval()
     seen = [[raw_maps(inspector, image) for image in images] for images in (tune.good, [exam.image for exam in tune.defects])]
-    return Looks(tuple(detectors), inspector.reductions, tune, seen[0], seen[1])
+    return MapCache(tuple(detectors), inspector.reductions, tune, seen[0], seen[1])
 
 
 @torch.no_grad()
-def look_again(looks: Looks, changed: Collection[int]) -> Looks:
-    """``looks`` after the detectors of numbers ``changed`` have changed; what the others made of the images is kept."""
-    device = looks.detectors[0].device
-    inspector = Inspector(list(looks.detectors), 1.0, looks.reductions).to(device).eval()
+def update_maps(cached: MapCache, changed: Collection[int]) -> MapCache:
+    """``cached`` after the detectors of numbers ``changed`` have changed; what the others made of the images is kept."""
+    device = cached.detectors[0].device
+    inspector = Inspector(list(cached.detectors), 1.0, cached.reductions).to(device).eval()
 
     def again(image: NDArray[np.uint8], before: list[Tensor]) -> list[Tensor]:
         working = inspector.working(torch.from_numpy(image)[None].to(device))
         return [inspector.raw_map(n, working) if n in changed else raw for n, raw in enumerate(before)]
 
-    good = [again(image, raw) for image, raw in zip(looks.tune.good, looks.good, strict=True)]
-    defects = [again(exam.image, raw) for exam, raw in zip(looks.tune.defects, looks.defects, strict=True)]
-    kept = {reading: read for reading, read in looks.cache.items() if not set(changed) & set(inspector.members(reading))}
-    return Looks(looks.detectors, looks.reductions, looks.tune, good, defects, kept)
+    good = [again(image, raw) for image, raw in zip(cached.tune.good, cached.good, strict=True)]
+    defects = [again(exam.image, raw) for exam, raw in zip(cached.tune.defects, cached.defects, strict=True)]
+    kept = {pooling: read for pooling, read in cached.cache.items() if not set(changed) & set(inspector.members(pooling))}
+    return MapCache(cached.detectors, cached.reductions, cached.tune, good, defects, kept)
 
 
-def judge(looks: Looks, readings: Sequence[Reading] = ()) -> Objective:
-    """The objective of the detectors, fused by ``readings``, as of ``Inspector``: the largest of them counts."""
-    read = [looks.read(reading) for reading in readings or [Reading(view) for view in sorted(set(looks.reductions))]]
-    seen = [(exam, np.maximum.reduce([r.maps[i] for r in read])) for i, exam in enumerate(looks.tune.defects)]
+def evaluate_fusion(cached: MapCache, poolings: Sequence[MapPooling] = ()) -> Objective:
+    """The objective of the detectors, fused by ``poolings``, as of ``Inspector``: the largest of them counts."""
+    read = [cached.pooled_by(pooling) for pooling in poolings or [MapPooling(view) for view in sorted(set(cached.reductions))]]
+    seen = [(exam, np.maximum.reduce([r.maps[i] for r in read])) for i, exam in enumerate(cached.tune.defects)]
     return objective_of(np.max([r.good for r in read], axis=0).tolist(), seen)
 
 
-def objective_of(good_scores: Sequence[float], seen: Sequence[tuple[ExamImage, NDArray[np.float32]]]) -> Objective:
+def objective_of(good_scores: Sequence[float], seen: Sequence[tuple[LabelledImage, NDArray[np.float32]]]) -> Objective:
     """The objective of whatever gave ``good_scores``, and a map (every second row and column) of each exam defect."""
     pixel_ap: dict[str, float] = {}
     separation: dict[str, float] = {}
@@ -172,4 +172,4 @@ def told_apart(peak: float, good_scores: Sequence[float]) -> float:
 
 def objective(detectors: Sequence[Detector], tune: TuneSet, reductions: Sequence[int] = ()) -> Objective:
     """Examine ``detectors``, fused, on ``tune``, at the usual smoothing."""
-    return judge(look(detectors, tune, reductions))
+    return evaluate_fusion(cache_maps(detectors, tune, reductions))

@@ -23,7 +23,7 @@ USUAL_SPREAD, USUAL_WEIGHT = 0.3, 4
 """How much the largest value of a map varies from good image to good image, in units of how far it lies above the map's median
 (.23 to .47 over five detectors and 40 magnetic tiles), and how many images that counts as."""
 EVERY = 0
-"""View of a reading that reads the detectors of all of them."""
+"""View of a pooling that reads the detectors of all of them."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Reading:
+class MapPooling:
     """One way to read a view's maps: reduced ``pool`` times, then averaged over a square of ``side`` (odd) of those pixels.
 
     A small square finds what is small, a wide one what is faint and wide. ``view``: the reduction of the detectors it reads, or
@@ -57,11 +57,11 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.view < EVERY or self.pool < 1 or self.side < 1 or self.side % 2 == 0:
-            raise BadSettings(f"reading {vars(self)} must have a view of {EVERY} or more, a pool of 1 or more and an odd side")
+            raise BadSettings(f"pooling {vars(self)} must have a view of {EVERY} or more, a pool of 1 or more and an odd side")
         if self.kind not in ("", *get_args(Kind)):
-            raise BadSettings(f"reading {vars(self)} must have the kind {' or '.join(get_args(Kind))}, or none for all detectors")
+            raise BadSettings(f"pooling {vars(self)} must have the kind {' or '.join(get_args(Kind))}, or none for all detectors")
         if not 0.0 <= self.share <= 1.0:
-            raise BadSettings(f"reading {vars(self)} must have a share of 0..1")
+            raise BadSettings(f"pooling {vars(self)} must have a share of 0..1")
 
     def __str__(self) -> str:
         view = "all views" if self.view == EVERY else f"1/{self.view}"
@@ -76,10 +76,10 @@ class Reading:
 class Inspector(nn.Module):
     """Pre-processing, detectors, test-time flips, fusion, smoothing, score and threshold in one module.
 
-    ``reductions``: of each detector's view (see ``models.training.view``). ``readings``: how their maps are read. Of each reading
+    ``reductions``: of each detector's view (see ``models.training.view``). ``poolings``: how their maps are read. Of each pooling
     the maps of its detectors, those of its view and kind, are averaged, first of each kind, then over the kinds by its share, in
     units of ``centres`` and ``spreads``, mean and standard deviation of their largest values over good tuning images; then the
-    largest of the readings counts: what is seen at one size need not be seen at another. ``flips``: 1 (as it is), 2 (+
+    largest of the poolings counts: what is seen at one size need not be seen at another. ``flips``: 1 (as it is), 2 (+
     left-right) or 4 (+ both). The score is the largest value of the fused map."""
 
     def __init__(
@@ -87,19 +87,19 @@ class Inspector(nn.Module):
         detectors: list[Detector],
         scale: float,
         reductions: Sequence[int] = (),
-        readings: Sequence[Reading] = (),
+        poolings: Sequence[MapPooling] = (),
         flips: int = 1,
         region: Region | None = None,
     ) -> None:
         super().__init__()
         self.reductions = tuple(reductions) or (1,) * len(detectors)
         self.kinds = tuple(detector.kind for detector in detectors)
-        self.readings = tuple(readings) or tuple(Reading(view) for view in sorted(set(self.reductions)))
-        unread = [reading for reading in self.readings if not self.members(reading)]
+        self.poolings = tuple(poolings) or tuple(MapPooling(view) for view in sorted(set(self.reductions)))
+        unread = [pooling for pooling in self.poolings if not self.members(pooling)]
         if flips not in (1, 2, 4) or len(self.reductions) != len(detectors) or unread:
             raise BadSettings(
                 f"inspector: flips {flips} must be 1, 2 or 4, reductions {self.reductions} one for each of {len(detectors)} "
-                f"detectors, and no reading of what no detector gives ({', '.join(map(str, unread)) or 'none'})"
+                f"detectors, and no pooling of what no detector gives ({', '.join(map(str, unread)) or 'none'})"
             )
         self.detectors = nn.ModuleList(detectors)
         self.scale, self.flips = scale, flips
@@ -107,8 +107,8 @@ class Inspector(nn.Module):
         self.centres: Tensor
         self.spreads: Tensor
         self.threshold: Tensor
-        self.register_buffer("centres", torch.zeros(len(self.readings), len(detectors)))
-        self.register_buffer("spreads", torch.ones(len(self.readings), len(detectors)))
+        self.register_buffer("centres", torch.zeros(len(self.poolings), len(detectors)))
+        self.register_buffer("spreads", torch.ones(len(self.poolings), len(detectors)))
         # Without a threshold every part is rejected. No other constant of the graph has this value, so none is merged with it.
         self.register_buffer("threshold", torch.tensor(float("-inf")))
 
@@ -127,33 +127,33 @@ class Inspector(nn.Module):
         mean = torch.stack(seen).mean(0) if len(seen) > 1 else seen[0]
         return mean[:, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
 
-    def members(self, reading: Reading) -> list[int]:
-        """Numbers of the detectors that ``reading`` reads."""
+    def members(self, pooling: MapPooling) -> list[int]:
+        """Numbers of the detectors that ``pooling`` reads."""
         seen = enumerate(zip(self.reductions, self.kinds, strict=False))  # of unlike lengths only until refused
-        return [n for n, (reduction, kind) in seen if reading.view in (EVERY, reduction) and reading.kind in ("", kind)]
+        return [n for n, (reduction, kind) in seen if pooling.view in (EVERY, reduction) and pooling.kind in ("", kind)]
 
-    def seen_by(self, reading: Reading, number: int, raw: Tensor, height: int, width: int) -> Tensor:
-        """The raw map of detector ``number`` as ``reading`` reads it, of images of ``height`` and ``width`` at working scale."""
-        if reading.view == EVERY:
+    def seen_by(self, pooling: MapPooling, number: int, raw: Tensor, height: int, width: int) -> Tensor:
+        """The raw map of detector ``number`` as ``pooling`` reads it, of images of ``height`` and ``width`` at working scale."""
+        if pooling.view == EVERY:
             raw = enlarge(raw, self.reductions[number], height, width)
-        return read(reading, raw)
+        return pool_map(pooling, raw)
 
     def fused(self, raw: Sequence[Tensor], height: int, width: int) -> Tensor:
         """One map (N, 1, height, width) at working scale out of each detector's raw map."""
         found: list[Tensor] = []
-        for row, reading in enumerate(self.readings):
+        for row, pooling in enumerate(self.poolings):
             by_kind: dict[str, list[Tensor]] = {}
-            for number in self.members(reading):
-                seen = self.seen_by(reading, number, raw[number], height, width)
+            for number in self.members(pooling):
+                seen = self.seen_by(pooling, number, raw[number], height, width)
                 standard = (seen - self.centres[row, number]) / self.spreads[row, number]
                 by_kind.setdefault(self.kinds[number], []).append(standard)
             means = {kind: _mean(maps) for kind, maps in by_kind.items()}
             one = (
-                reading.share * means["segmentation"] + (1.0 - reading.share) * means["comparison"]
+                pooling.share * means["segmentation"] + (1.0 - pooling.share) * means["feature_distance"]
                 if len(means) > 1
                 else next(iter(means.values()))
             )
-            found.append(enlarge(one, reading.unit, height, width))
+            found.append(enlarge(one, pooling.unit, height, width))
         return torch.stack(found).amax(0) if len(found) > 1 else found[0]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -213,10 +213,10 @@ def fit_fusion(inspector: Inspector, good: Sequence[Sequence[Tensor]]) -> None:
     largest values."""
     finest = min(range(len(inspector.reductions)), key=lambda number: inspector.reductions[number])
     sizes = [[inspector.reductions[finest] * side for side in raw[finest].shape[-2:]] for raw in good]
-    for row, reading in enumerate(inspector.readings):
-        for number in inspector.members(reading):
+    for row, pooling in enumerate(inspector.poolings):
+        for number in inspector.members(pooling):
             pairs = zip(good, sizes, strict=True)
-            seen = [inspector.seen_by(reading, number, raw[number], height, width) for raw, (height, width) in pairs]
+            seen = [inspector.seen_by(pooling, number, raw[number], height, width) for raw, (height, width) in pairs]
             largest = torch.stack([one.amax() for one in seen]).double()
             middle = torch.stack([one[..., ::4, ::4].median() for one in seen]).double()
             inspector.centres[row, number] = largest.mean()
@@ -234,9 +234,9 @@ def _spread(largest: Tensor, middle: Tensor) -> Tensor:
     return ((own * largest.var() + USUAL_WEIGHT * usual.square()) / (own + USUAL_WEIGHT)).sqrt()
 
 
-def read(reading: Reading, raw: Tensor) -> Tensor:
-    """A raw map (N, 1, h, w) as ``reading`` reads it, (N, 1, ceil(h / pool), ceil(w / pool))."""
-    small, margin = reduce(raw, reading.pool), reading.side // 2
+def pool_map(pooling: MapPooling, raw: Tensor) -> Tensor:
+    """A raw map (N, 1, h, w) as ``pooling`` reads it, (N, 1, ceil(h / pool), ceil(w / pool))."""
+    small, margin = reduce(raw, pooling.pool), pooling.side // 2
     padded = F.pad(small, (margin,) * 4, mode="replicate")
     # Rows, then columns: the same mean with 2 sums a pixel and side instead of side squared.
-    return F.avg_pool2d(F.avg_pool2d(padded, (reading.side, 1), stride=1), (1, reading.side), stride=1)
+    return F.avg_pool2d(F.avg_pool2d(padded, (pooling.side, 1), stride=1), (1, pooling.side), stride=1)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.teachers.feature_extractor import COLOURS, Teacher
+from models.teachers.feature_extractor import COLOURS, FeatureExtractor
 from models.teachers.feature_network import feature_network
 from models.teachers.patch_network import GRID, PatchNetwork
 from models.teachers.teacher_file import LEVELS, TeacherFile
@@ -31,7 +31,7 @@ class Distillation(Trainable):
 
     def __init__(self, channels: int = COLOURS, parent: str = "resnet18", backbone: str = "resnet10t") -> None:
         super().__init__()
-        self.parent = Teacher("distil", parent, LEVELS, 0)
+        self.parent = FeatureExtractor("distil", parent, LEVELS, 0)
         self.network = feature_network("distil", backbone, channels, LEVELS)
         own = self.network.feature_info.channels()
         self.heads = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(own, self.parent.widths, strict=True))
@@ -75,7 +75,7 @@ class PatchDistillation(Trainable):
         outputs: int = 32,
     ) -> None:
         super().__init__()
-        self.parent = Teacher("distil", parent, LEVELS[: len(sides)], 0)
+        self.parent = FeatureExtractor("distil", parent, LEVELS[: len(sides)], 0)
         self.networks = nn.ModuleList(PatchNetwork(side, channels, width, outputs) for side in sides)
         self.decoders = nn.ModuleList(nn.Conv2d(outputs, wide, 1) for wide in self.parent.widths)
 

@@ -12,7 +12,7 @@ from models.teachers.feature_network import feature_network, matched
 COLOURS = 3
 
 
-class Teacher(nn.Module):
+class FeatureExtractor(nn.Module):
     """``backbone`` as ``seed`` initialises it (random features), unless weights are loaded into it; it is part of the saved
     state, so nothing is ever downloaded. It always sees three channels, as the weights of others do: grey is shown three times.
 
@@ -43,7 +43,7 @@ class Teacher(nn.Module):
         self.standards: Any = nn.ModuleList(nn.BatchNorm2d(width, affine=False, eps=1e-6) for width in self.widths)
         self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "Teacher":
+    def train(self, mode: bool = True) -> "FeatureExtractor":
         """A teacher stays in evaluation mode, whatever its students do."""
         return super().train(False)
 

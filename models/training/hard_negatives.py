@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from models.detectors.detector import Detector
-from models.inspection.inspector import Inspector, Reading, raw_maps, read
+from models.inspection.inspector import Inspector, MapPooling, pool_map, raw_maps
 
 Image = NDArray[np.uint8]
 Spot = tuple[int, int, int]
@@ -48,7 +48,7 @@ def find_spots(
         if found and size > left:
             break
         left -= size
-        smooth = read(Reading(1, 4, 3), raw_maps(inspector, images[number])[0])  # (1, 1, h / 4, w / 4)
+        smooth = pool_map(MapPooling(1, 4, 3), raw_maps(inspector, images[number])[0])  # (1, 1, h / 4, w / 4)
         apart = 2 * (side // 16) + 1
         highest = F.max_pool2d(smooth, apart, stride=1, padding=apart // 2)
         peaks = torch.where(smooth == highest, smooth, torch.full_like(smooth, -1e9)).flatten()

@@ -87,10 +87,10 @@ def teacher_text(training: Mapping[str, Any]) -> str:
     """Whose view of images the networks were trained against or started from, in words: the teacher and its licence, random
     features, or none."""
     networks = [(families()[record.detector], record.settings) for record in network_records(training)]
-    compares = any(family.kind == "comparison" and family.teacher_kind is not None for family, _ in networks)
+    compares = any(family.kind == "feature_distance" and family.teacher_kind is not None for family, _ in networks)
     card = None if training.get("teacher") is None else TeacherCard.model_validate(training["teacher"])
     if card is not None and any(
-        takes(family, card) and (family.kind == "comparison" or settings.get("spread") is not None)
+        takes(family, card) and (family.kind == "feature_distance" or settings.get("spread") is not None)
         for family, settings in networks
     ):
         return f"{card.title}; licence: {card.licence}"

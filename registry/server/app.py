@@ -30,7 +30,7 @@ from registry.trail.key import key_file
 if TYPE_CHECKING:
     from flask import Flask
 
-    from registry.server.gate import Gate
+    from registry.server.authorisation import Authorisation
     from registry.server.log_ins import LogIns
     from registry.server.serving import Serving
     from registry.server.watch import Watch
@@ -196,11 +196,11 @@ def create_app() -> Any:
     from mlflow.server import auth
     from mlflow.server.handlers import _get_model_registry_store, _get_tracking_store, initialize_backend_stores
 
+    from registry.server.artifact_gate import ArtifactGate
+    from registry.server.authorisation import Authorisation
     from registry.server.flask_errors import install_errors
     from registry.server.front import Front
-    from registry.server.gate import Gate
     from registry.server.log_ins import LogIns
-    from registry.server.seals import ArtifactGate
     from registry.server.serving import Serving
     from registry.server.strangers import Strangers
     from registry.server.watch import see_to_everything_at_start
@@ -226,12 +226,12 @@ def create_app() -> Any:
     deeds = Deeds(trail, users if trail.engine.dialect.name == "sqlite" else None)
     for store in (_get_tracking_store(), _get_model_registry_store(), auth.store):
         deeds.join(store)
-    gate = Gate(trail, deeds, state, published, os.environ.get(SIGNATURE, TAGS))
+    gate = Authorisation(trail, deeds, state, published, os.environ.get(SIGNATURE, TAGS))
     gate.install(flask_app)
     watch = _add_own_pages(flask_app, trail, gate, log_ins, Serving(state))
     # Last, so that its hook runs first of all that see an answer, and the front is outside of all.
     install_errors(flask_app)
-    app.add_middleware(ArtifactGate, trail=trail, turns=gate.turns, files=gate.files)
+    app.add_middleware(ArtifactGate, trail=trail, lock=gate.lock, files=gate.files)
     app.add_middleware(
         Front,
         trail=trail,
@@ -244,7 +244,7 @@ def create_app() -> Any:
     return app
 
 
-def _add_own_pages(app: "Flask", trail: "Trail", gate: "Gate", log_ins: "LogIns", serving: "Serving") -> "Watch":
+def _add_own_pages(app: "Flask", trail: "Trail", gate: "Authorisation", log_ins: "LogIns", serving: "Serving") -> "Watch":
     """Every address of ours."""
     from registry.server.endpoints import add_endpoints
     from registry.server.people_pages import PeoplePages

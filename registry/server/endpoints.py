@@ -13,8 +13,8 @@ from pydantic import Field
 
 from registry.errors import RegistryError
 from registry.names import PROMOTER, TRAINER, VIEWER, is_digest, is_model, is_product
+from registry.server.authorisation import answer, foreign_page, person, plainly
 from registry.server.bodies import BadBody, Body, OfProduct, no_product, sent
-from registry.server.gate import answer, foreign_page, person, plainly
 from registry.server.json_body import TOO_DEEP
 from registry.server.serving import Serving
 from registry.trail.events import Entry, Event, Trail

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.errors import RegistryError
+from registry.server.artifact_gate import NOBODY
 from registry.server.exchange import Exchange, Refusal, Stopped, has_body, too_long
 from registry.server.inner_text import without_hashes
 from registry.server.json_body import TOO_DEEP
@@ -27,7 +28,6 @@ from registry.server.limits import OPEN_BYTES, Limits
 from registry.server.log_ins import HASHES_AT_ONCE, LogIns, credentials, too_many
 from registry.server.lost_database import noticing, sentence_of, watch
 from registry.server.plain_path import why_crooked
-from registry.server.seals import NOBODY
 from registry.server.strangers import Strangers
 from registry.trail.events import Entry, Trail
 

@@ -16,9 +16,9 @@ from pydantic import Field
 from registry.names import ADMIN
 from registry.rules import rules
 from registry.secrets import SHORTEST_PASSWORD
+from registry.server.authorisation import Authorisation, foreign_page, person
 from registry.server.bodies import Body, sent
 from registry.server.endpoints import Answer, add_route, refusal
-from registry.server.gate import Gate, foreign_page, person
 from registry.server.review import PAGES, SECURITY
 from registry.server.roles import WORKSPACE
 from registry.server.user_attempts import ADMINISTRATOR, user_name_problem
@@ -47,7 +47,7 @@ class NewPerson(Body):
 class PeoplePages:
     """The views."""
 
-    def __init__(self, trail: Trail, gate: Gate) -> None:
+    def __init__(self, trail: Trail, gate: Authorisation) -> None:
         self._trail, self._gate = trail, gate
 
     def install(self, app: Flask) -> None:

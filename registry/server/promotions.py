@@ -12,9 +12,9 @@ from registry.names import CANDIDATE, CHAMPION, PREVIOUS
 from registry.rules import rules
 from registry.rules.facts import Person, VersionFacts
 from registry.server.attempts import approval_problem, holder, version_facts
+from registry.server.authorisation import Authorisation, foreign_page, person
 from registry.server.bodies import OfProduct, sent
 from registry.server.endpoints import Answer, add_route, refusal
-from registry.server.gate import Gate, foreign_page, person
 from registry.trail.events import Entry, Trail
 
 _SET: Final = "alias.set"
@@ -29,7 +29,7 @@ class Wanted(OfProduct):
 class Promotions:
     """The view, on one trail, behind one gate."""
 
-    def __init__(self, trail: Trail, gate: Gate) -> None:
+    def __init__(self, trail: Trail, gate: Authorisation) -> None:
         self._trail, self._gate = trail, gate
 
     def install(self, app: Flask) -> None:

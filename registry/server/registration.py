@@ -45,6 +45,7 @@ from registry.names import (
 from registry.rules import registration_rules, rules
 from registry.rules.facts import Person
 from registry.rules.files import NO_FILE, OF_MODEL, OF_RUN, Files, report_digest
+from registry.server.artifact_gate import sealed_by
 from registry.server.attempts import (
     Attempt,
     files_of_server,
@@ -53,7 +54,6 @@ from registry.server.attempts import (
     versions_with_digest,
 )
 from registry.server.description import describe
-from registry.server.seals import sealed_by
 from registry.trail.events import Trail
 
 LARGEST_METRICS: Final = 64 << 20

@@ -47,10 +47,10 @@ from registry.rules.figures import comparison, shown_gates, text_of
 from registry.rules.flagged import flags
 from registry.rules.notes import read_notes
 from registry.rules.states import way_on
+from registry.server.artifact_gate import EXCHANGED
 from registry.server.attempts import approval_problem, holder, rolled_back, version_facts
+from registry.server.authorisation import Authorisation, answer, person
 from registry.server.endpoints import Answer, add_route, refusal
-from registry.server.gate import Gate, answer, person
-from registry.server.seals import EXCHANGED
 from registry.server.serving import Serving
 from registry.server.signing import OPENED, Signing
 from registry.trail.events import Entry, Trail
@@ -79,7 +79,7 @@ PAGES.finalize = lambda value: printable(value) if isinstance(value, str) and no
 class ReviewPage:
     """The views."""
 
-    def __init__(self, trail: Trail, gate: Gate, signing: Signing, serving: Serving) -> None:
+    def __init__(self, trail: Trail, gate: Authorisation, signing: Signing, serving: Serving) -> None:
         self._trail, self._gate, self._signing, self._serving = trail, gate, signing, serving
 
     def install(self, app: Flask) -> None:

@@ -15,9 +15,9 @@ from registry.rules.rules import sign_off_problem
 from registry.rules.signing_rules import may_decide
 from registry.server.aliases import SERVER
 from registry.server.attempts import approval_problem, holder, models, version_facts
+from registry.server.authorisation import Authorisation, foreign_page, person
 from registry.server.bodies import Body, OfProduct, sent
 from registry.server.endpoints import Answer, add_route, refusal
-from registry.server.gate import Gate, foreign_page, person
 from registry.trail.events import Entry, Event, Trail
 from registry.trail.people import CONFIRM
 
@@ -50,7 +50,7 @@ def refuse_roll_back(who: Person, emergency: bool) -> str | None:
 class RollBacks:
     """The views, on one trail, behind one gate."""
 
-    def __init__(self, trail: Trail, gate: Gate) -> None:
+    def __init__(self, trail: Trail, gate: Authorisation) -> None:
         self._trail, self._gate = trail, gate
 
     def install(self, app: Flask) -> None:

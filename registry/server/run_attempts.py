@@ -13,8 +13,8 @@ from mlflow.server.handlers import _get_normalized_request_json, _get_request_me
 from registry.names import TRAINER, is_model
 from registry.rules import rules
 from registry.rules.facts import Person
+from registry.server.artifact_gate import WRITE, holds_versions, refuse_artifact, sealed_by
 from registry.server.attempts import Attempt
-from registry.server.seals import WRITE, holds_versions, refuse_artifact, sealed_by
 from registry.trail.events import Trail
 
 

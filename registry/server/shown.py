@@ -5,8 +5,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.server.handlers import _get_model_registry_store
 
 from registry.rules.files import Files
+from registry.server.artifact_gate import exchanged
 from registry.server.attempts import facts_of
-from registry.server.seals import exchanged
 
 _OF_VERSION = "/model-versions/get-artifact"
 _OF_RUN = "/get-artifact"

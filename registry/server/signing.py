@@ -29,9 +29,9 @@ from registry.rules.facts import Person, VersionFacts
 from registry.rules.notes import Note, written_notes
 from registry.rules.signing_rules import may_sign, may_waive
 from registry.server.attempts import decision_problem, version_facts
+from registry.server.authorisation import Authorisation, foreign_page, person
 from registry.server.bodies import OfProduct, sent
 from registry.server.endpoints import Answer, add_route, refusal
-from registry.server.gate import Gate, foreign_page, person
 from registry.server.webhook import announce
 from registry.trail.entries import clean
 from registry.trail.events import Entry, Trail
@@ -65,7 +65,7 @@ class Signature(OfProduct):
 class Signing:
     """The view, behind one gate."""
 
-    def __init__(self, trail: Trail, gate: Gate, passwords: PasswordCheck) -> None:
+    def __init__(self, trail: Trail, gate: Authorisation, passwords: PasswordCheck) -> None:
         self._trail, self._gate, self._passwords = trail, gate, passwords
 
     def install(self, app: Flask) -> None:

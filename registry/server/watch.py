@@ -27,9 +27,9 @@ from registry.rules.facts import VersionFacts
 from registry.rules.flagged import flags
 from registry.server.aliases import SERVER
 from registry.server.attempts import holder, models, versions_of
+from registry.server.authorisation import Authorisation, foreign_page, person
 from registry.server.bodies import Body, sent
 from registry.server.endpoints import Answer, add_route, refusal
-from registry.server.gate import Gate, foreign_page, person
 from registry.server.serving import Serving
 from registry.trail.events import Entry, Event, Trail
 from registry.trail.people import TRAIL_BROKEN
@@ -49,7 +49,7 @@ class Look(Body):
 class Watch:
     """On one trail, behind one gate."""
 
-    def __init__(self, trail: Trail, gate: Gate, serving: Serving) -> None:
+    def __init__(self, trail: Trail, gate: Authorisation, serving: Serving) -> None:
         self._trail, self._gate, self._serving = trail, gate, serving
 
     def install(self, app: Flask) -> None:

@@ -4,14 +4,14 @@ import shutil
 
 from core.files import write_json
 from flows.plant import Plant
-from flows.presets import Order
+from flows.presets import RunRequest
 from flows.steps.decide import unseen
 from flows.steps.job import Job
 from tests.flows.test_teachers import lay_batch
 
 
 def job(plant: Plant, batch: str) -> Job:
-    return Job(plant, "bolt", batch, plant.path, Order())
+    return Job(plant, "bolt", batch, plant.path, RunRequest())
 
 
 def test_images_that_the_champion_was_trained_on_say_nothing(plant: Plant) -> None:

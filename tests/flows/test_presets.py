@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import BadSettings
-from flows.presets import PRESETS, Order, check_preset, parse_budget
+from flows.presets import PRESETS, RunRequest, check_preset, parse_budget
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("8m", 480), ("1.5h", 5400), (" 10 S ", 10), ("168h", 604800)])
@@ -21,29 +21,29 @@ def test_a_bad_budget_is_named_with_the_rule(text: str) -> None:
 def test_presets_spend_what_they_say() -> None:
     spent = {}
     for preset in PRESETS:
-        params = Order(preset).params()
+        params = RunRequest(preset).params()
         assert {"seed", "preset", "validate", "recipe", "tune", "train", "evaluate"} <= set(params)
         spent[preset] = params["tune"].get("seconds", 0) + params["train"]["seconds"]
     assert spent == {"quick": 240, "standard": 360, "thorough": 3600}
 
 
 def test_a_budget_goes_before_the_preset_and_is_divided() -> None:
-    params = Order("standard", budget=400).params()
+    params = RunRequest("standard", budget=400).params()
     assert (params["tune"]["seconds"], params["train"]["seconds"]) == (100, 300)
 
 
-@pytest.mark.parametrize("order", [Order("quick"), Order("standard", budget=240), Order("thorough", budget=60)])
-def test_where_nothing_can_be_chosen_training_gets_all_the_time(order: Order) -> None:
+@pytest.mark.parametrize("order", [RunRequest("quick"), RunRequest("standard", budget=240), RunRequest("thorough", budget=60)])
+def test_where_nothing_can_be_chosen_training_gets_all_the_time(order: RunRequest) -> None:
     params = order.params()
     assert params["tune"] == {"trials": 1} and params["train"]["seconds"] == order.seconds
 
 
 def test_the_same_order_gives_the_same_params() -> None:
-    assert Order("standard", 360.0, 7).params() == Order("standard", None, 7).params()
+    assert RunRequest("standard", 360.0, 7).params() == RunRequest("standard", None, 7).params()
 
 
 def test_unknown_preset_and_seed() -> None:
     with pytest.raises(BadSettings, match=r"'fast' is not one of quick, standard, thorough"):
         check_preset("fast")
     with pytest.raises(BadSettings, match="seed -1"):
-        Order(seed=-1)
+        RunRequest(seed=-1)

@@ -14,7 +14,7 @@ from data.defects.scale import measure_scale
 from models.detectors.catalogue import build_detector
 from models.exported import ExportedInspector
 from models.inspection.export import export, set_threshold
-from models.inspection.inspector import Inspector, Reading, fit_fusion, raw_maps
+from models.inspection.inspector import Inspector, MapPooling, fit_fusion, raw_maps
 from models.trainable import TrainingBatch
 from models.training.budget import Plan
 from models.training.crops import CropPlan
@@ -69,7 +69,10 @@ class DetectorTests:
     @pytest.mark.parametrize("channels", [1, 3])
     def test_exported_file_agrees_on_odd_sizes(self, channels: int, tmp_path: Path) -> None:
         inspector = Inspector(
-            [build_detector(self.name, channels, self.settings)], 1.0, readings=[Reading(1, 1, 3), Reading(1, 4, 3)], flips=2
+            [build_detector(self.name, channels, self.settings)],
+            1.0,
+            poolings=[MapPooling(1, 1, 3), MapPooling(1, 4, 3)],
+            flips=2,
         ).eval()
         properties = {"product": "p", "batch": "b", "detector": self.name, "threshold": "0", "pixel_threshold": "0"}
         export(inspector, tmp_path / "m.onnx", channels, properties)

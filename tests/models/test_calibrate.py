@@ -10,7 +10,7 @@ from core.files import write_json
 from data.batch import BatchFolder
 from data.split import split_batch
 from models.evaluate import _guarantee
-from models.evaluation.exam import MEASURING, Batch, ExamImage
+from models.evaluation.exam import MEASURING, Batch, LabelledImage
 from models.inspection.calibration import Crossing, calibrate, promises
 from registry.markdown import cell
 
@@ -20,7 +20,7 @@ IMAGE = np.zeros((1, 1, 1), np.uint8)
 def told(folder: Path, groups: dict[str, str | None], left_out: tuple[str, ...] = ()) -> str:
     write_json(folder / "split.json", split_batch(groups, 1).as_json())
     split = json.loads((folder / "split.json").read_text())
-    good = {subset: [ExamImage(name, IMAGE) for name in split[subset] if name not in left_out] for subset in MEASURING}
+    good = {subset: [LabelledImage(name, IMAGE) for name in split[subset] if name not in left_out] for subset in MEASURING}
     scores = np.linspace(0, 1, len(good["calibrate"]))
     return _guarantee(BatchFolder(folder), Batch(good, {}), calibrate(scores, 0.2))
 

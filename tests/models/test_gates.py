@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from models.evaluation.gates import Gate, check_gates
+from models.evaluation.gates import QualityGate, check_gates
 from models.evaluation.metrics import rate
 from models.settings import GateLimits
 
@@ -15,7 +15,7 @@ GOOD: dict[str, Any] = {
 CHAMPION = {"overkill": {"rate": 0.0}, "escape": {"rate": 0.3}}
 
 
-def checked(**changed: Any) -> dict[str, Gate]:
+def checked(**changed: Any) -> dict[str, QualityGate]:
     return {gate.name: gate for gate in check_gates(**{**GOOD, **changed})}
 
 

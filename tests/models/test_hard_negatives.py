@@ -55,7 +55,7 @@ def test_no_more_is_searched_than_an_eighth_of_what_is_trained_on(pace: int, mon
         return [torch.rand(1, 1, 16, image.shape[1] // 4)]
 
     monkeypatch.setattr("models.training.hard_negatives.raw_maps", noted)
-    monkeypatch.setattr("models.training.hard_negatives.read", lambda reading, raw: raw)
+    monkeypatch.setattr("models.training.hard_negatives.pool_map", lambda pooling, raw: raw)
     pixels = searched(pace, 4, 32)
     every = paces_between(pixels, images)
     for number in range(every, 100, every):

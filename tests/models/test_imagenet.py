@@ -14,7 +14,7 @@ from models.detectors.catalogue import NETWORKS, build_detector
 from models.detectors.encoders import OF_TIMM
 from models.detectors.segmentation import SegmentationDetector
 from models.detectors.teaching import teach, with_teacher
-from models.teachers.feature_extractor import Teacher
+from models.teachers.feature_extractor import FeatureExtractor
 from models.teachers.imagenet import IMAGENET, PACKAGES, packaged
 from models.teachers.recognise import _tensors, natural_spread, recognised
 from models.teachers.teacher_file import TeacherFile, read_weights
@@ -67,7 +67,7 @@ def test_the_spread_of_photographs_follows_from_what_the_network_was_shown() -> 
     assert natural_spread("tf_efficientnet_lite0") == 0.4  # pixels to -1..1
     assert natural_spread("resnet18") == natural_spread("torchvision/resnet18") == 0.88
     with pytest.raises(BadSettings, match="spread"):
-        Teacher("test", "resnet10t", (1, 2), 0, 0.0)
+        FeatureExtractor("test", "resnet10t", (1, 2), 0, 0.0)
 
 
 def test_statistics_of_photographs_stay_and_those_of_random_weights_are_measured(imagenet: TeacherFile) -> None:
@@ -92,7 +92,7 @@ def test_the_encoder_starts_from_the_teacher_and_sees_what_it_sees(imagenet: Tea
     detector = build_detector(family, channels, wanted)
     teach(detector, imagenet)
     assert isinstance(detector, SegmentationDetector)
-    teacher = Teacher("test", "tf_efficientnet_lite0", (1, 2, 3), 0, 0.4)
+    teacher = FeatureExtractor("test", "tf_efficientnet_lite0", (1, 2, 3), 0, 0.4)
     teacher.load(imagenet.weights)
     x = torch.randn(2, channels, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

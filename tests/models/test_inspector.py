@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.errors import BadSettings
 from models.detectors.detector import Detector
-from models.inspection.inspector import Inspector, Reading, Region, fit_fusion, raw_maps, read
+from models.inspection.inspector import Inspector, MapPooling, Region, fit_fusion, pool_map, raw_maps
 from models.inspection.preprocess import normalise, reduce, resize
 
 
@@ -33,7 +33,7 @@ def as_seen(pixels: np.ndarray, reduction: int = 1) -> Tensor:
 
 
 def test_one_detector_without_smoothing_gives_its_own_map() -> None:
-    inspector = Inspector([Brightness()], 1.0, readings=[Reading(1, 1, 1)]).eval()
+    inspector = Inspector([Brightness()], 1.0, poolings=[MapPooling(1, 1, 1)]).eval()
     anomaly, score, verdict = inspector(torch.from_numpy(image())[None])
     assert torch.allclose(anomaly[0], as_seen(image()), atol=1e-6)
     assert score[0] == anomaly.max() and bool(verdict[0])
@@ -41,7 +41,7 @@ def test_one_detector_without_smoothing_gives_its_own_map() -> None:
 
 def test_networks_of_one_view_are_averaged_and_the_larger_of_two_views_counts() -> None:
     inspector = Inspector(
-        [Brightness(1.0), Brightness(3.0), Brightness(5.0)], 1.0, [1, 1, 4], [Reading(1, 1, 1), Reading(4, 1, 1)]
+        [Brightness(1.0), Brightness(3.0), Brightness(5.0)], 1.0, [1, 1, 4], [MapPooling(1, 1, 1), MapPooling(4, 1, 1)]
     ).eval()
     anomaly, _, _ = inspector(torch.from_numpy(image())[None])
     fine = 2.0 * as_seen(image())
@@ -51,11 +51,11 @@ def test_networks_of_one_view_are_averaged_and_the_larger_of_two_views_counts() 
 
 
 def test_fusion_is_in_units_of_the_good_images_largest_values() -> None:
-    inspector = Inspector([Brightness(), Brightness(100.0)], 1.0, [1, 2], [Reading(1, 1, 3), Reading(2, 4, 3)]).eval()
+    inspector = Inspector([Brightness(), Brightness(100.0)], 1.0, [1, 2], [MapPooling(1, 1, 3), MapPooling(2, 4, 3)]).eval()
     good = [raw_maps(inspector, image(seed)) for seed in range(6)]
     fit_fusion(inspector, good)
-    for number, reading in enumerate(inspector.readings):
-        maps = [read(reading, raw[number]) for raw in good]
+    for number, pooling in enumerate(inspector.poolings):
+        maps = [pool_map(pooling, raw[number]) for raw in good]
         largest = [float(one.max()) for one in maps]
         usual = 0.3 * (np.mean(largest) - np.mean([float(one[..., ::4, ::4].median()) for one in maps]))
         # Six images give five degrees of freedom, the usual value four.
@@ -65,7 +65,7 @@ def test_fusion_is_in_units_of_the_good_images_largest_values() -> None:
 
 
 def test_two_images_that_happen_to_agree_give_their_detector_no_weight_over_others() -> None:
-    inspector = Inspector([Brightness()], 1.0, readings=[Reading(1, 1, 1)]).eval()
+    inspector = Inspector([Brightness()], 1.0, poolings=[MapPooling(1, 1, 1)]).eval()
     raw = raw_maps(inspector, image())
     fit_fusion(inspector, [raw, raw])
     above = float(raw[0].max() - raw[0][..., ::4, ::4].median())
@@ -82,13 +82,14 @@ def test_outside_the_region_nothing_rejects() -> None:
     pixels = np.full((40, 40, 1), 100, np.uint8)
     pixels[5, 5] = 255
     pixels[30, 30] = 180
-    inspector = Inspector([Brightness()], 1.0, readings=[Reading(1, 1, 1)], region=Region(0.5, 0.5, 1.0, 1.0)).eval()
+    inspector = Inspector([Brightness()], 1.0, poolings=[MapPooling(1, 1, 1)], region=Region(0.5, 0.5, 1.0, 1.0)).eval()
     anomaly, _, _ = inspector(torch.from_numpy(pixels)[None])
     assert int(anomaly[0].argmax()) == 30 * 40 + 30
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"readings": [Reading(2)]}, {"readings": [Reading(kind="segmentation")]}, {"reductions": [1, 2]}, {"flips": 3}]
+    "wrong",
+    [{"poolings": [MapPooling(2)]}, {"poolings": [MapPooling(kind="segmentation")]}, {"reductions": [1, 2]}, {"flips": 3}],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(BadSettings, match="inspector"):
@@ -97,13 +98,13 @@ def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("wrong", [{"side": 4}, {"pool": 0}, {"view": -1}, {"kind": "stpm"}])
 def test_impossible_readings_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BadSettings, match="reading"):
-        Reading(**wrong)
+    with pytest.raises(BadSettings, match="pooling"):
+        MapPooling(**wrong)
 
 
 def test_a_reading_is_the_mean_over_its_square() -> None:
     raw = torch.randn(1, 1, 32, 48)
-    seen = read(Reading(1, 4, 3), raw)
+    seen = pool_map(MapPooling(1, 4, 3), raw)
     assert seen.shape == (1, 1, 8, 12)
     assert float(seen[0, 0, 3, 5]) == pytest.approx(float(raw[0, 0, 8:20, 16:28].mean()), abs=1e-6)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from models.detectors.catalogue import NETWORKS
-from models.teachers.feature_extractor import Teacher
+from models.teachers.feature_extractor import FeatureExtractor
 from models.teachers.teacher_file import TeacherFile, read_teacher
 from models.training.memories import memories
 from models.training.trial import default_of
@@ -33,7 +33,7 @@ def test_of_small_images_there_is_one_memory(imagenet: TeacherFile) -> None:
 
 def test_the_deeper_memory_is_coarser_by_one_stride(imagenet: TeacherFile) -> None:
     family, settings = NETWORKS["patchcore_deep"].detector.family, NETWORKS["patchcore_deep"].settings
-    plain = Teacher(family, "tf_efficientnet_lite0", (2, 3), 0)
-    deep = Teacher(family, "tf_efficientnet_lite0", tuple(settings["levels"]), 0)
+    plain = FeatureExtractor(family, "tf_efficientnet_lite0", (2, 3), 0)
+    deep = FeatureExtractor(family, "tf_efficientnet_lite0", tuple(settings["levels"]), 0)
     assert (plain.strides, deep.strides) == ([8, 16], [16, 32])
     assert default_of("patchcore_deep") == {"detector": "patchcore_deep"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from models.evaluation.exam import ExamImage
+from models.evaluation.exam import LabelledImage
 from models.evaluation.objective import objective_of, told_apart
 
 GOOD = [0.1, 0.4, 0.5, 0.9, 1.3]
@@ -28,13 +28,13 @@ def test_a_defect_that_nothing_shows_is_worth_nothing_and_never_less() -> None:
     assert told_apart(9.0, GOOD) == 1.0
 
 
-def exam(family: str, at: int) -> ExamImage:
+def exam(family: str, at: int) -> LabelledImage:
     label = np.zeros((64, 64), np.float32)
     label[at : at + 8, at : at + 8] = 1.0
-    return ExamImage(f"{family}-{at}", np.zeros((64, 64, 1), np.uint8), label, family, 0.5)
+    return LabelledImage(f"{family}-{at}", np.zeros((64, 64, 1), np.uint8), label, family, 0.5)
 
 
-def shown(one: ExamImage, value: float) -> np.ndarray:
+def shown(one: LabelledImage, value: float) -> np.ndarray:
     assert one.label is not None
     return np.asarray(0.2 + value * one.label[::2, ::2], np.float32)
 

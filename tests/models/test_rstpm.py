@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from core.errors import BadSettings
 from models.detectors.catalogue import build_detector
-from models.detectors.feature_decoder import FeatureDecoder, Gate
+from models.detectors.feature_decoder import AttentionGate, FeatureDecoder
 from models.detectors.rstpm import Rstpm
 from models.detectors.stpm import Stpm
 from models.trainable import TrainingBatch
@@ -61,7 +61,7 @@ def test_the_second_teacher_is_another_and_both_are_frozen() -> None:
 
 
 def test_attention_worked_by_hand_and_switched_off() -> None:
-    gate = Gate(1)
+    gate = AttentionGate(1)
     for parameter in gate.parameters():
         torch.nn.init.ones_(parameter)
     skip, decoded = torch.tensor([3.0, -9.0]).reshape(1, 1, 1, 2), torch.tensor([1.0, 2.0]).reshape(1, 1, 1, 2)

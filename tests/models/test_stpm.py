@@ -8,7 +8,7 @@ import torch
 from core.errors import BadSettings
 from models.detectors.catalogue import build_detector
 from models.detectors.stpm import Stpm, distance
-from models.teachers.feature_extractor import Teacher
+from models.teachers.feature_extractor import FeatureExtractor
 from models.trainable import TrainingBatch
 from tests.models.detector_tests import DetectorTests
 
@@ -19,8 +19,8 @@ class TestStpm(DetectorTests):
     steps = 100
 
 
-def teacher(seed: int = 0) -> Teacher:
-    return Teacher("stpm", "resnet10t", (1, 2, 3), seed)
+def teacher(seed: int = 0) -> FeatureExtractor:
+    return FeatureExtractor("stpm", "resnet10t", (1, 2, 3), seed)
 
 
 def test_distance_is_the_published_formula_by_hand() -> None:

@@ -53,7 +53,7 @@ def test_a_teacher_changes_the_networks_of_the_families_that_take_it() -> None:
     for name, entry in NETWORKS.items():
         family, settings = entry.detector.family, entry.settings
         taught = spec_of(default_of(name), 64, card).settings
-        if families()[family].kind == "comparison" and families()[family].teacher_kind == "features":
+        if families()[family].kind == "feature_distance" and families()[family].teacher_kind == "features":
             assert taught == {**settings, "backbone": "resnet18", "spread": 0.88}
         elif str(settings.get("encoder", "")).startswith("tu-"):
             assert taught == {**settings, "encoder": "tu-resnet18", "spread": 0.88, "keep_upper": True}

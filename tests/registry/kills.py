@@ -166,14 +166,14 @@ class Plant:
 class Worker:
     """A fork that answers requests until it is told to end, or ends itself."""
 
-    def __init__(self, app: Any, turns: Any, places: Places, at_start: Callable[[], None] | None = None) -> None:
+    def __init__(self, app: Any, lock: Any, places: Places, at_start: Callable[[], None] | None = None) -> None:
         self._pipe, theirs = Pipe()
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
                 self._pipe.close()
-                turns.__init__(places.state / "gate.lock")  # a lock knows when it was inherited, and refuses to be used
+                lock.__init__(places.state / "gate.lock")  # a lock knows when it was inherited, and refuses to be used
                 places.install()
                 if at_start is not None:
                     at_start()
@@ -231,8 +231,8 @@ class Killing:
         self.health = Deed("health", promoter, "GET", "/changeover/health", {})
 
     def _worker(self, at_start: Callable[[], None] | None = None) -> Worker:
-        turns = self._flask.extensions["changeover"].turns
-        return Worker(self.app, turns, Places(self.plant.state), at_start)
+        lock = self._flask.extensions["changeover"].lock
+        return Worker(self.app, lock, Places(self.plant.state), at_start)
 
     def _start(self) -> None:
         from registry.server.watch import see_to_everything_at_start
@@ -357,7 +357,7 @@ def main() -> None:
     let_go()
     gate = flask_app.extensions["changeover"]
     gate.trail._checked = Checked(gate.trail)
-    gate.turns.__init__(plant.state / "gate.lock")
+    gate.lock.__init__(plant.state / "gate.lock")
     for workers in plan["workers"]:
         killing = Killing(plant, app, flask_app, watch, workers, tuple(plan["promoter"]))
         for number, deed in enumerate(plant.deeds):

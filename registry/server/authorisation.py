@@ -34,13 +34,13 @@ from registry.rules.rules import TAGS, set_alias
 from registry.secrets import publisher_key_file
 from registry.server import registration
 from registry.server.aliases import SERVER, Aliases
+from registry.server.artifact_gate import EXCHANGED, WRITE, roles_of
 from registry.server.attempts import Attempt, Reader, version_facts
+from registry.server.fair_lock import LOCK_SECONDS, FairLock
 from registry.server.graphql_body import graphql_problem
 from registry.server.inner_text import without_inner_text
 from registry.server.routes import reader_of_request
-from registry.server.seals import EXCHANGED, WRITE, roles_of
 from registry.server.shown import refuse_shown
-from registry.server.turns import LOCK_SECONDS, Turns
 from registry.trail.deed import Deeds
 from registry.trail.events import NOT_DONE, Entry, Trail
 from registry.trail.people import People
@@ -52,14 +52,14 @@ EXTENSION: Final = "changeover"
 _CREATE_VERSION: Final = re.compile(r"/(?:ajax-)?api/2\.0/mlflow/model-versions/create", re.ASCII)
 
 
-class Gate:
+class Authorisation:
     """Judges requests of one server. ``state`` is the folder that all its workers share, ``published`` the one that the line
     reads, ``signature`` ``rules.TAGS`` or ``rules.STRICT``."""
 
     def __init__(self, trail: Trail, deeds: Deeds, state: Path, published: Path | None = None, signature: str = TAGS) -> None:
         self.trail = trail
         self.deeds = deeds
-        self.turns = Turns(state / "gate.lock")
+        self.lock = FairLock(state / "gate.lock")
         self.files = Files(state)
         self.people = People(trail)
         self.aliases = Aliases(trail, deeds, published, publisher_key_file(state))
@@ -85,7 +85,7 @@ class Gate:
         if reader is None:
             return None
         try:
-            self.turns.acquire(timeout=LOCK_SECONDS)
+            self.lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
             return answer(503, "TEMPORARILY_UNAVAILABLE", "another change of the registry takes too long; try again in a minute")
         g.changeover_locked = True
@@ -243,20 +243,20 @@ class Gate:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """The lock of all changes, for what is no deed; ``filelock.Timeout`` after half a minute."""
-        with self.turns.acquire(timeout=LOCK_SECONDS):
+        with self.lock.acquire(timeout=LOCK_SECONDS):
             yield
 
     def _release(self, _problem: BaseException | None) -> None:
         self.deeds.abandon()  # where an answer failed so early that nobody ended it
         if g.pop("changeover_locked", False):
-            self.turns.release()
+            self.lock.release()
 
 
 def person() -> Person:
     """The authenticated user of the current request."""
     if "changeover_person" not in g:
         user = users.get_user(g.mlflow_authenticated_user)
-        gate: Gate = current_app.extensions[EXTENSION]
+        gate: Authorisation = current_app.extensions[EXTENSION]
         g.changeover_person = Person(user.username, roles_of(user), gate.people.password_by(user.username))
     found: Person = g.changeover_person
     return found

@@ -12,7 +12,7 @@ LOCK_SECONDS = 30.0
 """How long a change of the registry waits for the one before it."""
 
 
-class Turns:
+class FairLock:
     """A lock that many may wait for. Use what ``acquire`` gives as a context manager, or call ``release``.
 
     A file lock alone is polled by every waiting thread, and whoever is unlucky waits for ever. So the threads of one worker
@@ -24,7 +24,7 @@ class Turns:
         self._queue = threading.Lock()
         self._file = FileLock(path, thread_local=False)  # an upload takes and gives it back in different threads
 
-    def acquire(self, timeout: float) -> "Turns":
+    def acquire(self, timeout: float) -> "FairLock":
         """Waits for our turn, at most ``timeout`` seconds; ``filelock.Timeout`` after that."""
         end = time.monotonic() + timeout
         if not self._queue.acquire(timeout=timeout):
@@ -41,7 +41,7 @@ class Turns:
         self._file.release()
         self._queue.release()
 
-    def __enter__(self) -> "Turns":
+    def __enter__(self) -> "FairLock":
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from registry.errors import RegistryError
 from registry.names import ADMIN, TRAINER
 from registry.server.closed import why_closed
-from registry.server.turns import LOCK_SECONDS, Turns
+from registry.server.fair_lock import LOCK_SECONDS, FairLock
 from registry.trail.events import NOT_DONE, Entry, Trail
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def _sealed(path: str) -> str | None:
 class ArtifactGate:
     """ASGI middleware: judges every request that MLflow answers outside Flask."""
 
-    def __init__(self, app: ASGIApp, trail: Trail, turns: Turns, files: "Files") -> None:
-        self._app, self._trail, self._turns, self._files = app, trail, turns, files
+    def __init__(self, app: ASGIApp, trail: Trail, lock: FairLock, files: "Files") -> None:
+        self._app, self._trail, self._lock, self._files = app, trail, lock, files
         # Threads of their own: those that wait for the lock must not take the last one from who holds it.
         self.waiting = anyio.CapacityLimiter(_WAITING)
 
@@ -171,11 +171,11 @@ class ArtifactGate:
 
     def acquire(self) -> None:
         """The lock of all changes; ``filelock.Timeout``."""
-        self._turns.acquire(timeout=LOCK_SECONDS)
+        self._lock.acquire(timeout=LOCK_SECONDS)
 
     def release(self) -> None:
         """Gives the lock back."""
-        self._turns.release()
+        self._lock.release()
 
 
 class _Upload:

@@ -23,12 +23,12 @@ from models.exported import ExportedInspector
 if __name__ == "__main__":
     if len(sys.argv) < 4:
         sys.exit(__doc__)
-    product, batch = read_set(Path(sys.argv[1])), read_batch(BatchFolder(Path(sys.argv[2])), ("train", "calibrate", "lock"))
+    product, batch = read_set(Path(sys.argv[1])), read_batch(BatchFolder(Path(sys.argv[2])), ("train", "calibrate", "test"))
     pairs = []
     for file in sys.argv[3:]:
         inspector = ExportedInspector(Path(file))
-        good = score_images(inspector, batch.good["calibrate"] + batch.good["lock"])
-        defects = [(e.exam, e.seen.map[::2, ::2]) for e in score_images(inspector, batch.defects["lock"])]
+        good = score_images(inspector, batch.good["calibrate"] + batch.good["test"])
+        defects = [(e.exam, e.seen.map[::2, ::2]) for e in score_images(inspector, batch.defects["test"])]
         value = objective_of([e.seen.score for e in good], defects).value
         real = measure(inspector, product.test)
         pairs.append((value, real["image_auroc"]))

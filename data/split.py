@@ -15,9 +15,9 @@ from typing import Any
 from core.errors import BadBatch
 from data.batch import MIN_IMAGES
 
-SUBSETS = ("train", "tune", "calibrate", "lock")
+SUBSETS = ("train", "tune", "calibrate", "test")
 MIN_SUBSET = 2
-ENOUGH = {"tune": 40, "calibrate": 100, "lock": 40}
+ENOUGH = {"tune": 40, "calibrate": 100, "test": 40}
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Split:
     train: tuple[str, ...]
     tune: tuple[str, ...]
     calibrate: tuple[str, ...]
-    lock: tuple[str, ...]
+    test: tuple[str, ...]
     groups: dict[str, str]
     note: str = ""
 
@@ -62,7 +62,12 @@ def split_batch(groups: Mapping[str, str | None], seed: int, duplicates: Mapping
             "the images are split in name order (capture time) instead, so that a part may be in two subsets"
         )
     subsets = {subset: tuple(sorted(parts[subset])) for subset in SUBSETS}
-    return Split(seed, subsets["train"], subsets["tune"], subsets["calibrate"], subsets["lock"], joined, note)
+    return Split(seed, subsets["train"], subsets["tune"], subsets["calibrate"], subsets["test"], joined, note)
+
+
+def of_today(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record of a batch holds by subset, under the names of today: 0.1 called the subset ``test`` ``lock``."""
+    return {"test" if key == "lock" else key: value for key, value in found.items()}
 
 
 def seen_in_training(split: Mapping[str, Any], subset: str) -> list[str]:
@@ -93,7 +98,7 @@ def _join(groups: Mapping[str, str | None], duplicates: Mapping[str, str]) -> di
 
 def _targets(count: int) -> dict[str, int]:
     """Number of images that each subset should get."""
-    shares = {"tune": 0.10, "calibrate": 0.20, "lock": 0.10}
+    shares = {"tune": 0.10, "calibrate": 0.20, "test": 0.10}
     sizes = {subset: min(max(MIN_SUBSET, round(share * count)), ENOUGH[subset]) for subset, share in shares.items()}
     return {"train": count - sum(sizes.values()), **sizes}
 

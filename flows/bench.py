@@ -115,7 +115,7 @@ def lay_out(product: BenchmarkSet, folder: BatchFolder, params: dict[str, Any], 
         found = split_batch(groups, params["seed"], find_duplicates(names, thumbnails, groups)).as_json()
         split, parts = {subset: list(found[subset]) for subset in SUBSETS}, found["groups"]
     else:  # fewer than a changeover takes: what is tuned on is locked as well, which nothing is measured on here
-        split = {"train": names[:-4], "tune": names[-4:-2], "calibrate": names[-2:], "lock": names[-4:-2]}
+        split = {"train": names[:-4], "tune": names[-4:-2], "calibrate": names[-2:], "test": names[-4:-2]}
     write_json(folder.file("split.json"), {**split, "groups": parts})
     write_yaml(folder.file("params.yaml"), params)
     return split

@@ -1,4 +1,4 @@
-"""Stage ``evaluate``: export, calibrate, then measure the exported file once on the frozen lock images; write the report."""
+"""Stage ``evaluate``: export, calibrate, then measure the exported file once on the frozen test images; write the report."""
 
 import json
 import time
@@ -79,14 +79,14 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     params = read_params(folder)
     settings = read_settings(params, "evaluate", EvaluateSettings)
     record = folder.read_record()
-    batch = read_batch(folder, ("train", "tune", "calibrate", "lock"))
+    batch = read_batch(folder, ("train", "tune", "calibrate", "test"))
     detectors, training = read_trained(folder, batch.channels)
     known = learned_before(training)
     batch = batch.measuring_without(known)
     region = Region(**settings.region.model_dump())
     model = out / "model.onnx"
     progress = Progress(folder.path, "evaluate")
-    count = len(batch.good["calibrate"]) + len(batch.good["lock"]) + len(batch.defects["lock"])
+    count = len(batch.good["calibrate"]) + len(batch.good["test"]) + len(batch.defects["test"])
     done = 0
 
     def saw(name: str) -> None:
@@ -102,11 +102,11 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     exported, calibration, fusion = assembled.exported, assembled.calibration, assembled.fusion
     calibrated = assembled.calibrated
     before = time.monotonic()
-    good = score_images(exported, batch.good["lock"], saw)
+    good = score_images(exported, batch.good["test"], saw)
     per_image = (time.monotonic() - before) / max(len(good), 1)
-    defects = score_images(exported, batch.defects["lock"], saw)
+    defects = score_images(exported, batch.defects["test"], saw)
     ours = figures(good, defects, exported.threshold)
-    champion = _champion(folder, batch.good["lock"], batch.defects["lock"], batch.channels)
+    champion = _champion(folder, batch.good["test"], batch.defects["test"], batch.channels)
     parity, verdicts = _parity(assembled.inspector, exported.threshold, [*good[:1], *_spread_over(defects, CHECKED)])
     gates = check_gates(
         settings.gates, rate(ours["overkill"]["count"], ours["overkill"]["n"]), calibration.target,
@@ -144,7 +144,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
             [e.seen.score for e in defects], [e.exam.good_image for e in defects],
         )],
         "scores": {name: [e.seen.score for e in scored]
-                   for name, scored in (("calibrate", calibrated), ("lock", good), ("defects", defects))},
+                   for name, scored in (("calibrate", calibrated), ("test", good), ("defects", defects))},
     }  # fmt: skip
     _report(out, metrics, folder, calibrated + good, defects, trials, training)
     write_json(out / "metrics.json", metrics)
@@ -178,8 +178,8 @@ def _guarantee(folder: BatchFolder, batch: Batch, calibration: Calibration) -> s
     split = read_split(folder)
     used = {subset: {exam.name for exam in batch.good[subset]} for subset in MEASURING}
     seen = {subset: len(used[subset].intersection(seen_in_training(split, subset))) for subset in MEASURING}
-    crossing = Crossing(seen["calibrate"], seen["lock"], bool(split.get("note")))
-    return crossing.qualify(calibration.guarantee, len(used["calibrate"]), len(used["lock"]))
+    crossing = Crossing(seen["calibrate"], seen["test"], bool(split.get("note")))
+    return crossing.qualify(calibration.guarantee, len(used["calibrate"]), len(used["test"]))
 
 
 def _schedule(training: dict[str, Any]) -> list[tuple[float, float, float]]:

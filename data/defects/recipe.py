@@ -61,7 +61,7 @@ class Recipe(StageSettings):
     nuisance: float = Field(1.0, ge=0.0, le=3.0)
     """Strength of harmless variation (light, sub-pixel shift, noise, blur), as a multiple of the built-in amounts."""
     per_family: int = Field(12, ge=2, le=500)
-    """Frozen exam defects a family draws for each subset (tune, lock)."""
+    """Frozen exam defects a family draws for each subset (tune, test)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

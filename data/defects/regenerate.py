@@ -1,4 +1,4 @@
-"""Stage ``regenerate``: draw this batch's frozen exam defects, by family and difficulty, on its tune and lock images."""
+"""Stage ``regenerate``: draw this batch's frozen exam defects, by family and difficulty, on its tune and test images."""
 
 import json
 import shutil
@@ -15,9 +15,10 @@ from data.defects.recipe import EXAM_FAMILIES, Recipe
 from data.defects.scale import Image, measure_scale
 from data.image import read_image
 from data.progress import Progress
+from data.split import of_today
 from data.stage import read_params, run_stage
 
-SUBSETS = ("tune", "lock")
+SUBSETS = ("tune", "test")
 
 
 def read_recipe(params: dict[str, Any]) -> Recipe:
@@ -35,7 +36,7 @@ def regenerate(folder: BatchFolder) -> None:
     """Write ``defects/``: PNG images, labels and ``index.json``; the folder appears whole or not at all."""
     params = read_params(folder)
     recipe, seed = read_recipe(params), int(params.get("seed", 0))
-    split = json.loads(folder.file("split.json").read_text(encoding="utf-8"))
+    split = of_today(json.loads(folder.file("split.json").read_text(encoding="utf-8")))
     names = [name for subset in ("train", *SUBSETS) for name in split[subset]]
     channels = folder.channels()
     images: dict[str, Image] = {name: read_image(folder.good / name, channels) for name in names}

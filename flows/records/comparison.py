@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from data.split import of_today
 from models.training.training_log import steps_told
 
 THRESHOLD_WITHIN = 0.01
@@ -66,7 +67,7 @@ def compare(recorded: Mapping[str, Any], rebuilt: Mapping[str, Any]) -> list[Row
     return rows
 
 
-_FROZEN = (("calibrate", "calibration images"), ("lock", "lock images"), ("defects", "lock pseudo-defects"))
+_FROZEN = (("calibrate", "calibration images"), ("test", "test images"), ("defects", "pseudo-defects"))
 
 
 def outcome(rows: Sequence[Row], explained: Sequence[str]) -> str:
@@ -100,8 +101,9 @@ def _number(what: str, recorded: float, rebuilt: float, within: float) -> Row:
 
 def _verdicts(key: str, title: str, recorded: Mapping[str, Any], rebuilt: Mapping[str, Any]) -> Row:
     """Verdicts of both, each at its own threshold. ``same`` asks for the same scores."""
-    then, now = recorded["scores"][key], rebuilt["scores"][key]
-    ours, theirs = ([score > metrics["threshold"] for score in metrics["scores"][key]] for metrics in (recorded, rebuilt))
+    then, now = (of_today(metrics["scores"])[key] for metrics in (recorded, rebuilt))
+    ours = [score > recorded["threshold"] for score in then]
+    theirs = [score > rebuilt["threshold"] for score in now]
     equal = sum(a == b for a, b in zip(ours, theirs, strict=False)) if len(ours) == len(theirs) else 0
     result: Kind = "same" if then == now and ours == theirs else "close" if equal >= VERDICTS_EQUAL * len(ours) else "different"
     return Row(f"verdicts, {title}", f"{sum(ours)} of {len(ours)} rejected", f"{sum(theirs)} rejected, {equal} equal", result)

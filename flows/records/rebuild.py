@@ -16,6 +16,7 @@ import yaml
 from core.errors import BadBatch, ChangeoverError
 from data.batch import BatchFolder
 from data.checkout import checked_out, pull_images
+from data.split import of_today
 from data.stage import read_params
 from data.yaml_file import write_yaml
 from flows.errors import PlantError
@@ -162,7 +163,7 @@ def _train_again(plant: Plant, folder: BatchFolder, recorded: Mapping[str, Any],
 
 def _facts(folder: BatchFolder) -> dict[str, str]:
     """Digests of what stages before training make, as git records them or as the folder holds them now."""
-    split = json.dumps(_read(folder.file("split.json")), sort_keys=True).encode()
+    split = json.dumps(of_today(_read(folder.file("split.json"))), sort_keys=True).encode()
     return {
         "record in git": str(_read(folder.file("report") / "metrics.json").get("model_digest")),
         "split": hashlib.sha256(split).hexdigest(),

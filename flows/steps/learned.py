@@ -17,6 +17,7 @@ from core.files import file_digest
 from data.batch import BatchFolder, BatchRecord, ImageRecord
 from data.checkout import file_at, pull_images
 from data.image import read_image
+from data.split import of_today
 from data.validation.duplicates import find_duplicates, thumbnail
 from flows.plant import Plant
 from flows.stages import when_free
@@ -24,7 +25,7 @@ from flows.steps.fetch import fetch_metrics
 from registry.client.connection import Connection
 from registry.client.versions import Version, version_of
 
-MEASURING = ("calibrate", "lock")
+MEASURING = ("calibrate", "test")
 """Subsets that give the threshold and the figures of the gates (``models.evaluation.exam`` says the same without being loaded
 here)."""
 
@@ -38,7 +39,7 @@ def learned(plant: Plant, connection: Connection, champion: Version, folder: Bat
     if not folder.file("split.json").is_file():
         return {subset: [] for subset in MEASURING}
     record = folder.read_record()
-    split = _object(folder.file("split.json").read_text(encoding="utf-8"), f"split.json in {folder.path}")
+    split = of_today(_object(folder.file("split.json").read_text(encoding="utf-8"), f"split.json in {folder.path}"))
     before = [one for version in _line_of(connection, champion) for one in _trained_on(plant, version)]
     known = _known_again(before, [(folder.good / image.name, image) for image in record.images])
     parts = split.get("groups") or {}

@@ -10,7 +10,7 @@ from core.errors import BadBatch, BadModel, ChangeoverError
 from core.files import file_digest, replacing, write_json
 from data.batch import BatchFolder
 from data.checkout import pulled
-from data.split import MIN_SUBSET
+from data.split import MIN_SUBSET, of_today
 from data.version import commit_files, plant_lock
 from flows.errors import PlantError
 from flows.plant import Plant, ignore_large_files
@@ -178,14 +178,14 @@ def _learned(job: Job, connection: Connection, source: Version) -> tuple[list[st
     except ChangeoverError as problem:
         return [], f"it cannot be told which of these images {name} has learned ({problem})"
     for subset, images in found.items():
-        total = len(read_object(job.folder.file("split.json"))[subset]) if images else 0
+        total = len(of_today(read_object(job.folder.file("split.json")))[subset]) if images else 0
         if images and total - len(images) < max(MIN_SUBSET, total / 2):
             # Deliveries overlap: what is left would promise next to nothing.
             return [], f"{name} has learned {len(images)} of the {total} images that are to {_USES[subset]}; deliver new ones"
     return sorted({image for images in found.values() for image in images}), ""
 
 
-_USES = {"calibrate": "calibrate the threshold", "lock": "test the model"}
+_USES = {"calibrate": "calibrate the threshold", "test": "test the model"}
 
 
 def _weights_digest(connection: Connection, version: Version) -> str | None:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from core.errors import BadBatch
 from data.batch import BatchFolder
 from data.image import read_image
+from data.split import of_today
 
 Image = NDArray[np.uint8]
-MEASURING = ("calibrate", "lock")
+MEASURING = ("calibrate", "test")
 """Subsets that give the threshold and the figures of the gates."""
 
 
@@ -46,7 +47,7 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Batch:
-    """What models see of a batch: the good images by subset, and the exam defects of ``tune`` and ``lock``."""
+    """What models see of a batch: the good images by subset, and the exam defects of ``tune`` and ``test``."""
 
     good: dict[str, list[LabelledImage]]
     defects: dict[str, list[LabelledImage]]
@@ -74,7 +75,7 @@ def read_split(folder: BatchFolder) -> dict[str, Any]:
         raise BadBatch(
             f"split.json in {folder.path} is missing or damaged; run 'changeover run' to validate the batch again"
         ) from error
-    return dict(split)
+    return of_today(split)
 
 
 def read_batch(folder: BatchFolder, subsets: tuple[str, ...]) -> Batch:
@@ -88,7 +89,8 @@ def read_batch(folder: BatchFolder, subsets: tuple[str, ...]) -> Batch:
     defects: dict[str, list[LabelledImage]] = {subset: [] for subset in subsets}
     index = json.loads((folder.file("defects") / "index.json").read_text(encoding="utf-8"))
     for entry in index["defects"]:
-        if entry["subset"] not in defects:
+        subset = "test" if entry["subset"] == "lock" else entry["subset"]  # as 0.1 called it
+        if subset not in defects:
             continue
         image = read_image(folder.file("defects") / entry["file"], channels)
         mask = cv2.imread(str(folder.file("defects") / entry["mask"]), cv2.IMREAD_GRAYSCALE)
@@ -96,5 +98,5 @@ def read_batch(folder: BatchFolder, subsets: tuple[str, ...]) -> Batch:
             raise BadBatch(f"{entry['mask']} in defects/ is damaged; delete the folder defects and run again")
         label, difficulty = mask.astype(np.float32) / 255.0, float(entry["difficulty"])
         exam = LabelledImage(entry["file"], image, label, entry["family"], difficulty, entry.get("source"))
-        defects[entry["subset"]].append(exam)
+        defects[subset].append(exam)
     return Batch(good, defects)

@@ -16,7 +16,7 @@ MOST = 24
 @dataclass(frozen=True)
 class Choice:
     """One threshold that could be chosen. ``promised``: the overkill that it promises (see ``models.inspection.calibration``).
-    ``overkill``: counted on lock images; ``escape``: on exam defects."""
+    ``overkill``: counted on test images; ``escape``: on exam defects."""
 
     threshold: float
     promised: float
@@ -52,7 +52,7 @@ def trade_off(
 ) -> list[Choice]:
     """At most 24 choices, from the smallest overkill that ``calibrate`` scores of ``parts`` can promise up to one half.
 
-    ``good``: scores of lock images; ``defects``: of exam defects, each drawn on the image that ``sources`` names.
+    ``good``: scores of test images; ``defects``: of exam defects, each drawn on the image that ``sources`` names.
     """
     thresholds, promised = promises(calibrate, parts)
     ranks = np.unique(np.round(np.geomspace(1, max(int(np.sum(promised <= 0.5)), 1), MOST)).astype(int)) - 1

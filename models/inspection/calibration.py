@@ -66,19 +66,19 @@ def needed(target: float) -> int:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where the split could not keep parts apart: how many images of ``calibrate``, which gave the threshold, and of ``lock``, on
+    """Where the split could not keep parts apart: how many images of ``calibrate``, which gave the threshold, and of ``test``, on
     which overkill was counted, show parts that training has seen. ``in_order``: split by time instead of by part."""
 
     calibrate: int = 0
-    lock: int = 0
+    test: int = 0
     in_order: bool = False
 
-    def qualify(self, guarantee: str, calibrated: int, locked: int) -> str:
-        """``guarantee`` with what takes away from it, which comes first; ``calibrated`` and ``locked``: all images of each."""
-        if self.calibrate or self.lock:
+    def qualify(self, guarantee: str, calibrated: int, tested: int) -> str:
+        """``guarantee`` with what takes away from it, which comes first; ``calibrated`` and ``tested``: all images of each."""
+        if self.calibrate or self.test:
             return (
-                f"No promise for parts other than these: {self.calibrate} of {calibrated} calibration images, and {self.lock} of "
-                f"{locked} that overkill was counted on, show parts that training has seen, so that overkill may be higher than "
+                f"No promise for parts other than these: {self.calibrate} of {calibrated} calibration images, and {self.test} of "
+                f"{tested} that overkill was counted on, show parts that training has seen, so that overkill may be higher than "
                 f"it looks. Deliver images of more parts. For parts that it has seen: {guarantee}"
             )
         if self.in_order:

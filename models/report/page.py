@@ -227,11 +227,11 @@ def better(gain: float, good: str, bad: str) -> str:
 
 
 def histogram(metrics: Mapping[str, Any], shape: Shape = BROAD) -> Markup:
-    """The score chart: calibrate and lock good images, then pseudo-defects."""
+    """The score chart: calibrate and test good images, then pseudo-defects."""
     scores = metrics["scores"]
     rows = [
         Row("Good, calibrate", f"{len(scores['calibrate'])} images; set the threshold", tuple(scores["calibrate"])),
-        Row("Good, lock", f"{len(scores['lock'])} images; give the overkill", tuple(scores["lock"])),
+        Row("Good, test", f"{len(scores['test'])} images; give the overkill", tuple(scores["test"])),
         Row("Pseudo-defects", f"{len(scores['defects'])} images", tuple(scores["defects"])),
     ]
     return score_histogram(rows, metrics["threshold"], shape)

@@ -95,7 +95,7 @@ def test_random_parts_are_spread_over_time() -> None:
 def test_few_parts_are_split_by_time(parts: int) -> None:
     names = [f"shot-{number}.png" for number in range(1, 31)]  # shot-10 follows shot-9, not shot-1
     split = split_batch({name: f"p{number % parts}" for number, name in enumerate(names)}, 1)
-    order = {"train": names[:18], "tune": names[18:21], "calibrate": names[21:27], "lock": names[27:]}
+    order = {"train": names[:18], "tune": names[18:21], "calibrate": names[21:27], "test": names[27:]}
     assert {subset: sorted(getattr(split, subset)) for subset in SUBSETS} == {key: sorted(value) for key, value in order.items()}
     assert "name order" in split.note and f"{parts} physical parts" in split.note
 
@@ -109,7 +109,7 @@ def test_one_huge_part_falls_back_too() -> None:
 @given(batches, st.integers(0, 2**31))
 def test_what_crosses_is_counted(groups: dict[str, str | None], seed: int) -> None:
     split = split_batch(groups, seed)
-    found = {subset: seen_in_training(json.loads(json.dumps(split.as_json())), subset) for subset in ("calibrate", "lock")}
+    found = {subset: seen_in_training(json.loads(json.dumps(split.as_json())), subset) for subset in ("calibrate", "test")}
     where = subset_of(split)
     for subset, names in found.items():
         expected = [
@@ -118,9 +118,9 @@ def test_what_crosses_is_counted(groups: dict[str, str | None], seed: int) -> No
             if any(where[other] in ("train", "tune") and split.groups[other] == split.groups[name] for other in split.groups)
         ]
         assert names == expected
-    assert split.note or found == {"calibrate": [], "lock": []}
-    by_hand = {"train": ["a"], "tune": ["b"], "calibrate": ["c", "d"], "lock": ["e"], "groups": {"a": "1", "c": "1", "e": "2"}}
-    assert seen_in_training(by_hand, "calibrate") == ["c"] and seen_in_training(by_hand, "lock") == []
+    assert split.note or found == {"calibrate": [], "test": []}
+    by_hand = {"train": ["a"], "tune": ["b"], "calibrate": ["c", "d"], "test": ["e"], "groups": {"a": "1", "c": "1", "e": "2"}}
+    assert seen_in_training(by_hand, "calibrate") == ["c"] and seen_in_training(by_hand, "test") == []
 
 
 def test_near_duplicates_join_parts() -> None:

@@ -55,7 +55,7 @@ def test_products_that_are_not_there_are_refused(products: Path) -> None:
 def a_result(name: str, auroc: float) -> dict[str, object]:
     rate = {"count": 1, "n": 20, "rate": 0.05, "low": 0.001, "high": 0.249}
     return {
-        "product": name, "images": {"train": 10, "tune": 2, "calibrate": 4, "lock": 2}, "seconds": 120.0, "seed": 1,
+        "product": name, "images": {"train": 10, "tune": 2, "calibrate": 4, "test": 2}, "seconds": 120.0, "seed": 1,
         "preset": "quick",
         "budget": 100.0, "overkill": rate, "escape": rate, "kinds": {"crack": auroc, "pit": 1.0}, "ms_per_image": 12.3,
         **dict.fromkeys(FIGURES, 0.5), "image_auroc": auroc,

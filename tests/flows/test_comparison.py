@@ -21,7 +21,7 @@ def metrics() -> dict[str, Any]:
     scores = [i / 100 for i in range(100)]
     return {
         "model_digest": "a" * 64, "threshold": 0.505, "image_auroc": 0.9, "pixel_ap": 0.5, "passed": True,
-        "scores": {"calibrate": scores, "lock": scores, "defects": scores},
+        "scores": {"calibrate": scores, "test": scores, "defects": scores},
         "environment": dict(MACHINE), "packages": {"torch": "2"},
         "training": {"weights_digest": "b" * 64, "networks": [log], "chosen": {"detector": "unet3plus"},
                      "environment": dict(MACHINE), "packages": {"torch": "2"}},
@@ -30,6 +30,14 @@ def metrics() -> dict[str, Any]:
 
 def judged(recorded: dict[str, Any], rebuilt: dict[str, Any]) -> str:
     return outcome(compare(recorded, rebuilt), machine_differences(recorded, rebuilt))
+
+
+def test_a_record_of_0_1_which_called_the_subset_test_lock_is_compared(metrics: dict[str, Any]) -> None:
+    before = {
+        **metrics,
+        "scores": {**{key: metrics["scores"][key] for key in ("calibrate", "defects")}, "lock": metrics["scores"]["test"]},
+    }
+    assert judged(before, metrics) == "identical"
 
 
 def test_the_same_is_identical(metrics: dict[str, Any]) -> None:
@@ -65,7 +73,7 @@ def test_the_limits_of_tolerance(metrics: dict[str, Any]) -> None:
     for share, wanted in ((1, "within tolerance"), (2, "different")):
         rebuilt = elsewhere(metrics)
         for i in range(share):
-            rebuilt["scores"]["lock"][i] = 1.0
+            rebuilt["scores"]["test"][i] = 1.0
         assert judged(metrics, rebuilt) == wanted
     worse = elsewhere(metrics)
     worse["image_auroc"] -= 0.02
@@ -76,7 +84,7 @@ def test_a_gpu_and_missing_scores(metrics: dict[str, Any]) -> None:
     metrics["training"]["networks"][0]["device"] = "cuda"
     assert judged(metrics, other_weights(metrics)) == "within tolerance"
     rebuilt = other_weights(metrics)
-    rebuilt["scores"]["lock"] = rebuilt["scores"]["lock"][:99]
+    rebuilt["scores"]["test"] = rebuilt["scores"]["test"][:99]
     assert judged(metrics, rebuilt) == "different"
 
 

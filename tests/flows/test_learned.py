@@ -87,7 +87,7 @@ def line(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> Line:
     made = []
     for letter, first in (("a", 0), ("b", 100)):
         images = {name: first + number for number, name in enumerate(names(letter, 16))}
-        split = {"train": list(images)[:12], "calibrate": list(images)[12:14], "lock": list(images)[14:]}
+        split = {"train": list(images)[:12], "calibrate": list(images)[12:14], "test": list(images)[14:]}
         made.append(lay(plant, "nut", letter, images, split))
     line = Line(version("nut", "1", "a", made[0]), version("nut", "2", "b", made[1]))
     for module in (room, setting_up):
@@ -109,7 +109,7 @@ def overlapping(plant: Plant, known: Sequence[str] = ("x00.png", "x01.png")) -> 
     images["x02.jpg"] = again  # b03, saved anew
     del images["x02.png"]
     images["x03.png"] = a / "a13.png"  # calibrated before
-    split = {"calibrate": sorted(images)[:8], "lock": sorted(images)[8:12], "train": sorted(images)[12:]}
+    split = {"calibrate": sorted(images)[:8], "test": sorted(images)[8:12], "train": sorted(images)[12:]}
     lay(plant, "nut", "c", images, split, {"x00.png": "part 7", "x08.png": "part 7"})
     return plant.batch("nut", "c")
 
@@ -117,11 +117,11 @@ def overlapping(plant: Plant, known: Sequence[str] = ("x00.png", "x01.png")) -> 
 def test_copies_near_duplicates_and_images_of_the_same_part_are_known(plant: Plant, line: Line) -> None:
     folder = overlapping(plant)
     found = learned(plant, NOWHERE, line.versions["nut", "2"], folder)
-    assert found == {"calibrate": ["x00.png", "x01.png", "x02.jpg"], "lock": ["x08.png"]}
+    assert found == {"calibrate": ["x00.png", "x01.png", "x02.jpg"], "test": ["x08.png"]}
     # The first of the line had learned a alone; x01 is its a01.
-    assert learned(plant, NOWHERE, line.versions["nut", "1"], folder) == {"calibrate": ["x01.png"], "lock": []}
+    assert learned(plant, NOWHERE, line.versions["nut", "1"], folder) == {"calibrate": ["x01.png"], "test": []}
     folder.file("split.json").unlink()
-    assert learned(plant, NOWHERE, line.versions["nut", "2"], folder) == {"calibrate": [], "lock": []}
+    assert learned(plant, NOWHERE, line.versions["nut", "2"], folder) == {"calibrate": [], "test": []}
 
 
 def test_learned_images_that_are_alike_do_not_hide_one_another(plant: Plant, line: Line) -> None:
@@ -133,9 +133,9 @@ def test_learned_images_that_are_alike_do_not_hide_one_another(plant: Plant, lin
         Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8)).save(place / f"{name}.png")
     extra = {"y0.png": place / "first.png", "y1.png": place / "second.png"}
     old = {name: 600 + number for number, name in enumerate(names("o", 14))} | extra
-    commit = lay(plant, "nut", "d", old, {"train": list(old), "calibrate": [], "lock": []})
+    commit = lay(plant, "nut", "d", old, {"train": list(old), "calibrate": [], "test": []})
     new = {name: 700 + number for number, name in enumerate(names("n", 14))} | {"z.png": place / "third.png"}
-    lay(plant, "nut", "e", new, {"train": [], "calibrate": list(new), "lock": []})
+    lay(plant, "nut", "e", new, {"train": [], "calibrate": list(new), "test": []})
     started = replace(line.versions["nut", "1"], batch="d", commit=commit)
     assert learned(plant, NOWHERE, started, plant.batch("nut", "e"))["calibrate"] == ["z.png"]
 

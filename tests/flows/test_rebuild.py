@@ -72,7 +72,7 @@ def test_a_version_rebuilds_bit_for_bit_in_a_fresh_clone(
     told = "\n".join(map(str, (*done.rows, *done.explained)))
     assert done.outcome == "identical", told
     assert {row.result for row in done.rows} == {"same"} and done.explained == () and done.remarks == (), told
-    assert {"weights", "model file", "threshold", "verdicts, lock images", "exam defects"} <= {row.what for row in done.rows}
+    assert {"weights", "model file", "threshold", "verdicts, test images", "exam defects"} <= {row.what for row in done.rows}
     events = [event for event in recorded(connection, PRODUCT) if event.action == "rebuild"]
     assert [(e.version, e.digest, e.subject, e.allowed) for e in events] == [("1", version.digest, "identical", True)]
     assert_untouched(clone)

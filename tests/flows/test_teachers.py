@@ -477,7 +477,7 @@ def lay_batch(plant: Plant, product: str, batch: str, count: int, day: int, pass
     folder.write_record(BatchRecord(product=product, batch=batch, digest=images_digest(images), images=images))
     names = [image.name for image in images]
     write_json(folder.file("validation.json"), {"passed": passed})
-    write_json(folder.file("split.json"), {"train": names[2:], "tune": names[:1], "calibrate": [], "lock": names[1:2]})
+    write_json(folder.file("split.json"), {"train": names[2:], "tune": names[:1], "calibrate": [], "test": names[1:2]})
     if tag:
         git(plant, day, "add", str(folder.file("batch.yaml")))
         git(plant, day, "commit", "--quiet", "--message", batch)

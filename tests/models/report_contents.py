@@ -102,7 +102,7 @@ def metrics(examples: list[Example], rng: np.random.Generator) -> dict[str, Any]
         "overkill_target": 0.01,
         "guarantee": "With 90 calibration images the threshold promises an overkill of at most 3.3 % at 95 % confidence; "
         "the target of 1 % could be promised from 299 images.",
-        "images": {"train": 210, "tune": 42, "calibrate": 90, "lock": 84},
+        "images": {"train": 210, "tune": 42, "calibrate": 90, "test": 84},
         "overkill": rate(sum(s > THRESHOLD for s in good), 84),
         "escape": rate(12, 104),
         "image_auroc": 0.9634,
@@ -156,7 +156,7 @@ def metrics(examples: list[Example], rng: np.random.Generator) -> dict[str, Any]
             }
             for k in range(0, 20, 2)
         ],
-        "scores": {"calibrate": calibrate, "lock": good, "defects": [e.score for e in examples if e.kind == "defect"]},
+        "scores": {"calibrate": calibrate, "test": good, "defects": [e.score for e in examples if e.kind == "defect"]},
     }
 
 

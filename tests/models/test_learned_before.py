@@ -1,12 +1,14 @@
 """What a warm start has learned is left out where the threshold and the figures of the gates come from, and nowhere else."""
 
+from pathlib import Path
+
 import pytest
 
 from models.evaluation.exam import Batch, read_batch
 from models.training.warm_start import learned_before
 from tests.models.trained_batch import a_batch
 
-SUBSETS = ("train", "tune", "calibrate", "lock")
+SUBSETS = ("train", "tune", "calibrate", "test")
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +21,21 @@ def test_neither_good_images_nor_defects_on_them_measure(batch: Batch) -> None:
     left = batch.measuring_without(names)
     assert [len(left.good[subset]) for subset in SUBSETS] == [4, 4, 3, 3]
     assert left.defects["tune"] == batch.defects["tune"]
-    sources = [exam.source for exam in left.defects["lock"]]
-    gone = [exam for exam in batch.defects["lock"] if exam.source in names]
-    assert gone and len(sources) == len(batch.defects["lock"]) - len(gone) and not names & set(map(str, sources))
+    sources = [exam.source for exam in left.defects["test"]]
+    gone = [exam for exam in batch.defects["test"] if exam.source in names]
+    assert gone and len(sources) == len(batch.defects["test"]) - len(gone) and not names & set(map(str, sources))
     assert batch.measuring_without(set()) == batch
+
+
+def test_a_batch_of_0_1_is_read_under_the_names_of_today(batch: Batch, tmp_path: Path) -> None:
+    folder = a_batch(tmp_path / "batch")
+    for file in (folder.file("split.json"), folder.file("defects") / "index.json"):
+        file.write_text(file.read_text().replace('"test"', '"lock"'))
+    found = read_batch(folder, SUBSETS)
+    for now, before in ((found.good, batch.good), (found.defects, batch.defects)):
+        assert {subset: [one.name for one in now[subset]] for subset in SUBSETS} == {
+            subset: [one.name for one in before[subset]] for subset in SUBSETS
+        }
 
 
 def test_only_where_a_network_started_warm() -> None:

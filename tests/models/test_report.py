@@ -88,7 +88,7 @@ def nothing_measured(report: ReportContents) -> ReportContents:
             "champion": None,
         }
     )
-    report.metrics["scores"] = {"calibrate": [], "lock": [], "defects": []}
+    report.metrics["scores"] = {"calibrate": [], "test": [], "defects": []}
     report.validation["facts"] = []
     return replace(report, examples=[], study=[], schedule=[], learning=[])
 

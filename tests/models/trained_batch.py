@@ -24,7 +24,7 @@ def a_batch(path: Path) -> BatchFolder:
     names = [f"{i:03d}.png" for i in range(16)]
     for i, name in enumerate(names):
         cv2.imwrite(str(folder.good / name), good_image(i, 1, 64, 96))
-    parts = ("train", "tune", "calibrate", "lock")
+    parts = ("train", "tune", "calibrate", "test")
     write_json(folder.file("split.json"), {part: names[4 * i : 4 * i + 4] for i, part in enumerate(parts)})
     write_yaml(folder.file("params.yaml"), {"seed": 1})
     regenerate(folder)

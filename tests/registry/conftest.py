@@ -253,7 +253,7 @@ def request_for(root: Path, product: str, batch: str, *, passed: bool = True, th
         "images_digest": "ab" * 32,
         "threshold": threshold,
         "guarantee": "50 calibration images promise at most 5.8 % overkill with 95 % confidence.",
-        "images": {"train": 60, "tune": 20, "calibrate": 50, "lock": 50},
+        "images": {"train": 60, "tune": 20, "calibrate": 50, "test": 50},
         "overkill": rate(0, 50, 0.0, 0.071),
         "escape": rate(3, 200, 0.003, 0.043),
         "image_auroc": 0.991,

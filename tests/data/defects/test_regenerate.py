@@ -19,11 +19,11 @@ def test_every_family_is_drawn_on_all_images_of_its_subset(tmp_path: Path) -> No
     names = [f"{i:02d}.png" for i in range(14)]
     for i, name in enumerate(names):
         cv2.imwrite(str(folder.good / name), render_good(i, 3))
-    write_json(folder.file("split.json"), {"train": names[:2], "tune": names[2:8], "calibrate": [], "lock": names[8:]})
+    write_json(folder.file("split.json"), {"train": names[:2], "tune": names[2:8], "calibrate": [], "test": names[8:]})
     write_yaml(folder.file("params.yaml"), {"seed": 1, "recipe": {"per_family": 6}})
     regenerate(folder)
     listed = json.loads((folder.file("defects") / "index.json").read_text())["defects"]
-    for subset in ("tune", "lock"):
+    for subset in ("tune", "test"):
         for family in {one["family"] for one in listed}:
             drawn = [one["source"] for one in listed if (one["subset"], one["family"]) == (subset, family)]
             assert len(set(drawn)) == len(drawn) >= 2, (subset, family)

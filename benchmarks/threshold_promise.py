@@ -22,7 +22,7 @@ from models.inspection.calibration import calibrate
 from models.inspection.inspector import Inspector, raw_maps
 from models.inspection.preprocess import at_working_scale, working_scale
 from models.teachers.teacher_file import read_teacher
-from models.training.memorise import memorised
+from models.training.memory_bank import fill_memory_bank
 
 SIZES, SPLITS, WISH = (12, 30, 60, 150), 200, 0.05
 
@@ -44,7 +44,7 @@ def scores_of(product: Path, teacher_folder: Path) -> tuple[NDArray[np.float64],
     torch.manual_seed(1)
     small = [at_working_scale(image, scale) for image, held in zip(images, remembered, strict=True) if held]
     crops = torch.stack([torch.from_numpy(image[:128, :128]).permute(2, 0, 1) / 255.0 for image in small[:16]])
-    detector, _ = memorised(detector, crops, small, None)
+    detector, _ = fill_memory_bank(detector, crops, small, None)
     inspector = Inspector([detector], scale).eval()
     found = [float(raw_maps(inspector, image)[0].amax()) for image, held in zip(images, remembered, strict=True) if not held]
     return np.array(found), parts[~remembered]

@@ -17,7 +17,7 @@ from data.batch import MIN_IMAGES, BatchFolder
 from data.benchmark_set import BenchmarkSet
 from data.yaml_file import write_yaml
 from flows.presets import RunRequest
-from flows.stages import Tell, run_alone
+from flows.stages import Report, run_alone
 
 STAGES = {"regenerate": "data.defects.regenerate", "tune": "models.tune", "train": "models.train"}
 
@@ -26,7 +26,7 @@ def bench(
     product: BenchmarkSet,
     order: RunRequest,
     work: Path,
-    tell: Tell,
+    report: Report,
     overrides: dict[str, Any] | None = None,
     teacher: Path | None = None,
 ) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def bench(
     params = order.params()
     for section, values in (overrides or {}).items():
         params[section] = {**params.get(section, {}), **values} if isinstance(values, dict) else values
-    tell("pooling images", None)
+    report("reading images", None)
     product, images = of_one_kind(product, [read_image(file) for file, _ in product.train])
     split = lay_out(product, folder, params, images)
     if teacher is not None:
@@ -56,20 +56,20 @@ def bench(
             shutil.copyfile(teacher / name, folder.file("teacher") / name)
     started = time.monotonic()
     for stage, module in STAGES.items():
-        run_alone(folder, stage, module, folder.path / f"{stage}.log", tell)
+        run_alone(folder, stage, module, folder.path / f"{stage}.log", report)
     batch = read_batch(folder, ("train", "tune", "calibrate"))
     detectors, training = read_trained(folder, batch.channels)
-    tell("assembling", None)
+    report("assembling", None)
     wish = EvaluateSettings().overkill_target
     properties = {"product": product.name[:60], "batch": "bench", "detector": training["detector"]}
     assembled = assemble(batch, detectors, training, folder.file("model.onnx"), properties, wish)
     seconds = time.monotonic() - started
     total = len(product.test)
-    figures = measure(assembled.exported, product.test, lambda done: tell("measuring", done / total))
+    figures = measure(assembled.exported, product.test, lambda done: report("measuring", done / total))
     alone: dict[str, Any] = {}
     kinds = sorted({detector.kind for detector in detectors})
     for kind in kinds if len(kinds) > 1 and "companion" in (overrides or {}).get("train", {}) else ():
-        tell(f"{kind} networks alone", None)
+        report(f"{kind} networks alone", None)
         target = folder.file(f"model-{kind}.onnx")
         one = assemble(batch, *of_kind(kind, detectors, training), target, properties, wish)
         alone[kind] = {"objective": one.fusion.value, "poolings": [str(pooling) for pooling in one.fusion.poolings],

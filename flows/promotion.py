@@ -19,7 +19,7 @@ def promotion(plant: str) -> int:
         log.warning("cleaned up after a killed run of %s %s", state.product, state.batch)
     for silent in check_head(place):
         log.warning("a witness of the audit trail could not be asked: %s", silent)
-    done = promote_approved(place, lambda trouble: log.error("%s", printable(trouble)), since=serving_since())
+    done = promote_approved(place, lambda line: log.error("%s", printable(line)), since=serving_since())
     for one in done:
         log.info("version %s of %s is the champion, published to %s", one.version, one.product, one.folder)
     if keep_head(place):

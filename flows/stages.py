@@ -53,7 +53,7 @@ _DVC_LINES = (
     "Computing",
 )
 Result = TypeVar("Result")
-Tell = Callable[[str, float | None], None]
+Report = Callable[[str, float | None], None]
 """Told what is being done, and how much of it (0..1) where that is known."""
 
 
@@ -74,7 +74,7 @@ def run_alone(
     stage: str,
     module: str,
     log: Path,
-    tell: Tell,
+    report: Report,
     environment: Mapping[str, str] | None = None,
     started: Callable[[ProcessMark], None] = lambda mark: None,
 ) -> None:
@@ -95,7 +95,7 @@ def run_alone(
                 time.sleep(0.2)
                 state = read_progress(folder.path)
                 now = state if state and state.stage == stage and state.total else None
-                tell(f"{stage}{': ' + now.message if now else ''}", now.done / now.total if now else None)
+                report(f"{stage}{': ' + now.message if now else ''}", now.done / now.total if now else None)
         finally:
             if child.poll() is None:
                 end_group(mark, patience=5.0)

@@ -20,14 +20,14 @@ def train_teacher(plant: str) -> str:
     order = TeacherOrder(settings.name, settings.recipe, parse_budget(settings.budget))
     told = ""
 
-    def tell(part: str, share: float | None) -> None:
+    def report(part: str, share: float | None) -> None:
         nonlocal told
         if part.partition(":")[0] != told:
             told = part.partition(":")[0]
             log.info("%s", printable(part))
 
     try:
-        done = train(place, connect_as(place, "trainer"), order, place.products(), tell)
+        done = train(place, connect_as(place, "trainer"), order, place.products(), report)
     except NoImages as nothing:  # a new plant: no fault
         log.info("%s", printable(nothing))
         return str(nothing)

@@ -111,7 +111,7 @@ def waiting(text: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def telling(what: str) -> Iterator[Callable[[str, float | None], None]]:
+def reporting(what: str) -> Iterator[Callable[[str, float | None], None]]:
     """A bar with the time left for one long piece of work in several parts; plain lines, one every ten seconds, elsewhere.
 
     Gives a function that is told the part and how much of it is done (0..1, or None where that is not known).

@@ -89,7 +89,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     count = len(batch.good["calibrate"]) + len(batch.good["test"]) + len(batch.defects["test"])
     done = 0
 
-    def saw(name: str) -> None:
+    def on_image(name: str) -> None:
         nonlocal done
         done = min(done + 1, count)
         progress.update(done, count, name)
@@ -97,14 +97,14 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     assembled = assemble(
         batch, detectors, training, model,
         {"product": record.product, "batch": record.batch, "detector": training["detector"]},
-        settings.overkill_target, settings.flips, region, saw,
+        settings.overkill_target, settings.flips, region, on_image,
     )  # fmt: skip
     exported, calibration, fusion = assembled.exported, assembled.calibration, assembled.fusion
     calibrated = assembled.calibrated
     before = time.monotonic()
-    good = score_images(exported, batch.good["test"], saw)
+    good = score_images(exported, batch.good["test"], on_image)
     per_image = (time.monotonic() - before) / max(len(good), 1)
-    defects = score_images(exported, batch.defects["test"], saw)
+    defects = score_images(exported, batch.defects["test"], on_image)
     ours = figures(good, defects, exported.threshold)
     champion = _champion(folder, batch.good["test"], batch.defects["test"], batch.channels)
     parity, verdicts = _parity(assembled.inspector, exported.threshold, [*good[:1], *_spread_over(defects, CHECKED)])

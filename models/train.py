@@ -34,7 +34,7 @@ from models.training.fit import Report, fit
 from models.training.machine import environment, packages
 from models.training.memories import memories
 from models.training.trained import NetworkRecord
-from models.training.training_log import steps_told
+from models.training.training_log import steps_text
 from models.training.trial import default_of, recipe_of, spec_of
 from models.training.view import View
 from models.training.warm_start import WarmStart, read_warm_start
@@ -150,7 +150,7 @@ def train(folder: BatchFolder) -> None:
         detectors.append(detector)
         logs.append(log)
         print(
-            f"network {number + 1} ({network.params['detector']}, 1/{log['reduction']}): {steps_told(log)} "
+            f"network {number + 1} ({network.params['detector']}, 1/{log['reduction']}): {steps_text(log)} "
             f"in {log['seconds']:.0f} s, ended by {log['ended_by']}{_start_text(given.warm, log['warm'])}"
         )
     spec = spec_of(chosen, side, given.card)

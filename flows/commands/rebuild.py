@@ -17,12 +17,12 @@ def rebuild(
     """Train a version again from its record and compare. Ends with 1 if it is different; takes as long as its training did."""
     from flows.records.rebuild import rebuild as again
     from flows.serving.services import connect_as
-    from flows.terminal import print_table, say, telling
+    from flows.terminal import print_table, reporting, say
 
     place = the_plant(plant)
     known_product(place, product)
-    with telling(f"rebuilding {product} {version}") as tell:
-        done = again(place, connect_as(place, "trainer"), product, version, tell)
+    with reporting(f"rebuilding {product} {version}") as report:
+        done = again(place, connect_as(place, "trainer"), product, version, report)
     if as_json:
         print(json.dumps(done.as_dict(), indent=2))
     else:

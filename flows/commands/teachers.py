@@ -62,12 +62,12 @@ def import_file(
     """Register weights from a file. Nothing in it is run."""
     from flows.serving.services import connect_as
     from flows.teachers.teacher import import_teacher
-    from flows.terminal import telling
+    from flows.terminal import reporting
 
     place = the_plant(plant)
     connection = connect_as(place, "trainer")
-    with telling(f"importing {name}") as tell:
-        made = import_teacher(place, connection, file, backbone, name, licence, tell)
+    with reporting(f"importing {name}") as report:
+        made = import_teacher(place, connection, file, backbone, name, licence, report)
     _print(place, made)
 
 
@@ -87,12 +87,12 @@ def pull(
     """Fetch published weights and register them. The only command that asks the internet."""
     from flows.serving.services import connect_as
     from flows.teachers.teacher import pull_teacher
-    from flows.terminal import telling
+    from flows.terminal import reporting
 
     place = the_plant(plant)
     connection = connect_as(place, "trainer")
-    with telling(f"pulling {hub_name}") as tell:
-        made = pull_teacher(place, connection, hub_name, name, licence, tell)
+    with reporting(f"pulling {hub_name}") as report:
+        made = pull_teacher(place, connection, hub_name, name, licence, report)
     _print(place, made)
 
 
@@ -154,11 +154,11 @@ def distil(
 def _train(place: "Plant", order: "TeacherOrder", products: list[str]) -> None:
     from flows.serving.services import connect_as
     from flows.teachers.train_teacher import train_teacher
-    from flows.terminal import say, telling
+    from flows.terminal import reporting, say
 
     connection = connect_as(place, "trainer")
-    with telling(f"teacher {order.name}") as tell:
-        done = train_teacher(place, connection, order, products, tell)
+    with reporting(f"teacher {order.name}") as report:
+        done = train_teacher(place, connection, order, products, report)
     for note in done.images.notes:
         say(note)
     say(

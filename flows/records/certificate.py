@@ -16,7 +16,7 @@ from core.files import replacing, write_text
 from data.page import templates
 from flows.errors import PlantError
 from flows.plant import Plant
-from flows.records.lineage import start_told, teacher_told
+from flows.records.lineage import start_line, teacher_line
 from flows.records.trail import database, kept_heads, key_file
 from flows.serving.services import connect_as
 from flows.steps.fetch import fetch_metrics
@@ -87,8 +87,8 @@ def certificate(
         head=head.partition(":"),
         heads=heads,
         now=now or datetime.now(UTC),
-        teacher=None if training is None else teacher_told(training),
-        start=None if training is None else start_told(training),
+        teacher=None if training is None else teacher_line(training),
+        start=None if training is None else start_line(training),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from data.split import of_today
-from models.training.training_log import steps_told
+from models.training.training_log import steps_text
 
 THRESHOLD_WITHIN = 0.01
 """Relative difference of the threshold."""
@@ -84,7 +84,7 @@ def _choice(training: Mapping[str, Any]) -> str:
 
 
 def _steps(training: Mapping[str, Any]) -> str:
-    return ", ".join(map(steps_told, training["networks"]))
+    return ", ".join(map(steps_text, training["networks"]))
 
 
 def exact(what: str, recorded: str, rebuilt: str) -> Row:

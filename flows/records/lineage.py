@@ -10,7 +10,7 @@ import yaml
 from data.checkout import commit_facts, file_at
 from flows.plant import Plant
 from flows.steps.fetch import fetch_metrics
-from models.training.training_log import steps_told
+from models.training.training_log import steps_text
 from registry.client.connection import Connection
 from registry.client.record import recorded
 from registry.client.sign_off import SignOff, status_of
@@ -156,7 +156,7 @@ def _study(metrics: Mapping[str, Any]) -> Box:
 def _teacher(connection: Connection, training: Mapping[str, Any]) -> Box:
     card = _object(training.get("teacher"))
     if not card:
-        return Box("teacher", "Teacher", (("teacher", teacher_told(training)),))
+        return Box("teacher", "Teacher", (("teacher", teacher_line(training)),))
     found = next((one.version for one in teachers(connection) if one.digest == card.get("digest")), "no longer in the registry")
     return Box("teacher", "Teacher", (
         ("name", str(card.get("name", UNKNOWN))),
@@ -169,13 +169,13 @@ def _teacher(connection: Connection, training: Mapping[str, Any]) -> Box:
     ))  # fmt: skip
 
 
-def teacher_told(training: Mapping[str, Any]) -> str:
+def teacher_line(training: Mapping[str, Any]) -> str:
     """The teacher of ``metrics["training"]`` in one line."""
     card = _object(training.get("teacher"))
     return f"{card.get('name')} ({card.get('source')}), digest {card.get('digest')}" if card else "none: random features"
 
 
-def start_told(training: Mapping[str, Any]) -> str:
+def start_line(training: Mapping[str, Any]) -> str:
     """What the networks of ``metrics["training"]`` started from, in one line."""
     start = _object(training.get("warm_start"))
     if start.get("version") is None:
@@ -184,10 +184,10 @@ def start_told(training: Mapping[str, Any]) -> str:
 
 
 def _training(training: Mapping[str, Any]) -> Box:
-    facts = [("started from", start_told(training))]
+    facts = [("started from", start_line(training))]
     for number, log in enumerate(map(_object, training.get("networks", ())), 1):
         text = (
-            f"{steps_told(log)}, {log.get('threads')} threads, {log.get('device')},"
+            f"{steps_text(log)}, {log.get('threads')} threads, {log.get('device')},"
             f" {float(log.get('seconds', 0)):.0f} s, ended by {log.get('ended_by')}"
         )
         facts.append((f"network {number}", f"{text}, started warm" if log.get("warm") else text))

@@ -23,7 +23,7 @@ from flows.errors import PlantError
 from flows.plant import Plant
 from flows.records.comparison import Row, compare, exact, machine_differences, outcome
 from flows.serving.locks import host_lock
-from flows.stages import Tell, run_alone
+from flows.stages import Report, run_alone
 from flows.steps.decide import restore_champion
 from flows.steps.fetch import fetch_metrics
 from flows.steps.job import pipeline
@@ -55,17 +55,17 @@ class Rebuilt:
         return asdict(self)
 
 
-def rebuild(plant: Plant, connection: Connection, product: str, version: str | int, tell: Tell) -> Rebuilt:
+def rebuild(plant: Plant, connection: Connection, product: str, version: str | int, report: Report) -> Rebuilt:
     """Train ``version`` again from the commit, images, settings and step counts on its record; compare; put it on the trail.
 
     Works in a temporary working tree of the plant's git, with images from the DVC store. PlantError or BadBatch where the record
     does not suffice or contradicts itself, StageError where a stage fails; that it failed is on the trail as well.
     """
     begin = time.monotonic()
-    tell("reading the record", None)
+    report("reading the record", None)
     known = version_of(connection, product, version)
     try:
-        done = _rebuilt(plant, connection, known, tell, begin)
+        done = _rebuilt(plant, connection, known, report, begin)
     except (ChangeoverError, OSError) as problem:
         with contextlib.suppress(RegistryError):  # the failure itself is what has to be said
             record(
@@ -76,11 +76,11 @@ def rebuild(plant: Plant, connection: Connection, product: str, version: str | i
     return _on_the_trail(connection, known, done)
 
 
-def _rebuilt(plant: Plant, connection: Connection, known: Version, tell: Tell, begin: float) -> Rebuilt:
+def _rebuilt(plant: Plant, connection: Connection, known: Version, report: Report, begin: float) -> Rebuilt:
     recorded = fetch_metrics(connection, known)
     _check_record(known, recorded)
     with checked_out(plant.path, known.commit, known.product, known.batch) as folder:
-        tell("fetching images", None)
+        report("fetching images", None)
         pull_images(folder)
         if folder.read_record().digest != known.images:
             raise BadBatch(
@@ -91,8 +91,8 @@ def _rebuilt(plant: Plant, connection: Connection, known: Version, tell: Tell, b
         _check_start(folder, recorded["training"])
         restore_set_up(plant, folder, connection)
         before = _facts(folder)
-        with host_lock(lambda note: tell(note or "starting", None)):
-            _train_again(plant, folder, recorded, tell)
+        with host_lock(lambda note: report(note or "starting", None)):
+            _train_again(plant, folder, recorded, report)
         rebuilt = _read(folder.file("report") / "metrics.json")
         after = _facts(folder)
     rows = [exact(what, value[:16], after[what][:16]) for what, value in before.items() if what != "record in git"]
@@ -136,7 +136,7 @@ def _check_start(folder: BatchFolder, training: Mapping[str, Any]) -> None:
 _REPLAYED = ("steps_planned", "validations_planned", "steps", "threads")
 
 
-def _train_again(plant: Plant, folder: BatchFolder, recorded: Mapping[str, Any], tell: Tell) -> None:
+def _train_again(plant: Plant, folder: BatchFolder, recorded: Mapping[str, Any], report: Report) -> None:
     """The stages, from the images on. Tuning is not repeated: its choice is on record, and it was made by the clock."""
     params = read_params(folder)
     training = recorded["training"]
@@ -157,7 +157,12 @@ def _train_again(plant: Plant, folder: BatchFolder, recorded: Mapping[str, Any],
         # Evaluation fuses and calibrates with as many threads as then: sums of several threads depend on their number.
         threads = recorded.get("environment", {}).get("threads") if stage == "evaluate" else None
         run_alone(
-            folder, stage, module, logs / f"rebuild-{stage}.log", tell, {"OMP_NUM_THREADS": str(int(threads))} if threads else {}
+            folder,
+            stage,
+            module,
+            logs / f"rebuild-{stage}.log",
+            report,
+            {"OMP_NUM_THREADS": str(int(threads))} if threads else {},
         )
 
 

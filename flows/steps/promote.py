@@ -46,23 +46,23 @@ def promote(plant: Plant, product: str, version: int | None = None) -> Promoted:
         return Promoted(product, promotion.version, promotion.changed, folder)
 
 
-def promote_approved(plant: Plant, trouble: Callable[[str], None], since: str | None = None) -> list[Promoted]:
+def promote_approved(plant: Plant, log: Callable[[str], None], since: str | None = None) -> list[Promoted]:
     """Make what the line reads what QA decided, for every product; what was done.
 
     Approved versions are promoted and published, a champion that is not published yet is, and what has no champion any more is
-    retracted. Aliases that were moved past the gate are put back first. ``trouble`` is told of each, and of every product that
+    retracted. Aliases that were moved past the gate are put back first. ``log`` is told of each, and of every product that
     could not be seen to: one must not hold up the others. ``since``: see ``registry.client.flags.put_back_aliases``.
     """
     connection = connect_as(plant, "promoter")
     for event in put_back_aliases(connection, since=since):
         moved = f" (it was {event.after or 'taken away'}, and is {event.before or 'gone'} again)"
-        trouble(f"{event.product}: {event.reason}{moved if event.action == TAMPERED else ''}")
+        log(f"{event.product}: {event.reason}{moved if event.action == TAMPERED else ''}")
     done = []
     for product in plant.products():
         try:
             done += _see_to(plant, connection, product)
         except RegistryError as error:
-            trouble(f"{product}: {error}")
+            log(f"{product}: {error}")
     return done
 
 

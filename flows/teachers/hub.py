@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from core.errors import BadSettings
 from flows.errors import HubError
-from flows.stages import Tell
+from flows.stages import Report
 
 PATIENCE = 8.0
 """Seconds in which something has to happen: a name found, a connection made, the next bytes."""
@@ -115,11 +115,11 @@ def _on_hub(repository: str, revision: str, file: str) -> tuple[str, str]:
     return f"{hub}/{quote(repository)}/resolve/{quote(revision)}/{quote(file)}", f"{hub}/{quote(repository)}"
 
 
-def download(address: str, target: Path, tell: Tell) -> Fetched:
+def download(address: str, target: Path, report: Report) -> Fetched:
     """Fetch ``address`` into ``target``. HubError, in one line, where that fails; it never waits long for a sign of life."""
     for attempt in range(1, TRIES + 1):
         try:
-            return _once(address, target, tell)
+            return _once(address, target, report)
         except _Refused as problem:
             if problem.again and attempt < TRIES:
                 continue
@@ -142,9 +142,9 @@ class _Began:
     commit: str
 
 
-def _once(address: str, target: Path, tell: Tell) -> Fetched:
+def _once(address: str, target: Path, report: Report) -> Fetched:
     host = urlsplit(address).netloc
-    tell(f"asking {host}", None)
+    report(f"asking {host}", None)
     # In a thread of its own, which is left behind: looking a name up knows no time limit.
     news: queue.Queue[_Began | bytes | _Refused | None] = queue.Queue(maxsize=16)
     threading.Thread(target=_transfer, args=(address, news), daemon=True).start()
@@ -167,7 +167,7 @@ def _once(address: str, target: Path, tell: Tell) -> Fetched:
                 raise _Refused(f"it has more than {LARGEST >> 30} GiB", again=False)
             digest.update(piece)
             stream.write(piece)
-            tell(f"fetching: {done / 2**20:.0f} MiB from {host}", min(done / began.size, 1.0) if began.size else None)
+            report(f"fetching: {done / 2**20:.0f} MiB from {host}", min(done / began.size, 1.0) if began.size else None)
 
 
 def _transfer(address: str, news: "queue.Queue[_Began | bytes | _Refused | None]") -> None:

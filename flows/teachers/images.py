@@ -10,7 +10,7 @@ from data.batch import BatchFolder, images_digest
 from data.checkout import pull_images
 from data.repository import try_git
 from flows.plant import Plant
-from flows.stages import Tell, when_free
+from flows.stages import Report, when_free
 
 MOST = 100
 """Images of one product: more say little new, and a product with many must not outweigh the others."""
@@ -74,7 +74,7 @@ class TeacherImages:
         return found
 
 
-def teacher_images(plant: Plant, products: list[str], tell: Tell) -> TeacherImages:
+def teacher_images(plant: Plant, products: list[str], report: Report) -> TeacherImages:
     """At most ``MOST`` images of each of ``products``, from its newest batches first. Images that are not in the working copy are
     fetched from the store; a batch whose images cannot be had is left out, with a note."""
     tagged = _tagged(plant)
@@ -94,7 +94,7 @@ def teacher_images(plant: Plant, products: list[str], tell: Tell) -> TeacherImag
             if not room:
                 break
             try:
-                found = _batch_images(plant, product, batch, tagged[f"{product}/{batch}"][0], room, tell)
+                found = _batch_images(plant, product, batch, tagged[f"{product}/{batch}"][0], room, report)
             except ChangeoverError as problem:
                 notes.append(f"{product} {batch} is left out: {problem}")
                 continue
@@ -112,7 +112,7 @@ def _tagged(plant: Plant) -> dict[str, tuple[str, int]]:
     return {tag: (commit, int(time)) for tag, commit, time in parts if commit and time}
 
 
-def _batch_images(plant: Plant, product: str, batch: str, commit: str, room: int, tell: Tell) -> BatchImages | None:
+def _batch_images(plant: Plant, product: str, batch: str, commit: str, room: int, report: Report) -> BatchImages | None:
     """At most ``room`` images of a batch; None where it did not pass validation. ChangeoverError where it cannot be had."""
     folder = plant.batch(product, batch)
     passed, train = _findings(folder)
@@ -124,11 +124,11 @@ def _batch_images(plant: Plant, product: str, batch: str, commit: str, room: int
         raise BadBatch(f"split.json of {product}/{batch} names images that batch.yaml does not; restore both with 'git checkout'")
     # Spread over the whole batch, whose names are in the order of capture.
     names = tuple(train[position * len(train) // room] for position in range(room)) if len(train) > room else tuple(train)
-    tell(f"checking images: {product} {batch}", None)
+    report(f"checking images: {product} {batch}", None)
     if not all((folder.good / name).is_file() for name in names):
         if not folder.file("good.dvc").is_file():
             raise BadBatch("its images are not here, and neither is good.dvc; restore it with 'git checkout'")
-        tell(f"fetching images: {product} {batch}", None)
+        report(f"fetching images: {product} {batch}", None)
         when_free(lambda: pull_images(folder))
     for name in names:
         if file_digest(folder.good / name) != known[name].sha256:

@@ -10,7 +10,7 @@ from core.files import file_digest
 from flows.named_teacher import check_teacher_name
 from flows.plant import Plant
 from flows.serving.services import connect_as
-from flows.stages import Tell
+from flows.stages import Report
 from flows.teachers.hub import download, hub_weights
 from models.teachers.imagenet import DEFAULT, IMAGENET, PACKAGES, write_imagenet
 from registry.client.connection import Connection
@@ -32,7 +32,7 @@ def used_teacher(plant: Plant, known: Sequence[TeacherVersion]) -> TeacherVersio
 
 
 def import_teacher(
-    plant: Plant, connection: Connection, file: Path, backbone: str | None, name: str, licence: str, tell: Tell
+    plant: Plant, connection: Connection, file: Path, backbone: str | None, name: str, licence: str, report: Report
 ) -> TeacherVersion:
     """Register the weights of the feature network ``backbone`` in ``file``; None finds out by its tensors which it is. BadModel
     or BadSettings where they are not."""
@@ -40,17 +40,17 @@ def import_teacher(
     licence = check_licence(licence)
     from models.teachers.teacher_file import import_features
 
-    tell("reading the file", None)
+    report("reading the file", None)
     file = file.expanduser()
     backbone, weights = import_features(file, backbone)
     origin = f"file {printable(file.name)}, sha256 {file_digest(file)}"
     return _register(
-        plant, connection, weights, tell, name=name, backbone=backbone, source="imported", origin=origin, licence=licence
+        plant, connection, weights, report, name=name, backbone=backbone, source="imported", origin=origin, licence=licence
     )
 
 
 def pull_teacher(
-    plant: Plant, connection: Connection, hub_name: str, name: str | None, licence: str | None, tell: Tell
+    plant: Plant, connection: Connection, hub_name: str, name: str | None, licence: str | None, report: Report
 ) -> TeacherVersion:
     """Fetch the pretrained weights that ``hub_name`` names, and register them: those of an installed package
     (``models.teachers.imagenet``), else of a hub (see ``hub_weights``), for which alone the network is asked.
@@ -61,9 +61,9 @@ def pull_teacher(
     from models.teachers.teacher_file import LEVELS, import_features, teacher_name
 
     name = check_teacher_name(name or teacher_name(hub_name))
-    tell("looking the name up", None)
+    report("looking the name up", None)
     if hub_name in PACKAGES:
-        tell("reading and registering the weights", None)
+        report("reading and registering the weights", None)
         return register_packaged(plant, connection, hub_name, name)
     weights = hub_weights(hub_name)
     if licence is None and weights.licence is None:
@@ -75,13 +75,13 @@ def pull_teacher(
     feature_network("teacher", weights.backbone, 3, LEVELS)  # before anything is fetched for a network that does not fit
     with tempfile.TemporaryDirectory(dir=_room(plant)) as scratch:
         file = Path(scratch) / weights.file
-        fetched = download(weights.address, file, tell)
-        tell("reading the weights", None)
+        fetched = download(weights.address, file, report)
+        report("reading the weights", None)
         state = import_features(file, weights.backbone)[1]
     commit = f", commit {fetched.commit}" if fetched.commit else ""
     origin = f"{hub_name} from {weights.address}{commit}, sha256 {fetched.digest}"
     return _register(
-        plant, connection, state, tell, name=name, backbone=weights.backbone, source="pulled", origin=origin, licence=noted
+        plant, connection, state, report, name=name, backbone=weights.backbone, source="pulled", origin=origin, licence=noted
     )
 
 
@@ -123,11 +123,11 @@ def printable(text: str) -> str:
 
 
 def _register(
-    plant: Plant, connection: Connection, weights: Any, tell: Tell, *, name: str, backbone: str, **card: str
+    plant: Plant, connection: Connection, weights: Any, report: Report, *, name: str, backbone: str, **card: str
 ) -> TeacherVersion:
     from models.teachers.teacher_file import write_teacher
 
-    tell("registering", None)
+    report("registering", None)
     with tempfile.TemporaryDirectory(dir=_room(plant)) as scratch:
         write_teacher(Path(scratch), weights, name=name, kind="features", settings={"backbone": backbone}, **card)
         return register_teacher(connection, Path(scratch))

@@ -18,7 +18,7 @@ from flows.named_teacher import check_teacher_name
 from flows.plant import Plant
 from flows.serving.locks import host_lock, teacher_lock
 from flows.serving.processes import ProcessMark, end_group
-from flows.stages import Tell, run_alone
+from flows.stages import Report, run_alone
 from flows.teachers.images import TeacherImages, teacher_images
 from registry.client.connection import Connection
 from registry.client.teacher_card import CARD
@@ -63,27 +63,27 @@ class Trained:
     anew: bool
 
 
-def train_teacher(plant: Plant, connection: Connection, order: TeacherOrder, products: list[str], tell: Tell) -> Trained:
+def train_teacher(plant: Plant, connection: Connection, order: TeacherOrder, products: list[str], report: Report) -> Trained:
     """Train a teacher as ``order`` says and register it. The same images, order and code give the version made before.
 
     A run that was killed may be started again. NoImages where no batch of ``products`` passed validation, StageError where
     training fails.
     """
-    tell("looking for good images", None)
-    images = teacher_images(plant, products, tell)
+    report("looking for good images", None)
+    images = teacher_images(plant, products, report)
     if not images.count:
         why = f" ({images.notes[0]})" if images.notes else ""
         raise NoImages(f"no batch of {', '.join(products[:8]) or 'the plant'} passed validation{why}; run a changeover first")
     params = _params(order, images)
     folder = BatchFolder(plant.state / "teachers" / order.name)
-    with teacher_lock(plant, order.name, lambda note: tell(note, None)):
+    with teacher_lock(plant, order.name, lambda note: report(note, None)):
         anew = not _made(folder, params)
         if anew:
             _lay_out(connection, folder, params, order.parent)
-            with host_lock(lambda note: tell(note, None)):
+            with host_lock(lambda note: report(note, None)):
                 log = plant.logs / "teachers" / f"{order.name}.log"
-                run_alone(folder, STAGE, MODULE, log, tell, started=lambda mark: _remember(folder, mark))
-        tell("registering", None)
+                run_alone(folder, STAGE, MODULE, log, report, started=lambda mark: _remember(folder, mark))
+        report("registering", None)
         return Trained(register_teacher(connection, folder.file("teacher")), images, anew)
 
 

@@ -35,13 +35,13 @@ class Assembled:
 
 
 def score_images(
-    inspector: ExportedInspector, exams: Sequence[LabelledImage], saw: Callable[[str], None] = lambda name: None
+    inspector: ExportedInspector, exams: Sequence[LabelledImage], on_image: Callable[[str], None] = lambda name: None
 ) -> list[ScoredImage]:
-    """What ``inspector`` says of each image; ``saw`` is told its name."""
+    """What ``inspector`` says of each image; ``on_image`` is told its name."""
     scored = []
     for exam in exams:
         scored.append(ScoredImage(exam, inspector.inspect(exam.image)))
-        saw(exam.name)
+        on_image(exam.name)
     return scored
 
 
@@ -54,7 +54,7 @@ def assemble(
     overkill_target: float,
     flips: int = 1,
     region: Region | None = None,
-    saw: Callable[[str], None] = lambda name: None,
+    on_image: Callable[[str], None] = lambda name: None,
 ) -> Assembled:
     """Write ``target``: views and smoothing chosen on tuning images, threshold from calibration images, for ``overkill_target``.
 
@@ -68,7 +68,7 @@ def assemble(
     ).eval()
     fit_fusion(inspector, [raw_maps(inspector, exam.image) for exam in batch.good["tune"]])
     export(inspector, target, batch.channels, {**properties, "threshold": "nan", "pixel_threshold": "nan"})
-    calibrated = score_images(ExportedInspector(target), batch.good["calibrate"], saw)
+    calibrated = score_images(ExportedInspector(target), batch.good["calibrate"], on_image)
     calibration = calibrate([e.seen.score for e in calibrated], overkill_target, [e.exam.shows for e in calibrated])
     # The score is the map's largest value: one rejecting pixel rejects the part, so both thresholds are one.
     set_threshold(target, calibration.threshold, calibration.threshold)

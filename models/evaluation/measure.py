@@ -13,11 +13,11 @@ from models.exported import ExportedInspector
 
 
 def measure(
-    inspector: ExportedInspector, images: Sequence[TestImage], saw: Callable[[int], None] = lambda count: None
+    inspector: ExportedInspector, images: Sequence[TestImage], on_image: Callable[[int], None] = lambda count: None
 ) -> dict[str, Any]:
     """Every figure of the benchmark table: overkill and escape at the threshold with 95 % bounds, image AUROC (in all and by kind
-    of defect), image average precision, largest F1, pixel AP, AUPRO, milliseconds an image. ``saw`` is told how many are done.
-    BadBatch unless there are both good and defective images."""
+    of defect), image average precision, largest F1, pixel AP, AUPRO, milliseconds an image. ``on_image`` is told how many are
+    done. BadBatch unless there are both good and defective images."""
     kinds = sorted({image.kind for image in images if image.kind})
     if not kinds or all(image.kind for image in images):
         raise BadBatch(f"{len(images)} test images of kinds {kinds} cannot measure anything; both good and defective are needed")
@@ -31,7 +31,7 @@ def measure(
         scores.setdefault(image.kind, []).append(seen.score)
         maps.append(seen.map.astype(np.float32)[::2, ::2])
         labels.append(label[::2, ::2])
-        saw(number + 1)
+        on_image(number + 1)
     good, bad = scores[None], [score for kind in kinds for score in scores[kind]]
     truth, values = pooled(maps, labels, stride=1)
     marks, every = [0] * len(good) + [1] * len(bad), good + bad

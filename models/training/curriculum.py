@@ -27,7 +27,7 @@ def difficulty_range(schedule: Schedule, progress: float, competence: float = 0.
     return (1.0 - opened, 1.0) if schedule == "reversed" else (0.0, opened)
 
 
-def advanced(competence: float, mastery: float | None) -> float:
-    """Competence after a twentieth of training in which ``mastery`` (mean dice on the drawn defects, 0..1) was reached: a tenth
+def advanced(competence: float, dice: float | None) -> float:
+    """Competence after a twentieth of training in which ``dice`` (mean dice on the drawn defects, 0..1) was reached: a tenth
     more if that is one half or better, never more than 1. A family without a mastery advances every time."""
-    return min(competence + STRIDE, 1.0) if mastery is None or mastery >= MASTERED else competence
+    return min(competence + STRIDE, 1.0) if dice is None or dice >= MASTERED else competence

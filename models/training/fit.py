@@ -24,7 +24,7 @@ from models.training.crop_loader import CropLoader
 from models.training.crops import Course, CropPlan, CropSeries, Image
 from models.training.curriculum import Schedule
 from models.training.hard_negatives import Spot, find_spots, paces_between, searched
-from models.training.memorise import memorised
+from models.training.memory_bank import fill_memory_bank
 from models.training.number_format import Format, computing_in
 from models.training.pacing import Mine, paced_batches
 from models.training.training_log import TrainingLog
@@ -213,7 +213,7 @@ def fit(
         torch.set_num_threads(plan.threads or torch.get_num_threads())
         make_deterministic(crop_plan.seed)
         begin(network)
-        return memorised(network.to(device), good, images, validate)
+        return fill_memory_bank(network.to(device), good, images, validate)
 
     def fresh(form: Format) -> _Run:
         return _Run(spec, channels, crop_plan.seed, device, form, good, make, begin)

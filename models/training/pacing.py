@@ -43,8 +43,8 @@ def paced_batches(
         pace = pace_of(log)
         if log.steps and (log.steps - log.plan[0]) % pace == 0:
             if by_competence:
-                mastery = sum(log.mastered) / len(log.mastered) if log.mastered else None
-                log.competences.append((log.steps, round(advanced(log.competence, mastery), 4)))
+                dice = sum(log.mastered) / len(log.mastered) if log.mastered else None
+                log.competences.append((log.steps, round(advanced(log.competence, dice), 4)))
                 log.mastered = []
             if mine is not None and log.steps >= 2 * pace and (spots := mine(log.steps, pace)) is not None:
                 log.spots = [*log.spots, spots][-REMEMBERED:]

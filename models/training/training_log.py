@@ -64,10 +64,10 @@ class TrainingLog:
         """Where a competence-paced curriculum stands, 0..1."""
         return self.competences[-1][1] if self.competences else 0.0
 
-    def note(self, loss: float, seconds: float, mastery: float | None = None) -> None:
+    def note(self, loss: float, seconds: float, dice: float | None = None) -> None:
         """Count one more step with its ``loss``, ``seconds`` after the start; about a hundred of them are kept for the curve."""
-        if mastery is not None:
-            self.mastered.append(round(mastery, 4))
+        if dice is not None:
+            self.mastered.append(round(dice, 4))
         self.smoothed = loss if self.steps == 0 else 0.95 * self.smoothed + 0.05 * loss
         self.steps += 1
         self.seconds = seconds
@@ -86,7 +86,7 @@ def progress_at(step: int, steps_planned: int, changes: Sequence[Change]) -> flo
     return progress_along([(0, 0.0, steps_planned), *(change for change in changes if change[0] <= step)][-1], step)
 
 
-def steps_told(log: Mapping[str, Any]) -> str:
+def steps_text(log: Mapping[str, Any]) -> str:
     """Of a recorded log, for people: how many steps were made of how many planned."""
     planned, changes = log.get("steps_planned"), log.get("changes")
     if not changes:

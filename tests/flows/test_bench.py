@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from data.benchmark_set import read_set
 from flows.bench import FIGURES, markdown, table
-from flows.terminal import telling
+from flows.terminal import reporting
 from models.exported import ExportedInspector
 from tests.flows.test_cli import changeover, the_error
 from tests.small_sample import write_small_sample
@@ -72,10 +72,10 @@ def test_the_table_has_a_line_a_product_and_their_mean() -> None:
 
 
 def test_without_a_terminal_progress_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with telling("plate (1 of 1)") as tell:
-        tell("train: step 1", 0.1)
-        tell("train: step 2", 0.2)
-        tell("measuring", None)
+    with reporting("plate (1 of 1)") as report:
+        report("train: step 1", 0.1)
+        report("train: step 2", 0.2)
+        report("measuring", None)
     assert capsys.readouterr().err.splitlines() == ["plate (1 of 1): train: step 1, 10%", "plate (1 of 1): measuring"]
 
 
@@ -84,8 +84,8 @@ def test_on_a_terminal_progress_is_a_bar_with_the_time_left(
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    with telling("plate (1 of 1)") as tell:
-        tell("reading images", None)
+    with reporting("plate (1 of 1)") as report:
+        report("reading images", None)
         for i in range(5):
-            tell("train: step", i / 5)
+            report("train: step", i / 5)
     assert "plate (1 of 1)" in capsys.readouterr().err

@@ -643,7 +643,7 @@ def test_the_scheduled_training_does_what_the_settings_say(plant: Plant, monkeyp
 
     orders: list[TeacherOrder] = []
 
-    def nothing(place: Plant, connection: Connection, order: TeacherOrder, products: list[str], tell: Any) -> None:
+    def nothing(place: Plant, connection: Connection, order: TeacherOrder, products: list[str], report: Any) -> None:
         orders.append(order)
         raise NoImages(f"none of {products}")
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from core.errors import BadSettings
 from flows.plant import Plant
 from flows.records.spreadsheet import cell
-from flows.terminal import answer, print_table, say, telling, waiting
+from flows.terminal import answer, print_table, reporting, say, waiting
 from registry.client.versions import register
 
 from ..registry.conftest import PASSWORD, request_for, running
@@ -51,8 +51,8 @@ def test_lines_and_tables(capsys: pytest.CaptureFixture[str]) -> None:
 def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with waiting(EVIL) as news:
         news(EVIL)
-    with telling(EVIL) as tell:
-        tell(EVIL, 0.5)
+    with reporting(EVIL) as report:
+        report(EVIL, 0.5)
     assert harmless(capsys.readouterr().err)
 
 

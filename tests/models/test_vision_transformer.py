@@ -21,7 +21,7 @@ from models.teachers.feature_network import feature_network
 from models.teachers.recognise import recognised
 from models.teachers.teacher_file import TeacherFile, import_features, read_teacher, write_teacher
 from models.teachers.vision_transformer import TransformerFeatures, is_transformer
-from models.training.memorise import memorised
+from models.training.memory_bank import fill_memory_bank
 from models.training.trained import teacher_text
 from tests.models.detector_tests import good_image
 
@@ -127,7 +127,7 @@ def test_a_memory_on_it_finds_what_is_new_and_exports(teacher: TeacherFile, tmp_
     teach(detector, teacher)
     torch.manual_seed(1)
     crops = torch.stack([torch.from_numpy(image[:96, :96]).permute(2, 0, 1) / 255.0 for image in images])
-    detector, _ = memorised(detector, crops, images, None)
+    detector, _ = fill_memory_bank(detector, crops, images, None)
     inspector = Inspector([detector], 1.0).eval()
     inspector.threshold.fill_(0.0)
     export(inspector, tmp_path / "model.onnx", 1, {"product": "p", "batch": "b", "detector": "patchcore", "threshold": "0.0",

@@ -16,7 +16,7 @@ from models.training.training_log import TrainingLog
 Image = NDArray[np.uint8]
 
 
-def memorised(
+def fill_memory_bank(
     detector: Detector, crops: Tensor, images: Sequence[Image], validate: Callable[[Detector], float] | None = None
 ) -> tuple[Detector, TrainingLog]:
     """``detector`` (fresh, on its device), prepared on good ``crops`` (N, C, H, W) and with good ``images`` (H, W, C) in its

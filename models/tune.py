@@ -32,7 +32,7 @@ from models.training.trial import MIXES, recipe_of, spec_of
 
 
 def suggest(trial: Any, settings: TuneSettings) -> dict[str, Any]:
-    """Draw one set of parameters: of what its detector has, learning rate, curriculum and recipe mix."""
+    """Draw one set of parameters: learning rate, curriculum and recipe mix, as far as its detector has them."""
     name = trial.suggest_categorical("detector", list(settings.detectors))
     params: dict[str, Any] = {"detector": name}
     detector = NETWORKS[name].detector

@@ -157,7 +157,7 @@ def opened(path: Path, inside: Folder | None = None) -> Iterator[Folder]:
 
 
 def incoming_name() -> str:
-    """A name for what is not finished, which nobody can guess."""
+    """A name that nobody can guess, for a file that is not finished."""
     return f"{INCOMING}{secrets.token_hex(16)}"
 
 

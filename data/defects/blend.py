@@ -64,7 +64,7 @@ def _label_along(touched: Pixels, scale: BatchScale) -> Pixels:
 
     In white noise that is the root of the change's energy over the standard deviation; noise that hangs together over ``grain``
     pixels counts as so many fewer samples. Energy is summed about each pixel (Gaussian, sigma 10 px: some 35 px along a line).
-    Of the pixels those are labelled where the change is two fifths or more of what it is at most nearby.
+    A pixel is labelled where its change is at least two fifths of the largest change nearby.
     """
     around = 4.0 * np.pi * 10.0**2
     energy = np.asarray(cv2.GaussianBlur(touched * touched, (0, 0), 10.0), np.float32) * np.float32(around / 2.0)

@@ -28,7 +28,7 @@ _NOTES = ("", ".txt", ".md", ".json", ".yaml", ".yml", ".csv", ".html", ".pdf", 
 
 @dataclass(frozen=True)
 class Cutout:
-    """``image``: (h, w, C) float32, 0..255. ``mask``: (h, w) float32, 0..1, what of it is defect."""
+    """``image``: (h, w, C) float32, 0..255. ``mask``: (h, w) float32, 0..1, how much of each pixel is defect."""
 
     image: NDArray[np.float32]
     mask: NDArray[np.float32]

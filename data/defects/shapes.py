@@ -1,8 +1,8 @@
 """Where a pseudo-defect is: soft masks (H, W) float32 in 0..1.
 
-Sources: closed Bézier splines and elastic deformation (Simard 2003) from the founding report; the convex hull of points
-drawn from a bivariate Gaussian likewise; Perlin noise as in DRAEM (Zavrtanik 2021).
-"""
+Sources: closed Bézier splines and elastic deformation (Simard 2003) from a Chinese-language competition report on defect
+detection (seed ``002``); the convex hull of points drawn from a bivariate Gaussian likewise; Perlin noise as in DRAEM (Zavrtanik
+2021)."""
 
 from collections.abc import Sequence
 

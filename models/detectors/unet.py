@@ -13,7 +13,8 @@ from models.detectors.segmentation import RARE, SegmentationDetector
 
 
 class UNet(SegmentationDetector):
-    """The founding report's first winner: a U-Net on a plain encoder, with a segmentation and a classification head.
+    """The first winner of the competition report (seed ``002``): a U-Net on a plain encoder, with a segmentation and a
+    classification head.
 
     ``encoder``, ``depth``: see ``models.detectors.encoders``. ``widths``: channels of the decoder's levels, deep to shallow; one
     fewer than ``depth`` on a plain encoder, which has a level at full resolution, else as many. ``dense``: skip connections as of

@@ -22,7 +22,7 @@ from models.training.allocation import keep_freed_memory
 
 MOST, LEAST, PIXELS = 36, 12, 8e6
 NEAR = 9
-"""Pixels (odd) about a defect's label in which what the map shows is the defect's."""
+"""Side in px (odd) of the square about a defect's label: the map's values there count as the defect's."""
 
 
 @dataclass(frozen=True)

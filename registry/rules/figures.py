@@ -34,14 +34,14 @@ def shown_gates(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def rate(value: object) -> str:
-    """A rate with its count and bounds; "–" for what is none."""
+    """A rate with its count and bounds; "–" where the value is no rate."""
     if not isinstance(value, Mapping) or not all(is_number(value.get(key)) for key in ("rate", "count", "n", "low", "high")):
         return "–"
     return f"{value['rate']:.1%} ({value['count']} of {value['n']}; {value['low']:.1%} to {value['high']:.1%})"
 
 
 def number(value: object) -> str:
-    """Four digits of a number; "–" for what is none."""
+    """Four digits of a number; "–" where the value is no number."""
     return f"{value:.4g}" if is_number(value) else "–"
 
 

@@ -242,7 +242,7 @@ class Authorisation:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """The lock of all changes, for what is no deed; ``filelock.Timeout`` after half a minute."""
+        """The lock of all changes, for a change that has no deed; ``filelock.Timeout`` after half a minute."""
         with self.lock.acquire(timeout=LOCK_SECONDS):
             yield
 

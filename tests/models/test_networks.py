@@ -1,4 +1,4 @@
-"""The named networks have the parameters and operations that the founding report gives for them."""
+"""The named networks have the parameters and operations that the competition report (seed ``002``) gives for them."""
 
 import pytest
 import torch

@@ -25,7 +25,8 @@ def modules() -> dict[str, Path]:
 
 
 def import_graph() -> Graph:
-    """Which modules each module imports, wherever in the file that stands, for type checkers alone too."""
+    """Which modules each module imports, wherever in the file that stands, for type checkers alone too. A text of the form
+    ``module:Class`` is an import that is made later."""
     known = modules()
     graph: Graph = {name: set() for name in known}
     for name, file in known.items():
@@ -35,6 +36,8 @@ def import_graph() -> Graph:
             elif isinstance(node, ast.ImportFrom):
                 whole = [f"{node.module}.{alias.name}" for alias in node.names]
                 found = (one if one in known else str(node.module) for one in whole)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found = (node.value.partition(":")[0],) if ":" in node.value else ()
             else:
                 continue
             graph[name] |= set(found) & known.keys() - {name}

@@ -25,7 +25,7 @@ from data.benchmark_set import read_set
 from data.defects.recipe import TRAINING_FAMILIES, Recipe
 from data.defects.regenerate import regenerate
 from data.defects.scale import measure_scale
-from data.sample import write_sample
+from data.sample.pictures import write_sample
 from data.split import split_batch
 from data.yaml_file import write_yaml
 from models.detectors.catalogue import NETWORKS

@@ -20,7 +20,7 @@ from data.defects.foreground import foreground
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from data.image import read_image
-from data.sample import render_good
+from data.sample.pictures import render_good
 from models.inspection.preprocess import at_working_scale, working_scale
 
 CROPS = 1500

@@ -18,7 +18,7 @@ from data.defects.draw import applicable, draw_crop, draw_exam
 from data.defects.recipe import EXAM_FAMILIES, TRAINING_FAMILIES, Recipe
 from data.defects.scale import BatchScale, measure_scale
 from data.image import read_image
-from data.sample import render_good
+from data.sample.pictures import render_good
 from models.inspection.preprocess import at_working_scale, working_scale
 
 Image = NDArray[np.uint8]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.sample import write_sample
+from data.sample.pictures import write_sample
 from flows.outcome import Outcome
 from flows.plant import Plant
 from flows.serving.servers import up

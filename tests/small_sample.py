@@ -4,11 +4,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.sample import write_sample
+from data.sample.pictures import write_sample
 
 
 def write_small_sample(folder: Path, good: int, defects: int, seed: int) -> None:
-    """As ``data.sample.write_sample``, each image and mask reduced to 128 x 128 px."""
+    """As ``data.sample.pictures.write_sample``, each image and mask reduced to 128 x 128 px."""
     write_sample(folder, good, defects, seed)
     for file in folder.rglob("*.png"):
         with Image.open(file) as image:

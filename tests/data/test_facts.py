@@ -13,7 +13,7 @@ from PIL import Image
 from data.batch import MIN_IMAGES, BatchFolder
 from data.ingest import ingest
 from data.progress import read_progress
-from data.sample import render_good
+from data.sample.pictures import render_good
 from data.validation.duplicates import find_duplicates, thumbnail
 from data.validation.facts import COLUMNS, image_facts, sharpness
 from tests.data.conftest import Deliver, pixels

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from core.errors import ChangeoverError
-from data.sample import KINDS, SIZE, render_defect, render_good, write_sample
+from data.sample.geometry import SIZE
+from data.sample.pictures import KINDS, render_defect, render_good, write_sample
 
 
 def test_good_plates_are_reproducible_and_differ() -> None:
@@ -76,7 +77,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     def interrupted(index: int, seed: int) -> np.ndarray:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("data.sample.render_good", interrupted)
+    monkeypatch.setattr("data.sample.pictures.render_good", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_sample(tmp_path / "plate", 3, 0, 0)
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from PIL import Image
 from core.errors import BadBatch, BadSettings
 from data.batch import BatchFolder, BatchRecord, Rejection
 from data.ingest import ingest
-from data.sample import render_good
+from data.sample.pictures import render_good
 from data.split import SUBSETS
 from data.validate import settings_of, validate
 from data.validation import checks

@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 
 from data.repository import dvc, git
-from data.sample import write_sample
+from data.sample.pictures import write_sample
 from flows.errors import BackupError
 from flows.plant import Plant
 from flows.records.trail import check_head, database, keep_head, key_file

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from data.sample import write_sample
+from data.sample.pictures import write_sample
 from flows.plant import Plant
 from flows.serving.run_record import read_runs
 from flows.serving.servers import down, free_port, server_status, up

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from core.errors import BadModel, BadName, BadSettings, ChangeoverError
 from core.files import file_digest, write_json
 from data.batch import BatchRecord, ImageRecord, images_digest
-from data.sample import write_sample
+from data.sample.pictures import write_sample
 from data.version import version_batch
 from flows.config import read_config
 from flows.errors import HubError, NoImages, PlantError

@@ -8,7 +8,7 @@ import cv2
 from core.files import write_json
 from data.batch import BatchFolder
 from data.defects.regenerate import regenerate
-from data.sample import render_good
+from data.sample.pictures import render_good
 from data.yaml_file import write_yaml
 
 

@@ -1,0 +1,1 @@
+"""A sample product, rendered, for the demo and for tests."""

@@ -9,8 +9,9 @@ from core.files import write_text
 from data.batch import BatchFolder
 from data.dvc_settings import set_remote
 from data.repository import dvc, git, try_git
-from flows.config import TEMPLATE, PlantConfig, read_config
+from flows.config import PlantConfig, read_config
 from flows.errors import PlantError
+from flows.settings_template import TEMPLATE
 
 SETTINGS = "changeover.yaml"
 REMOTE = "store"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import TEMPLATE, PlantConfig, read_config
+from flows.config import PlantConfig, read_config
 from flows.errors import PlantError
+from flows.settings_template import TEMPLATE
 from registry.server.limits import Limits
 
 

@@ -26,7 +26,8 @@ class TuneSettings(StageSettings):
     trials: int = Field(4, ge=1, le=1000)
     """Trials at most, which follow from the preset; where there is time for one alone, nothing is tried."""
     detectors: tuple[NetworkName, ...] = Field(("unet3plus",), min_length=1)
-    """Named networks to choose from; what compares features is trained beside (`train.companion`)."""
+    """Named networks to choose from, the first of them where nothing is tried; what compares features is trained beside
+    (`train.companion`)."""
     max_pixels: int = Field(700_000, ge=16_384)
     """Images larger than this are worked on at a smaller scale."""
     side: int = Field(128, ge=64, le=512, multiple_of=32)

@@ -55,8 +55,8 @@ SHORTEST_TRIAL = 45.0
 
 
 def first_trials(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Default trials of the networks ``names``, in the catalogue's order: the first of each, then the second, and so on."""
-    each = [[{"detector": name, **trial} for trial in entry.defaults] for name, entry in NETWORKS.items() if name in names]
+    """Default trials of the networks ``names``, in this order: the first of each, then the second, and so on."""
+    each = [[{"detector": name, **trial} for trial in NETWORKS[name].defaults] for name in dict.fromkeys(names)]
     return [trial for trials in zip_longest(*each) for trial in trials if trial is not None]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.stats import spearmanr
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.files import write_json
@@ -32,7 +33,6 @@ from models.detectors.catalogue import NETWORKS
 from models.evaluation.assemble import assemble
 from models.evaluation.exam import read_batch
 from models.evaluation.measure import measure
-from models.evaluation.metrics import rank_correlation
 from models.evaluation.objective import cache_maps, evaluate_fusion, tune_set
 from models.inspection.preprocess import at_working_scale, working_scale
 from models.training.budget import Plan
@@ -102,7 +102,7 @@ def main(out: Path, steps: int) -> None:
             with out.open("a") as stream:
                 stream.write(json.dumps(line) + "\n")
             print(f"{name}: objective {line['objective']:.3f}, AUROC {line['image_auroc']:.3f}, pixel AP {line['pixel_ap']:.3f}")
-    print(f"rank correlation: {rank_correlation([d['objective'] for d in done], [d['image_auroc'] for d in done]):.2f}")
+    print(f"rank correlation: {spearmanr([d['objective'] for d in done], [d['image_auroc'] for d in done]).statistic:.2f}")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ The test images choose nothing here: they evaluate_fusion the objective.
 import sys
 from pathlib import Path
 
+from scipy.stats import spearmanr
+
 from data.batch import BatchFolder
 from data.benchmark_set import read_set
 from models.evaluation.assemble import score_images
 from models.evaluation.exam import read_batch
 from models.evaluation.measure import measure
-from models.evaluation.metrics import rank_correlation
 from models.evaluation.objective import objective_of
 from models.exported import ExportedInspector
 
@@ -35,4 +36,4 @@ if __name__ == "__main__":
         print(
             f"{file}: objective {value:.3f}, image AUROC {real['image_auroc']:.3f}, pixel AP {real['pixel_ap']:.3f}", flush=True
         )
-    print(f"rank correlation over {len(pairs)} models: {rank_correlation([a for a, _ in pairs], [b for _, b in pairs]):.2f}")
+    print(f"rank correlation over {len(pairs)} models: {spearmanr([a for a, _ in pairs], [b for _, b in pairs]).statistic:.2f}")

@@ -87,16 +87,6 @@ def aupro(maps: list[NDArray[np.float32]], labels: list[NDArray[np.floating]], l
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2.0) / limit)
 
 
-def rank_correlation(one: ArrayLike, other: ArrayLike) -> float:
-    """Spearman's rank correlation, ties at their mean rank; NaN with fewer than three pairs or no spread."""
-    from scipy.stats import rankdata
-
-    a, b = (rankdata(np.asarray(values, np.float64)) for values in (one, other))
-    if len(a) < 3 or a.std() == 0 or b.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
-
-
 @dataclass(frozen=True)
 class Rate:
     """``count`` of ``n``, with its two-sided 95 % Clopper-Pearson interval ``low`` to ``high``."""

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
-from scipy.stats import binom, spearmanr
+from scipy.stats import binom
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from core.errors import BadBatch
-from models.evaluation.metrics import aupro, auroc, average_precision, f1_max, rank_correlation, rate
+from models.evaluation.metrics import aupro, auroc, average_precision, f1_max, rate
 from models.inspection.calibration import calibrate
 
 
@@ -137,10 +137,3 @@ def test_aupro_of_a_perfect_map_is_one_and_counts_regions_not_pixels() -> None:
     # Found: one of two regions; the other is level with the background, so that its overlap rises as the false positives do.
     assert 0.5 < aupro([only_small], [label], stride=1) < 0.66
     assert aupro([label], [np.zeros_like(label)], stride=1) == 0.0
-
-
-def test_rank_correlation_agrees_with_scipy() -> None:
-    rng = np.random.default_rng(0)
-    one, other = rng.integers(0, 9, 30), rng.normal(size=30)
-    assert rank_correlation(one, other) == pytest.approx(spearmanr(one, other).statistic)
-    assert np.isnan(rank_correlation([1, 2], [1, 2])) and np.isnan(rank_correlation([1, 1, 1], [1, 2, 3]))

@@ -10,7 +10,7 @@ from models.detectors.catalogue import NETWORKS
 
 def _known(name: str) -> str:
     if name not in NETWORKS:
-        raise ValueError(f"{name!r} is not one of {', '.join(NETWORKS)}")
+        raise ValueError(f"{name!r} is not one of {', '.join(NETWORKS)}{'; null says none' if name == 'none' else ''}")
     return name
 
 

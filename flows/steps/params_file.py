@@ -22,7 +22,10 @@ def lay_params(target: Path, params: Mapping[str, Any], place: str) -> None:
     """
     body = yaml.safe_dump(dict(params), sort_keys=False)
     if target.exists():
-        text = target.read_text(encoding="utf-8")
+        try:
+            text = target.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise PlantError(f"{target} is no text in UTF-8; delete it and run the same command again") from error
         head, _, rest = text.partition("\n")
         if (rest if head.startswith(_START) else text) == body:
             return

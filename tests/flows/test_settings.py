@@ -72,6 +72,7 @@ def test_a_plant_that_sets_nothing_gives_what_0_1_gave(plant: Plant, tmp_path: P
         ("region: {left: 0.9, right: 0.1}", r"region .*is empty; give left < right"),
         ("region: {left: 2}", r"region.left 2: input should be less than or equal to 1"),
         ("tune: {detectors: [unet9]}", r"tune.detectors.0: 'unet9' is not one of unet3plus, unet"),
+        ("train: {companion: none}", r"train.companion: 'none' is not one of .*null says none"),
         ("tune: {detectors: unet}", r"tune.detectors 'unet': input should be a valid tuple"),
         ("train: {replay: []}", r"train.replay is what a rebuild writes"),
         ("recipe: {families: [bezir]}", r"recipe.*\['bezir'\] must name at least one of bezier"),
@@ -119,6 +120,9 @@ def test_a_change_of_params_by_hand_is_refused_and_not_lost(plant: Plant, tmp_pa
     ):
         lay_out(job)
     assert file.read_text() == by_hand
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PlantError, match=r"params.yaml is no text in UTF-8; delete it"):
+        lay_out(job)
     file.unlink()
     lay_out(job)
     lay_out(make_job(plant, "bolt", "b1", str(tmp_path), "standard"))  # another order is no change by hand

@@ -11,6 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# On crops its threads cost more than they bring, and a forked worker would wait for threads that it does not have.
+cv2.setNumThreads(1)
+
 Image = NDArray[np.uint8]
 
 

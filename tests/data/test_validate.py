@@ -97,7 +97,7 @@ def test_a_sound_batch_passes_without_a_warning(source: Path, folder: BatchFolde
     assert split["seed"] == 4 and set(split["groups"]) == {image.name for image in record.images}
     assert sorted(name for subset in SUBSETS for name in split[subset]) == sorted(split["groups"])
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == len(found["checks"]) + 1 and printed[-1] == "split: train 18, tune 3, calibrate 6, lock 3"
+    assert len(printed) == len(found["checks"]) + 1 and printed[-1] == "split: train 18, tune 3, calibrate 6, test 3"
 
 
 def test_the_same_batch_gives_the_same_files(source: Path, folder: BatchFolder) -> None:

@@ -60,15 +60,15 @@ def test_on_a_terminal_only_our_own_commands_are_sent() -> None:
     """On a pseudo-terminal Rich draws; of the text nothing is taken for a command, nor for Rich's own markup."""
     code = f"""
 import time
-from flows.terminal import print_table, say, telling, waiting
+from flows.terminal import print_table, say, reporting, waiting
 evil = {EVIL!r}
 print_table(evil, ("a",), [(evil,)])
 say(evil)
 with waiting(evil) as news:
     news(evil)
     time.sleep(0.3)
-with telling(evil) as tell:
-    tell(evil, 0.5)
+with reporting(evil) as report:
+    report(evil, 0.5)
     time.sleep(0.3)
 """
     leader, follower = pty.openpty()
@@ -91,15 +91,15 @@ with telling(evil) as tell:
 
 STRICT = """
 import os, sys, time
-from flows.terminal import answer, print_table, say, telling, waiting
+from flows.terminal import answer, print_table, say, reporting, waiting
 name = os.fsdecode(b"b\\xffad \\xe2\\x89\\xa5 \\xc3\\xbc.png")
 print_table(name, ("image", name), [(name, "first"), (name, "last")])
 answer(name)
 say(name)
 with waiting(name) as news:
     news(name)
-with telling(name) as tell:
-    tell(name, 0.5)
+with reporting(name) as report:
+    report(name, 0.5)
 """
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from data.checkout import commit_facts, file_at
+from data.split import of_today
 from flows.plant import Plant
 from flows.steps.fetch import fetch_metrics
 from models.training.training_log import steps_text
@@ -98,7 +99,7 @@ def _images(plant: Plant, known: Version, metrics: Mapping[str, Any]) -> Box:
     git = commit_facts(plant.path, known.commit, f"{known.product}/{known.batch}")
     pointer = _object(_yaml_at(plant, known, "good.dvc"))
     out = _object((pointer.get("outs") or [{}])[0])
-    counts = _object(metrics.get("images"))
+    counts = of_today(_object(metrics.get("images")))
     return Box("images", "Images", (
         ("batch", known.batch),
         ("good images", f"{sum(counts.values())}: {', '.join(f'{n} {use}' for use, n in counts.items())}" if counts else UNKNOWN),

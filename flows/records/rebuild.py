@@ -90,11 +90,11 @@ def _rebuilt(plant: Plant, connection: Connection, known: Version, report: Repor
         restore_champion(plant, folder, connection)
         _check_start(folder, recorded["training"])
         restore_set_up(plant, folder, connection)
-        before = _facts(folder)
+        before, of_0_1 = _facts(folder), "lock" in _read(folder.file("split.json"))
         with host_lock(lambda note: report(note or "starting", None)):
             _train_again(plant, folder, recorded, report)
         rebuilt = _read(folder.file("report") / "metrics.json")
-        after = _facts(folder)
+        after = _facts(folder, of_0_1)
     rows = [exact(what, value[:16], after[what][:16]) for what, value in before.items() if what != "record in git"]
     rows.insert(0, exact("record in git", recorded["model_digest"][:16], before["record in git"][:16]))
     rows += compare(recorded, rebuilt)
@@ -166,13 +166,14 @@ def _train_again(plant: Plant, folder: BatchFolder, recorded: Mapping[str, Any],
         )
 
 
-def _facts(folder: BatchFolder) -> dict[str, str]:
-    """Digests of what stages before training make, as git records them or as the folder holds them now."""
+def _facts(folder: BatchFolder, of_0_1: bool = False) -> dict[str, str]:
+    """Digests of what stages before training make, as git records them or as the folder holds them now. ``of_0_1``: they are to
+    be compared with what 0.1 made, which called the subset ``test`` ``lock``."""
     split = json.dumps(of_today(_read(folder.file("split.json"))), sort_keys=True).encode()
     return {
         "record in git": str(_read(folder.file("report") / "metrics.json").get("model_digest")),
         "split": hashlib.sha256(split).hexdigest(),
-        "exam defects": _defects(folder),
+        "exam defects": _defects(folder, of_0_1),
     }
 
 
@@ -193,7 +194,7 @@ def _read(file: Path) -> dict[str, Any]:
     return found
 
 
-def _defects(folder: BatchFolder) -> str:
+def _defects(folder: BatchFolder, of_0_1: bool) -> str:
     """The digest of ``defects/`` in DVC's way: from the folder where it is there, else from ``dvc.lock``."""
     place = folder.file("defects")
     if not place.is_dir():
@@ -203,7 +204,14 @@ def _defects(folder: BatchFolder) -> str:
         except (KeyError, TypeError, StopIteration) as error:
             raise BadBatch("dvc.lock of the commit does not name its exam defects; the version cannot be rebuilt") from error
     files = sorted((file.relative_to(place).as_posix(), file) for file in place.rglob("*") if file.is_file())
-    listed = [{"md5": hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest(), "relpath": name} for name, file in files]
+
+    def digest(name: str, file: Path) -> str:
+        content = file.read_bytes()
+        if of_0_1 and name == "index.json":
+            content = content.replace(b'"subset": "test"', b'"subset": "lock"')
+        return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+    listed = [{"md5": digest(name, file), "relpath": name} for name, file in files]
     return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 

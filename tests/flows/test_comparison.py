@@ -1,13 +1,17 @@
 """What counts as the same model again."""
 
 import copy
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data.batch import BatchFolder
 from flows.records.comparison import compare, machine_differences, outcome
+from flows.records.rebuild import _defects
 
 MACHINE = {
     "cpu": "EPYC", "instructions": "AVX512", "device": "cpu, 2 threads", "threads": "2", "python": "3.12", "changeover": "0.1.0",
@@ -100,3 +104,14 @@ def test_who_only_reads_records_does_not_wait_for_torch() -> None:
     code = f"import sys, {', '.join(reads)}; print(*sorted({{'torch', 'mlflow', 'prefect', 'onnxruntime'}} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_exam_defects_are_compared_under_the_name_that_0_1_gave_the_subset(tmp_path: Path) -> None:
+    before, now = BatchFolder(tmp_path / "before"), BatchFolder(tmp_path / "now")
+    for folder, subset in ((before, "lock"), (now, "test")):
+        folder.file("defects").mkdir(parents=True)
+        (folder.file("defects") / "0000.png").write_bytes(b"picture")
+        text = json.dumps({"defects": [{"file": "0000.png", "subset": subset}]}, indent=2)
+        (folder.file("defects") / "index.json").write_text(text)
+    assert _defects(before, False) != _defects(now, False)
+    assert _defects(before, True) == _defects(before, False) == _defects(now, True)

@@ -65,9 +65,13 @@ def split_batch(groups: Mapping[str, str | None], seed: int, duplicates: Mapping
     return Split(seed, subsets["train"], subsets["tune"], subsets["calibrate"], subsets["test"], joined, note)
 
 
+FORMER = {"lock": "test"}
+"""What 0.1 called a subset, and its name of today."""
+
+
 def of_today(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record of a batch holds by subset, under the names of today: 0.1 called the subset ``test`` ``lock``."""
-    return {"test" if key == "lock" else key: value for key, value in found.items()}
+    """What a record of a batch holds by subset, under the names of today."""
+    return {FORMER.get(key, key): value for key, value in found.items()}
 
 
 def seen_in_training(split: Mapping[str, Any], subset: str) -> list[str]:

@@ -8,19 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from core.errors import BadSettings, ChangeoverError
 from data.batch import BatchFolder
+from data.section import Section
 
-
-class StageSettings(BaseModel):
-    """Base of a stage's section: a misspelt key is refused, and what stands below a field is its description."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-Settings = TypeVar("Settings", bound=StageSettings)
+Settings = TypeVar("Settings", bound=Section)
 
 
 def read_params(folder: BatchFolder) -> dict[str, Any]:

@@ -19,9 +19,6 @@ from flows.stage_sections import SECTIONS, SHORT, StageSections
 from models.detectors.catalogue import NETWORKS
 
 PAGE = Path(__file__).with_name("settings.md")
-LEFT_OUT = {"replay"}
-"""Written by programs alone."""
-
 HEAD = """\
 # Settings
 
@@ -88,7 +85,7 @@ def _inner(field: FieldInfo) -> type[BaseModel] | None:
 def rows(model: type[BaseModel], prefix: str = "", without: frozenset[str] = frozenset()) -> Iterator[str]:
     """A line of the table for each setting of ``model``; those of sections in it have the section's name before them."""
     for name, field in model.model_fields.items():
-        if name in LEFT_OUT | without:
+        if name in without:
             continue
         key = f"{prefix}{field.alias or name}"
         if (inner := _inner(field)) is not None:

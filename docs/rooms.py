@@ -7,6 +7,7 @@ Arrows that follow from others are left out: where A uses B and B uses C, no arr
 
 import ast
 from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from html import escape
 from itertools import chain
 from pathlib import Path
@@ -59,20 +60,11 @@ def folded(graph: Mapping[str, set[str]]) -> Graph:
 
 def circle_in(graph: Mapping[str, set[str]]) -> list[str]:
     """Names along one circle of ``graph``, the first of them again at the end; empty where there is none."""
-    done: set[str] = set()
-
-    def walk(name: str, way: list[str]) -> list[str]:
-        if name in way:
-            return [*way[way.index(name) :], name]
-        if name in done:
-            return []
-        for used in sorted(graph.get(name, ())):
-            if found := walk(used, [*way, name]):
-                return found
-        done.add(name)
-        return []
-
-    return next((found for name in sorted(graph) if (found := walk(name, []))), [])
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as found:
+        return list(reversed(found.args[1]))
+    return []
 
 
 def _reached(graph: Graph, name: str) -> set[str]:

@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from core.errors import ChangeoverError
 from data.batch import check_name
+from data.section import Section
 from flows.cron_line import check_cron
 from flows.errors import PlantError
 from flows.named_teacher import NO_TEACHER, NamedTeacher
 from flows.presets import Preset, parse_budget
-from flows.section import Section
 from flows.settings_file import read_settings_file
 from flows.stage_sections import StageSections
 from registry.server.limits import DEFAULT, MIB, Limits

@@ -110,8 +110,6 @@ def _of_model(name: str, value: Any, is_set: bool) -> Iterator[Setting]:
 
 def _of_section(name: str, model: type[BaseModel], where: Sequence[Layer]) -> Iterator[Setting]:
     for key, field in model.model_fields.items():
-        if key == "replay":
-            continue
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             nested = [Layer(layer.place, dict(layer.sections.get(name) or {})) for layer in where]

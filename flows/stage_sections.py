@@ -6,12 +6,11 @@ from typing import Any, Final
 from pydantic import BaseModel, Field, model_validator
 
 from data.defects.recipe import Recipe
-from data.stage import StageSettings
+from data.section import Section
 from data.validation.settings import ValidateSettings
-from flows.section import Section
-from models.settings import EvaluateSettings, GateLimits, RegionOfInterest, TrainSettings, TuneSettings
+from models.settings import EvaluateSettings, GateLimits, OverkillTarget, RegionOfInterest, TrainSettings, TuneSettings
 
-SECTIONS: Final[dict[str, type[StageSettings]]] = {
+SECTIONS: Final[dict[str, type[Section]]] = {
     "validate": ValidateSettings,
     "recipe": Recipe,
     "tune": TuneSettings,
@@ -31,14 +30,12 @@ class StageSections(Section):
     tune: TuneSettings = TuneSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    overkill_target: float | None = Field(None, gt=0.0, lt=0.5)
+    overkill_target: OverkillTarget | None = None
     region: RegionOfInterest = RegionOfInterest()
     gates: GateLimits = GateLimits()
 
     @model_validator(mode="after")
     def _said_once(self) -> "StageSections":
-        if self.train.replay is not None:
-            raise ValueError("train.replay is what a rebuild writes; take it out")
         twice = [name for name in SHORT if name in self.model_fields_set and name in self.evaluate.model_fields_set]
         if twice:
             raise ValueError(f"{twice[0]} stands at the left margin and under evaluate; put both into one")

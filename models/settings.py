@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
-from data.stage import StageSettings
+from data.section import Section
 from models.detectors.catalogue import NETWORKS
 
 
@@ -18,7 +18,11 @@ NetworkName = Annotated[str, AfterValidator(_known)]
 """A named network of ``models.detectors.catalogue``."""
 
 
-class TuneSettings(StageSettings):
+OverkillTarget = Annotated[float, Field(gt=0.0, lt=0.5)]
+"""Share of good parts that may be rejected."""
+
+
+class TuneSettings(Section):
     """The study that chooses a network and its parameters."""
 
     seconds: float = Field(60.0, gt=0)
@@ -47,7 +51,7 @@ class Replay(BaseModel):
     form: Literal["bfloat16", "float32"] = "bfloat16"
 
 
-class TrainSettings(StageSettings):
+class TrainSettings(Section):
     """The training of the networks that are fused."""
 
     seconds: float = Field(120.0, gt=0)
@@ -59,11 +63,16 @@ class TrainSettings(StageSettings):
     `patchcore`; `null` for none."""
     companion_share: float = Field(0.25, gt=0, lt=1)
     """Share of the seconds for a companion that learns step by step; one that does not takes what it needs."""
+
+
+class ReplayedTraining(TrainSettings):
+    """Section ``train`` as a rebuild writes it, and nobody else."""
+
     replay: tuple[Replay, ...] | None = None
-    """Recorded trainings, one a network (the companion's last), to go through again: what a rebuild writes, and nobody else."""
+    """Recorded trainings, one a network (the companion's last), to go through again instead of a budget."""
 
 
-class RegionOfInterest(StageSettings):
+class RegionOfInterest(Section):
     """A part of every image, in shares of width and height; what lies outside never rejects a part."""
 
     left: float = Field(0.0, ge=0, le=1)
@@ -85,7 +94,7 @@ class RegionOfInterest(StageSettings):
         return self
 
 
-class GateLimits(StageSettings):
+class GateLimits(Section):
     """Limits that a candidate must keep."""
 
     image_auroc: float = Field(0.8, ge=0.5, le=1.0)
@@ -98,10 +107,10 @@ class GateLimits(StageSettings):
     """How much worse than the champion escape or overkill may be on the same images."""
 
 
-class EvaluateSettings(StageSettings):
+class EvaluateSettings(Section):
     """Threshold, region and gates."""
 
-    overkill_target: float = Field(0.05, gt=0.0, lt=0.5)
+    overkill_target: OverkillTarget = 0.05
     """Overkill that is wished for; a batch that is too small to promise it gets what it can promise."""
     flips: Literal[1, 2, 4] = 1
     """Test-time flips: 1, 2 or 4, averaged; inspection takes as many times as long."""

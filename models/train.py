@@ -26,7 +26,7 @@ from models.detectors.teaching import teach
 from models.evaluation.exam import read_batch
 from models.evaluation.objective import TuneSet, objective, tune_set
 from models.inspection.preprocess import at_working_scale
-from models.settings import TrainSettings
+from models.settings import ReplayedTraining
 from models.teachers.teacher_file import TeacherCard, TeacherFile, read_teacher
 from models.training.budget import Plan
 from models.training.crops import CropPlan
@@ -52,7 +52,7 @@ class NetworkPlan:
 
 
 def planned_networks(
-    settings: TrainSettings, chosen: dict[str, Any], view: View, beside: Sequence[tuple[str, View]] = ()
+    settings: ReplayedTraining, chosen: dict[str, Any], view: View, beside: Sequence[tuple[str, View]] = ()
 ) -> list[NetworkPlan]:
     """What tuning chose, in ``view``, then the companion: in the same, or, where it learns nothing step by step,
     the networks ``beside`` (``models.training.memories``) on their views. BadSettings where the settings replay another number of
@@ -82,7 +82,7 @@ class TrainingInputs:
 
     folder: BatchFolder
     params: dict[str, Any]
-    settings: TrainSettings
+    settings: ReplayedTraining
     best: dict[str, Any]
     images: list[NDArray[np.uint8]]
     tuning: TuneSet
@@ -117,7 +117,7 @@ class TrainingInputs:
 def train(folder: BatchFolder) -> None:
     """Write ``model/weights.pt`` and ``model/training.json``; resumes from ``.work/train`` after a kill."""
     params = read_params(folder)
-    settings = read_settings(params, "train", TrainSettings)
+    settings = read_settings(params, "train", ReplayedTraining)
     try:
         best = json.loads((folder.file("study") / "best.json").read_text(encoding="utf-8"))
         chosen, scale, side = best["params"], float(best["scale"]), int(best["side"])

@@ -18,7 +18,8 @@ from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from data.image import read_image
 from data.progress import Progress
-from data.stage import StageSettings, read_params, read_settings, run_stage
+from data.section import Section
+from data.stage import read_params, read_settings, run_stage
 from models.detectors.unet3plus import UNet3Plus
 from models.inspection.preprocess import at_working_scale, working_scale
 from models.teachers.distil import Distillation, PatchDistillation
@@ -38,7 +39,7 @@ MAX_PIXELS = 700_000
 SIDE = 128
 
 
-class TeacherSettings(StageSettings):
+class TeacherSettings(Section):
     """Section ``teacher`` of ``params.yaml``: what to make.
 
     ``into``: what a distilled teacher is, ``features`` (of ``backbone``) or ``patches``. ``steps``: exactly as many, instead of

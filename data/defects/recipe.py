@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from data.stage import StageSettings
+from data.section import Section
 
 TRAINING_FAMILIES = (
     "bezier",
@@ -38,7 +38,7 @@ RIM_FAMILIES = ("chip", "notch")
 """Families that live where the part ends, and nowhere else."""
 
 
-class Recipe(StageSettings):
+class Recipe(Section):
     """How pseudo-defects are drawn. Lengths are fractions of the crop's side, strengths are in units of the batch's own variation
     (see ``data.defects.scale``), so that one recipe serves every product."""
 

@@ -3,10 +3,10 @@
 from pydantic import Field
 
 from data.batch import MIN_IMAGES
-from data.stage import StageSettings
+from data.section import Section
 
 
-class ValidateSettings(StageSettings):
+class ValidateSettings(Section):
     """Limits of the warnings."""
 
     few_images: int = Field(24, ge=MIN_IMAGES)

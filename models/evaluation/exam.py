@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.errors import BadBatch
 from data.batch import BatchFolder
 from data.image import read_image
-from data.split import of_today
+from data.split import FORMER, of_today
 
 Image = NDArray[np.uint8]
 MEASURING = ("calibrate", "test")
@@ -89,7 +89,7 @@ def read_batch(folder: BatchFolder, subsets: tuple[str, ...]) -> Batch:
     defects: dict[str, list[LabelledImage]] = {subset: [] for subset in subsets}
     index = json.loads((folder.file("defects") / "index.json").read_text(encoding="utf-8"))
     for entry in index["defects"]:
-        subset = "test" if entry["subset"] == "lock" else entry["subset"]  # as 0.1 called it
+        subset = FORMER.get(entry["subset"], entry["subset"])
         if subset not in defects:
             continue
         image = read_image(folder.file("defects") / entry["file"], channels)

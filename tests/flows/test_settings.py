@@ -57,6 +57,14 @@ def test_preset_and_budget_of_the_products_file_go_before_the_plants(plant: Plan
     assert make_job(place, "bolt", "b1", str(tmp_path), budget="60s").order.seconds == 60
 
 
+@pytest.mark.parametrize(
+    "text", ["tune:\n", "tune:\n  side:\n", "evaluate:\n  gates:\n  region:\n", "gates:\n  parity:\n", "train: {seconds: }\n"]
+)
+def test_an_empty_section_or_line_is_the_default(plant: Plant, tmp_path: Path, text: str) -> None:
+    written(plant, text, "bolt")
+    assert make_job(plant, "bolt", "b1", str(tmp_path)).params() == make_job(plant, "nut", "b1", str(tmp_path)).params()
+
+
 def test_a_plant_that_sets_nothing_gives_what_0_1_gave(plant: Plant, tmp_path: Path) -> None:
     assert make_job(plant, "bolt", "b1", str(tmp_path), "quick").params() == {
         "seed": 1, "preset": "quick", "validate": {}, "recipe": {}, "tune": {"trials": 1},
@@ -74,7 +82,7 @@ def test_a_plant_that_sets_nothing_gives_what_0_1_gave(plant: Plant, tmp_path: P
         ("tune: {detectors: [unet9]}", r"tune.detectors.0: 'unet9' is not one of unet3plus, unet"),
         ("train: {companion: none}", r"train.companion: 'none' is not one of .*null says none"),
         ("tune: {detectors: unet}", r"tune.detectors 'unet': input should be a valid tuple"),
-        ("train: {replay: []}", r"train.replay is what a rebuild writes"),
+        ("train: {replay: []}", r"train.replay is not a setting"),
         ("recipe: {families: [bezir]}", r"recipe.*\['bezir'\] must name at least one of bezier"),
         ("recipe: {size_hard: 0.9}", r"difficulty must grow as size"),
         ("validate: {few_images: no}", r"validate.few_images 'no'|validate.few_images False"),

@@ -16,7 +16,7 @@ from data.batch import BatchFolder
 from data.stage import read_settings
 from models.detectors.patchcore import PatchCore
 from models.detectors.unet3plus import UNet3Plus
-from models.settings import TrainSettings
+from models.settings import ReplayedTraining
 from models.teachers.teacher_file import read_teacher
 from models.train import planned_networks
 from models.training.trained import fused_text, of_kind, read_trained, teacher_text
@@ -106,7 +106,7 @@ def test_both_families_are_trained_where_there_is_no_network(pattern: BatchFolde
 
 
 def planned(chosen: dict[str, Any], **settings: Any) -> list[tuple[str, int, float]]:
-    found = planned_networks(TrainSettings(**settings), chosen, View(1, 128))
+    found = planned_networks(ReplayedTraining(**settings), chosen, View(1, 128))
     return [(network.params["detector"], network.view.reduction, round(network.share, 6)) for network in found]
 
 
@@ -128,14 +128,14 @@ def test_there_is_no_companion_of_the_same_kind() -> None:
 
 
 def test_a_companion_sees_the_defects_that_suit_the_surface() -> None:
-    found = planned_networks(TrainSettings(companion="denoising_student"), CHOSEN, View(1, 128))
+    found = planned_networks(ReplayedTraining(companion="denoising_student"), CHOSEN, View(1, 128))
     assert found[1].params["mix"] == "drawn"
-    assert "mix" not in planned_networks(TrainSettings(companion="stpm"), CHOSEN, View(1, 128))[1].params
+    assert "mix" not in planned_networks(ReplayedTraining(companion="stpm"), CHOSEN, View(1, 128))[1].params
 
 
 def test_settings_that_cannot_be_had_are_refused() -> None:
     with pytest.raises(BadSettings, match=r"train.companion is 'stpn'.*'stpn' is not one of unet"):
-        read_settings({"train": {"companion": "stpn"}}, "train", TrainSettings)
+        read_settings({"train": {"companion": "stpn"}}, "train", ReplayedTraining)
     settings = {"companion": "stpm", "replay": [{"steps_planned": 4, "validations_planned": 1, "steps": 4, "threads": 1}]}
     with pytest.raises(BadSettings, match="1 entries for 2 networks"):
-        planned_networks(TrainSettings.model_validate(settings), CHOSEN, View(1, 128))
+        planned_networks(ReplayedTraining.model_validate(settings), CHOSEN, View(1, 128))

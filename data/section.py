@@ -1,4 +1,4 @@
-"""What all sections of a file of settings have in common."""
+"""What all sections of settings have in common: those of a plant, of a product, and of a stage."""
 
 from types import NoneType
 from typing import Any, get_args
@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Section(BaseModel):
-    """Base of every section: unknown keys are refused, so that a misspelt one is noticed."""
+    """Base of every section: unknown keys are refused, so that a misspelt one is noticed, and what stands below a field is its
+    description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -28,7 +28,7 @@ PRODUCT = "plate"
 
 def old_code() -> bytes | None:
     """The code of ``OLD`` as a tar archive; None where this checkout has no such history."""
-    done = subprocess.run(["git", "archive", OLD], cwd=ROOT, capture_output=True, check=False)
+    done = subprocess.run(["/usr/bin/env", "git", "archive", OLD], cwd=ROOT, capture_output=True, check=False)
     return done.stdout if done.returncode == 0 else None
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from data.split import of_today
 from models.evaluation.metrics import Rate
-from models.training.training_log import Change
+from models.training.training_log import Change, steps_text
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -106,6 +106,11 @@ class Network(Part):
     ended_by: str = ""
     warm: bool = False
     """Went on from a network of ``Training.warm_start``."""
+
+    @property
+    def steps_text(self) -> str:
+        """For people."""
+        return steps_text(self.steps, self.steps_planned, self.changes)
 
 
 class Start(Part):

@@ -16,6 +16,10 @@ _GIT = (
 )
 
 
+DVC = (sys.executable, "-m", "dvc")
+"""The program, of this very environment."""
+
+
 def git(plant: Path, *arguments: str) -> str:
     """Output of a git command; ChangeoverError if it fails."""
     return _run(plant, [*_GIT, *arguments])
@@ -29,7 +33,7 @@ def try_git(plant: Path, *arguments: str) -> str | None:
 
 def dvc(folder: Path, *arguments: str) -> str:
     """Output of a DVC command; ChangeoverError if it fails."""
-    return _run(folder, [sys.executable, "-m", "dvc", *arguments])
+    return _run(folder, [*DVC, *arguments])
 
 
 def _run(folder: Path, command: list[str]) -> str:
@@ -39,12 +43,15 @@ def _run(folder: Path, command: list[str]) -> str:
         told = next((line for line in lines if line.lower().startswith(("error", "fatal"))), lines[0] if lines else "no message")
         told = told.removeprefix("ERROR: ").removeprefix("unexpected error - ")
         tool = "git" if command[0] == "git" else "dvc"
-        verb = next((word for word in command[len(_GIT) if tool == "git" else 3 :] if word in _VERBS), "")
+        verb = next((word for word in command[len(_GIT if tool == "git" else DVC) :] if word in _VERBS), "")
         raise ChangeoverError(f"'{tool} {verb}' failed in {folder}: {told[:300]}; repair that and run again")
     return done.stdout.decode("utf-8", "replace").strip()
 
 
-_VERBS = {"add", "checkout", "commit", "config", "fetch", "init", "pull", "push", "remote", "status", "tag", "worktree"}
+_VERBS = frozenset(
+    {"add", "checkout", "commit", "config", "fetch", "init", "log", "pull", "push", "remote", "rev-parse", "status", "tag"}
+    | {"worktree"}
+)
 _OF_A_CALLER = frozenset(
     {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"}
     | {"GIT_PREFIX", "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_REPLACE_REF_BASE", "GIT_NO_REPLACE_OBJECTS"}

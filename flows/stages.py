@@ -3,14 +3,16 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from core.errors import ChangeoverError
 from data.batch import BatchFolder
 from data.progress import read_progress
+from data.repository import DVC
 from flows.errors import StageError
 from flows.serving.child_environment import child_environment
 from flows.serving.processes import ProcessMark, end_group
@@ -83,23 +85,12 @@ def run_alone(
     ``started`` is told the process, which has a session of its own; both are ended when this function is left early.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as stream:
-        child = subprocess.Popen(
-            [sys.executable, "-m", module], cwd=folder.path, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
-            env=child_environment(environment or {}), start_new_session=True,
-        )  # fmt: skip
-        mark = ProcessMark.of(child.pid)
-        try:
-            started(mark)
-            while child.poll() is None:
-                time.sleep(0.2)
-                state = read_progress(folder.path)
-                now = state if state and state.stage == stage and state.total else None
-                report(f"{stage}{': ' + now.message if now else ''}", now.done / now.total if now else None)
-        finally:
-            if child.poll() is None:
-                end_group(mark, patience=5.0)
-                child.wait()
+    with log.open("wb") as stream, _child((sys.executable, "-m", module), folder, stream, started, environment) as child:
+        while child.poll() is None:
+            time.sleep(0.2)
+            state = read_progress(folder.path)
+            now = state if state and state.stage == stage and state.total else None
+            report(f"{stage}{': ' + now.message if now else ''}", now.done / now.total if now else None)
     if child.returncode:
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()] or ["no output"]
         raise StageError(f"{stage} failed: {lines[-1].removeprefix('error: ')[:300]}; see {log}")
@@ -124,6 +115,27 @@ def repro(folder: BatchFolder, stage: str, log: Path, started: Callable[[Process
     raise StageError(_reason(stage, code, lines, log))
 
 
+@contextmanager
+def _child(
+    command: Sequence[str], folder: BatchFolder, stream: BinaryIO, started: Callable[[ProcessMark], None],
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:  # fmt: skip
+    """A program in the batch's folder, in a session of its own, which is ended when the block is left early."""
+    # The output goes to a file, not through a pipe: a stage that outlives us must not die at its next line.
+    child = subprocess.Popen(
+        command, cwd=folder.path, env=child_environment(environment or {}), stdin=subprocess.DEVNULL, stdout=stream,
+        stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    mark = ProcessMark.of(child.pid)
+    try:
+        started(mark)
+        yield child
+    finally:
+        if child.poll() is None:
+            end_group(mark, patience=5.0)
+            child.wait()
+
+
 def _once(
     folder: BatchFolder, stage: str, log: Path, started: Callable[[ProcessMark | None], None]
 ) -> tuple[int, tuple[str, ...]]:
@@ -131,25 +143,11 @@ def _once(
         stream.write(f"\n--- {time.strftime('%Y-%m-%d %H:%M:%S')} {stage}\n".encode())
         stream.flush()
         begin = stream.tell()
-        # The output goes to a file, not through a pipe: a stage that outlives us must not die at its next line.
-        child = subprocess.Popen(
-            [sys.executable, "-m", "dvc", "repro", "--single-item", stage],
-            cwd=folder.path,
-            env=child_environment({}),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    mark = ProcessMark.of(child.pid)
-    started(mark)
-    try:
-        code = child.wait()
-    finally:
-        if child.poll() is None:
-            end_group(mark, patience=5.0)
-            child.wait()
-        started(None)
+        try:
+            with _child((*DVC, "repro", "--single-item", stage), folder, stream, started) as child:
+                code = child.wait()
+        finally:
+            started(None)
     with log.open("rb") as stream:
         stream.seek(begin)
         text = stream.read().decode(errors="replace")

@@ -18,6 +18,7 @@ from models.evaluation.assemble import ScoredImage, assemble, score_images
 from models.evaluation.exam import MEASURING, Batch, LabelledImage, read_batch, read_split
 from models.evaluation.gates import check_gates
 from models.evaluation.metrics import auroc, average_precision, pooled, rate, rate_over_sources
+from models.evaluation.metrics_file import Champion, Family, Figures, Found, Metrics, Scores, Study, Timing, Training
 from models.evaluation.trade_off import remedy, trade_off
 from models.exported import ExportedInspector
 from models.inspection.calibration import Calibration, Crossing
@@ -36,29 +37,30 @@ CHECKED = 4
 """Defective images on which the exported file is held against the trained detectors, beside a good one."""
 
 
-def figures(good: list[ScoredImage], defects: list[ScoredImage], threshold: float) -> dict[str, Any]:
-    """Overkill, escape, AUROC, pixel AP and the same by family, of one model at its ``threshold``."""
-    good_scores = [e.seen.score for e in good]
+def found(good: list[ScoredImage], defects: list[ScoredImage], threshold: float) -> Found:
+    """How well a model with this ``threshold`` finds ``defects``."""
+    scores = [e.seen.score for e in defects]
+    labels = [e.exam.label for e in defects if e.exam.label is not None]
+    truth, values = (
+        pooled([e.seen.map for e in defects], list(labels)) if defects else (np.zeros(0, bool), np.zeros(0, np.float32))
+    )
+    return Found(
+        image_auroc=round(auroc([0] * len(good) + [1] * len(scores), [e.seen.score for e in good] + scores), 5),
+        pixel_ap=round(average_precision(truth, values), 5),
+        escape=rate_over_sources([s <= threshold for s in scores], [e.exam.good_image for e in defects]),
+    )
 
-    def of(chosen: list[ScoredImage]) -> dict[str, Any]:
-        scores = [e.seen.score for e in chosen]
-        labels = [e.exam.label for e in chosen if e.exam.label is not None]
-        truth, values = (
-            pooled([e.seen.map for e in chosen], list(labels)) if chosen else (np.zeros(0, bool), np.zeros(0, np.float32))
-        )
-        return {
-            "image_auroc": round(auroc([0] * len(good) + [1] * len(scores), good_scores + scores), 5),
-            "pixel_ap": round(average_precision(truth, values), 5),
-            "escape": rate_over_sources([s <= threshold for s in scores], [e.exam.good_image for e in chosen]).as_dict(),
-        }
 
+def figures(good: list[ScoredImage], defects: list[ScoredImage], threshold: float, of_easy: Found) -> Figures:
+    """Of one model at its ``threshold``; ``of_easy``: what it finds of the easy defects."""
     families = sorted({e.exam.family for e in defects if e.exam.family})
-    return {
-        "overkill": rate(sum(s > threshold for s in good_scores), len(good_scores)).as_dict(),
-        **of(defects),
-        "families": {f: {"held_out": True, **of([e for e in defects if e.exam.family == f])} for f in families},
-        "easy": of(easy(defects)),
-    }
+    by_family = {f: found(good, [e for e in defects if e.exam.family == f], threshold) for f in families}
+    return Figures(
+        **vars(found(good, defects, threshold)),
+        overkill=rate(sum(e.seen.score > threshold for e in good), len(good)),
+        families={name: Family(**vars(figure), held_out=True) for name, figure in by_family.items()},
+        easy=of_easy,
+    )
 
 
 def easy(defects: list[ScoredImage]) -> list[ScoredImage]:
@@ -105,53 +107,52 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     good = score_images(exported, batch.good["test"], on_image)
     per_image = (time.monotonic() - before) / max(len(good), 1)
     defects = score_images(exported, batch.defects["test"], on_image)
-    ours = figures(good, defects, exported.threshold)
+    of_easy = found(good, easy(defects), exported.threshold)
+    ours = figures(good, defects, exported.threshold, of_easy)
     champion = _champion(folder, batch.good["test"], batch.defects["test"], batch.channels)
     parity, verdicts = _parity(assembled.inspector, exported.threshold, [*good[:1], *_spread_over(defects, CHECKED)])
     gates = check_gates(
-        settings.gates, rate(ours["overkill"]["count"], ours["overkill"]["n"]), calibration.target,
-        rate(ours["escape"]["count"], ours["escape"]["n"]), rate(ours["easy"]["escape"]["count"], ours["easy"]["escape"]["n"]),
-        ours["easy"]["image_auroc"], parity, verdicts, champion,
+        settings.gates, ours.overkill, calibration.target,
+        rate(ours.escape.count, ours.escape.n), rate(of_easy.escape.count, of_easy.escape.n),
+        of_easy.image_auroc, parity, verdicts, champion,
         remedy(
             record.product, [e.seen.score for e in calibrated], [e.exam.shows for e in calibrated],
             [e.seen.score for e in easy(defects)], settings.gates.easy_escape,
         ),
     )  # fmt: skip
     trials = json.loads((folder.file("study") / "trials.json").read_text(encoding="utf-8"))
-    metrics = {
-        "schema": 1, "product": record.product, "batch": record.batch, "preset": str(params.get("preset", "")),
-        "seed": int(params.get("seed", 0)), "model_digest": file_digest(model), "images_digest": record.digest,
-        "threshold": exported.threshold, "pixel_threshold": exported.pixel_threshold,
-        "overkill_target": calibration.target, "overkill_wish": settings.overkill_target,
-        "guarantee": _guarantee(folder, batch, calibration),
-        "images": {subset: len(exams) for subset, exams in batch.good.items()}, **ours,
-        **({"learned_before": sorted(known)} if known else {}),
-        "gates": [gate.as_dict() for gate in gates], "passed": all(gate.passed for gate in gates), "champion": champion,
-        "detector": training["detector"],
-        "settings": {**training["settings"], **training["chosen"], "networks": len(fusion.chosen),
+    metrics = Metrics(
+        **vars(ours), schema=1, product=record.product, batch=record.batch, preset=str(params.get("preset", "")),
+        seed=int(params.get("seed", 0)), model_digest=file_digest(model), images_digest=record.digest,
+        threshold=exported.threshold, pixel_threshold=exported.pixel_threshold,
+        overkill_target=calibration.target, overkill_wish=settings.overkill_target,
+        guarantee=_guarantee(folder, batch, calibration),
+        images={subset: len(exams) for subset, exams in batch.good.items()},
+        **({"learned_before": tuple(sorted(known))} if known else {}),
+        gates=tuple(gates), passed=all(gate.passed for gate in gates), champion=champion, detector=training["detector"],
+        settings={**training["settings"], **training["chosen"], "networks": len(fusion.chosen),
                      "fused": fused_text(training, fusion.chosen), "teacher": teacher_text(training),
                      "views": list(fusion.reductions), "poolings": [str(pooling) for pooling in fusion.poolings],
                      "classification_weight": fusion.classification_weight,
                      **({} if fusion.share is None else {"share": fusion.share}),
                      **({"left_out": fusion.left_out} if fusion.left_out else {}),
                      "flips": settings.flips, "scale": training["scale"], "region": vars(region)},
-        "training": training, "study": {"trials": len(trials), "best": training["chosen"]}, "fusion": fusion.tried,
-        "timing": {"tune_s": round(sum(t["seconds"] for t in trials), 1), "train_s": round(training["seconds"], 1),
-                   "evaluate_s": round(time.monotonic() - started, 1), "ms_per_image": round(1000 * per_image, 1)},
-        "environment": environment(), "packages": packages(),
-        "trade_off": [choice.as_dict() for choice in trade_off(
+        training=Training.model_validate(training), study=Study(trials=len(trials), best=training["chosen"]), fusion=fusion.tried,
+        timing=Timing(tune_s=round(sum(t["seconds"] for t in trials), 1), train_s=round(training["seconds"], 1),
+                      evaluate_s=round(time.monotonic() - started, 1), ms_per_image=round(1000 * per_image, 1)),
+        environment=environment(), packages=packages(),
+        trade_off=tuple(trade_off(
             [e.seen.score for e in calibrated], [e.exam.shows for e in calibrated], [e.seen.score for e in good],
             [e.seen.score for e in defects], [e.exam.good_image for e in defects],
-        )],
-        "scores": {name: [e.seen.score for e in scored]
-                   for name, scored in (("calibrate", calibrated), ("test", good), ("defects", defects))},
-    }  # fmt: skip
+        )),
+        scores=Scores(**{name: tuple(e.seen.score for e in scored)
+                         for name, scored in (("calibrate", calibrated), ("test", good), ("defects", defects))}),
+    )  # fmt: skip
     _report(out, metrics, folder, calibrated + good, defects, trials, training)
-    write_json(out / "metrics.json", metrics)
+    write_json(out / "metrics.json", metrics.as_json())
     return (
-        f"overkill {ours['overkill']['count']} of {ours['overkill']['n']}, "
-        f"escape {ours['escape']['count']} of {ours['escape']['n']}, "
-        f"image AUROC {ours['image_auroc']:.3f}, gates {'passed' if metrics['passed'] else 'failed'}"
+        f"overkill {ours.overkill.count} of {ours.overkill.n}, escape {ours.escape.count} of {ours.escape.n}, "
+        f"image AUROC {ours.image_auroc:.3f}, gates {'passed' if metrics.passed else 'failed'}"
     )
 
 
@@ -194,9 +195,7 @@ def _schedule(training: dict[str, Any]) -> list[tuple[float, float, float]]:
     return points
 
 
-def _champion(
-    folder: BatchFolder, good: list[LabelledImage], defects: list[LabelledImage], channels: int
-) -> dict[str, Any] | None:
+def _champion(folder: BatchFolder, good: list[LabelledImage], defects: list[LabelledImage], channels: int) -> Champion | None:
     """The champion's figures on the same frozen images, or None where there is none or it was made for other cameras."""
     source = folder.file("champion")
     try:
@@ -212,12 +211,13 @@ def _champion(
             f"this batch has {channels}: not compared"
         )
         return None
-    result = figures(score_images(inspector, good), score_images(inspector, defects), inspector.threshold)
-    return {"version": card["version"], "batch": card["batch"], "threshold": inspector.threshold, **result}
+    fine, faulty = score_images(inspector, good), score_images(inspector, defects)
+    result = figures(fine, faulty, inspector.threshold, found(fine, easy(faulty), inspector.threshold))
+    return Champion(version=card["version"], batch=card["batch"], threshold=inspector.threshold, **vars(result))
 
 
 def _report(
-    out: Path, metrics: dict[str, Any], folder: BatchFolder, good: list[ScoredImage], defects: list[ScoredImage],
+    out: Path, metrics: Metrics, folder: BatchFolder, good: list[ScoredImage], defects: list[ScoredImage],
     trials: list[dict[str, Any]], training: dict[str, Any],
 ) -> None:  # fmt: skip
     examples = [

@@ -149,8 +149,9 @@ def train(folder: BatchFolder) -> None:
         detector, log = _network(given, network, number, logs[0]["threads"] if logs else None, report)
         detectors.append(detector)
         logs.append(log)
+        steps = steps_text(log["steps"], log["steps_planned"], log["changes"])
         print(
-            f"network {number + 1} ({network.params['detector']}, 1/{log['reduction']}): {steps_text(log)} "
+            f"network {number + 1} ({network.params['detector']}, 1/{log['reduction']}): {steps} "
             f"in {log['seconds']:.0f} s, ended by {log['ended_by']}{_start_text(given.warm, log['warm'])}"
         )
     spec = spec_of(chosen, side, given.card)

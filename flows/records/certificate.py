@@ -20,6 +20,7 @@ from flows.records.lineage import start_line, teacher_line
 from flows.records.trail import database, kept_heads, key_file
 from flows.serving.services import connect_as
 from flows.steps.fetch import fetch_metrics
+from models.evaluation.metrics_file import Training
 from registry.client.connection import Connection
 from registry.client.sign_off import SignOff, status_of
 from registry.client.versions import Version, version_of
@@ -65,11 +66,11 @@ def write_certificate(plant: Plant, product: str, version: int, target: Path) ->
 
 def certificate(
     record: Version, signed: SignOff, events: list[Event], problems: list[str], head: str, heads: int,
-    now: datetime | None = None, training: Mapping[str, Any] | None = None, names: Mapping[str, str] | None = None,
+    now: datetime | None = None, training: Training | None = None, names: Mapping[str, str] | None = None,
 ) -> str:  # fmt: skip
     """The page as HTML; the same facts at the same time (``now``, by default the present) give the same text.
 
-    ``training``: what ``metrics.json`` says of it, None where that cannot be had. ``names``: full names by user.
+    ``training``: of its ``metrics.json``, None where that cannot be had. ``names``: full names by user.
     """
     environment = templates(Path(__file__).parent)
     environment.finalize = _visible
@@ -105,12 +106,11 @@ def _people(record: Version) -> set[str]:
     return {user for user in (record.tags.get(TAG_WAIVED_BY), asked if kind == "user" else None) if user}
 
 
-def _training(connection: Connection, record: Version) -> Mapping[str, Any] | None:
+def _training(connection: Connection, record: Version) -> Training | None:
     try:
-        training = fetch_metrics(connection, record).get("training")
+        return fetch_metrics(connection, record).training
     except (NotFound, PlantError):
         return None
-    return training if isinstance(training, dict) else None
 
 
 def _decides(event: Event) -> bool:

@@ -1,11 +1,11 @@
 """A version and its rebuild side by side: what must be the same, what may differ by how much, and what explains a difference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
-from data.split import of_today
-from models.training.training_log import steps_text
+from models.evaluation.metrics_file import Metrics, Training
 
 THRESHOLD_WITHIN = 0.01
 """Relative difference of the threshold."""
@@ -27,47 +27,50 @@ class Row:
     result: Kind
 
 
-def machine_differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def machine_differences(recorded: Metrics, now: Metrics) -> list[str]:
     """What of machine, packages and code is not as it was, each as a sentence; empty where bit-identical weights are due.
 
-    Both are contents of ``metrics.json``. A training on a GPU counts as a difference: some of its kernels add in any order.
+    A training on a GPU counts as a difference: some of its kernels add in any order.
     """
     found: list[str] = []
     # Stages that were up to date were not run again: training may be older than its evaluation, and by another code.
-    for then, present in ((recorded["training"], now["training"]), (recorded, now)):
-        machine, machine_now = then.get("environment", {}), present.get("environment", {})
+    pairs: tuple[tuple[Training | Metrics, Training | Metrics], ...] = ((recorded.training, now.training), (recorded, now))
+    for then, present in pairs:
+        machine, machine_now = then.environment, present.environment
         for key in ("cpu", "instructions", "device", "threads", "python", "changeover", "code"):
             if key not in machine:
                 found.append(f"{key} is not on record")
             elif machine[key] != machine_now.get(key):
                 found.append(f"{key} was {machine[key]}, is {machine_now.get(key)}")
-        installed, installed_now = then.get("packages", {}), present.get("packages", {})
+        installed, installed_now = then.packages, present.packages
         for name in sorted(installed.keys() | installed_now.keys()):
             if installed.get(name) != installed_now.get(name):
                 found.append(f"{name} was {installed.get(name, 'not on record')}, is {installed_now.get(name, 'not installed')}")
     found = list(dict.fromkeys(found))
-    if any(log.get("device", "cpu") != "cpu" for log in recorded["training"]["networks"]):
+    if any(network.device != "cpu" for network in recorded.training.networks):
         found.append("it was trained on a GPU, where sums are not added in a fixed order")
     return found
 
 
-def compare(recorded: Mapping[str, Any], rebuilt: Mapping[str, Any]) -> list[Row]:
-    """Weights, model file, threshold, figures and verdicts of two ``metrics.json`` on the same frozen images."""
-    then, now = recorded["training"], rebuilt["training"]
+def compare(recorded: Metrics, rebuilt: Metrics) -> list[Row]:
+    """Weights, model file, threshold, figures and verdicts on the same frozen images."""
+    then, now = recorded.training, rebuilt.training
     rows = [
         exact("study choice", _choice(then), _choice(now)),
         exact("steps", _steps(then), _steps(now)),
-        exact("weights", then["weights_digest"][:16], now["weights_digest"][:16]),
-        exact("model file", recorded["model_digest"][:16], rebuilt["model_digest"][:16]),
-        _number("threshold", recorded["threshold"], rebuilt["threshold"], THRESHOLD_WITHIN * abs(recorded["threshold"])),
+        exact("weights", then.weights_digest[:16], now.weights_digest[:16]),
+        exact("model file", recorded.model_digest[:16], rebuilt.model_digest[:16]),
+        _number("threshold", recorded.threshold, rebuilt.threshold, THRESHOLD_WITHIN * abs(recorded.threshold)),
+        _number("image AUROC", recorded.image_auroc, rebuilt.image_auroc, FIGURE_WITHIN),
+        _number("pixel AP", recorded.pixel_ap, rebuilt.pixel_ap, FIGURE_WITHIN),
     ]
-    rows += [_number(key, recorded[key], rebuilt[key], FIGURE_WITHIN) for key in ("image_auroc", "pixel_ap")]
-    rows += [_verdicts(key, title, recorded, rebuilt) for key, title in _FROZEN]
-    rows.append(exact("gates", *("passed" if metrics["passed"] else "failed" for metrics in (recorded, rebuilt))))
+    verdicts = partial(_verdicts, limits=(recorded.threshold, rebuilt.threshold))
+    before, after = recorded.scores, rebuilt.scores
+    rows.append(verdicts("calibration images", before.calibrate, after.calibrate))
+    rows.append(verdicts("test images", before.test, after.test))
+    rows.append(verdicts("pseudo-defects", before.defects, after.defects))
+    rows.append(exact("gates", *("passed" if metrics.passed else "failed" for metrics in (recorded, rebuilt))))
     return rows
-
-
-_FROZEN = (("calibrate", "calibration images"), ("test", "test images"), ("defects", "pseudo-defects"))
 
 
 def outcome(rows: Sequence[Row], explained: Sequence[str]) -> str:
@@ -79,12 +82,12 @@ def outcome(rows: Sequence[Row], explained: Sequence[str]) -> str:
     return "within tolerance" if explained and all(row.result != "different" for row in judged) else "different"
 
 
-def _choice(training: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in sorted(training["chosen"].items()))
+def _choice(training: Training) -> str:
+    return ", ".join(f"{key} {value}" for key, value in sorted(training.chosen.items()))
 
 
-def _steps(training: Mapping[str, Any]) -> str:
-    return ", ".join(map(steps_text, training["networks"]))
+def _steps(training: Training) -> str:
+    return ", ".join(network.steps_text for network in training.networks)
 
 
 def exact(what: str, recorded: str, rebuilt: str) -> Row:
@@ -94,16 +97,13 @@ def exact(what: str, recorded: str, rebuilt: str) -> Row:
 
 def _number(what: str, recorded: float, rebuilt: float, within: float) -> Row:
     result: Kind = "same" if recorded == rebuilt else "close" if abs(recorded - rebuilt) <= within else "different"
-    return Row(
-        what.replace("_", " ").replace("auroc", "AUROC").replace(" ap", " AP"), f"{recorded:.6g}", f"{rebuilt:.6g}", result
-    )
+    return Row(what, f"{recorded:.6g}", f"{rebuilt:.6g}", result)
 
 
-def _verdicts(key: str, title: str, recorded: Mapping[str, Any], rebuilt: Mapping[str, Any]) -> Row:
-    """Verdicts of both, each at its own threshold. ``same`` asks for the same scores."""
-    then, now = (of_today(metrics["scores"])[key] for metrics in (recorded, rebuilt))
-    ours = [score > recorded["threshold"] for score in then]
-    theirs = [score > rebuilt["threshold"] for score in now]
+def _verdicts(title: str, then: Sequence[float], now: Sequence[float], limits: tuple[float, float]) -> Row:
+    """Verdicts on both scores, each at the threshold of its own ``limits``. ``same`` asks for the same scores."""
+    ours = [score > limits[0] for score in then]
+    theirs = [score > limits[1] for score in now]
     equal = sum(a == b for a, b in zip(ours, theirs, strict=False)) if len(ours) == len(theirs) else 0
     result: Kind = "same" if then == now and ours == theirs else "close" if equal >= VERDICTS_EQUAL * len(ours) else "different"
     return Row(f"verdicts, {title}", f"{sum(ours)} of {len(ours)} rejected", f"{sum(theirs)} rejected, {equal} equal", result)

@@ -8,10 +8,9 @@ from typing import Any, Literal
 import yaml
 
 from data.checkout import commit_facts, file_at
-from data.split import of_today
 from flows.plant import Plant
 from flows.steps.fetch import fetch_metrics
-from models.training.training_log import steps_text
+from models.evaluation.metrics_file import Metrics, Training
 from registry.client.connection import Connection
 from registry.client.record import recorded
 from registry.client.sign_off import SignOff, status_of
@@ -75,10 +74,10 @@ def lineage(plant: Plant, connection: Connection, product: str, version: str | i
     """Everything on record about ``version``. What is missing is said so; NotFound where there is no such version."""
     known = version_of(connection, product, version)
     metrics = fetch_metrics(connection, known)
+    training = metrics.training
     events = [event for event in recorded(connection, product) if event.version == known.version and event.allowed]
-    training = _object(metrics.get("training"))
     boxes = (
-        _images(plant, known, metrics),
+        _images(plant, known, metrics.images),
         _validation(plant, known),
         _defects(plant, known, metrics),
         _study(metrics),
@@ -95,11 +94,10 @@ def lineage(plant: Plant, connection: Connection, product: str, version: str | i
     return Lineage(product, known.version, boxes, ARROWS)
 
 
-def _images(plant: Plant, known: Version, metrics: Mapping[str, Any]) -> Box:
+def _images(plant: Plant, known: Version, counts: Mapping[str, int]) -> Box:
     git = commit_facts(plant.path, known.commit, f"{known.product}/{known.batch}")
     pointer = _object(_yaml_at(plant, known, "good.dvc"))
     out = _object((pointer.get("outs") or [{}])[0])
-    counts = of_today(_object(metrics.get("images")))
     return Box("images", "Images", (
         ("batch", known.batch),
         ("good images", f"{sum(counts.values())}: {', '.join(f'{n} {use}' for use, n in counts.items())}" if counts else UNKNOWN),
@@ -124,7 +122,7 @@ def _validation(plant: Plant, known: Version) -> Box:
     return Box("validation", "Validation", facts, "good" if found.get("passed") else "bad")
 
 
-def _defects(plant: Plant, known: Version, metrics: Mapping[str, Any]) -> Box:
+def _defects(plant: Plant, known: Version, metrics: Metrics) -> Box:
     from data.defects.recipe import Recipe
 
     params = _object(_yaml_at(plant, known, "params.yaml"))
@@ -134,28 +132,22 @@ def _defects(plant: Plant, known: Version, metrics: Mapping[str, Any]) -> Box:
         digest = Recipe.model_validate(params.get("recipe") or {}).digest() if params else UNKNOWN
     except ValueError:
         digest = "of an older Changeover, which this one cannot read"
-    families = _object(metrics.get("families"))
     return Box("defects", "Pseudo-defects", (
         ("recipe digest", digest),
-        ("held-out families", ", ".join(families) or UNKNOWN),
+        ("held-out families", ", ".join(metrics.families) or UNKNOWN),
         ("DVC output", str(outs[0].get("md5") or UNKNOWN)),
-        ("seed", str(metrics.get("seed", UNKNOWN))),
+        ("seed", _known(metrics.seed)),
     ))  # fmt: skip
 
 
-def _study(metrics: Mapping[str, Any]) -> Box:
-    study = _object(metrics.get("study"))
-    chosen = ", ".join(f"{key} {value}" for key, value in sorted(_object(study.get("best")).items()))
-    facts = (
-        ("trials", str(study.get("trials", UNKNOWN))),
-        ("choice", chosen or UNKNOWN),
-        ("preset", str(metrics.get("preset", UNKNOWN))),
-    )
+def _study(metrics: Metrics) -> Box:
+    chosen = ", ".join(f"{key} {value}" for key, value in sorted(metrics.study.best.items()))
+    facts = (("trials", _known(metrics.study.trials)), ("choice", chosen or UNKNOWN), ("preset", metrics.preset or UNKNOWN))
     return Box("study", "Study", facts)
 
 
-def _teacher(connection: Connection, training: Mapping[str, Any]) -> Box:
-    card = _object(training.get("teacher"))
+def _teacher(connection: Connection, training: Training) -> Box:
+    card = training.teacher
     if not card:
         return Box("teacher", "Teacher", (("teacher", teacher_line(training)),))
     found = next((one.version for one in teachers(connection) if one.digest == card.get("digest")), "no longer in the registry")
@@ -170,57 +162,53 @@ def _teacher(connection: Connection, training: Mapping[str, Any]) -> Box:
     ))  # fmt: skip
 
 
-def teacher_line(training: Mapping[str, Any]) -> str:
-    """The teacher of ``metrics["training"]`` in one line."""
-    card = _object(training.get("teacher"))
+def teacher_line(training: Training) -> str:
+    """Its teacher in one line."""
+    card = training.teacher
     return f"{card.get('name')} ({card.get('source')}), digest {card.get('digest')}" if card else "none: random features"
 
 
-def start_line(training: Mapping[str, Any]) -> str:
-    """What the networks of ``metrics["training"]`` started from, in one line."""
-    start = _object(training.get("warm_start"))
-    if start.get("version") is None:
+def start_line(training: Training) -> str:
+    """What its networks started from, in one line."""
+    start = training.warm_start
+    if start is None or start.version is None:
         return "no earlier version"
-    return f"version {start['version']} of {start.get('product')}, weights {start.get('weights_digest')}"
+    return f"version {start.version} of {start.product}, weights {start.weights_digest}"
 
 
-def _training(training: Mapping[str, Any]) -> Box:
+def _training(training: Training) -> Box:
     facts = [("started from", start_line(training))]
-    for number, log in enumerate(map(_object, training.get("networks", ())), 1):
-        text = (
-            f"{steps_text(log)}, {log.get('threads')} threads, {log.get('device')},"
-            f" {float(log.get('seconds', 0)):.0f} s, ended by {log.get('ended_by')}"
-        )
-        facts.append((f"network {number}", f"{text}, started warm" if log.get("warm") else text))
-    facts.append(("seed", str(training.get("seed", UNKNOWN))))
-    facts.append(("weights digest", str(training.get("weights_digest", UNKNOWN))))
+    for number, one in enumerate(training.networks, 1):
+        text = f"{one.steps_text}, {one.threads} threads, {one.device}, {one.seconds:.0f} s, ended by {one.ended_by}"
+        facts.append((f"network {number}", f"{text}, started warm" if one.warm else text))
+    facts.append(("seed", _known(training.seed)))
+    facts.append(("weights digest", training.weights_digest or UNKNOWN))
     return Box("training", "Training", tuple(facts))
 
 
-def _machine(metrics: Mapping[str, Any], training: Mapping[str, Any]) -> Box:
-    machine = _object(training.get("environment")) or _object(metrics.get("environment"))
-    packages = ", ".join(f"{name} {version}" for name, version in _object(training.get("packages")).items())
+def _machine(metrics: Metrics, training: Training) -> Box:
+    machine = training.environment or metrics.environment
+    packages = ", ".join(f"{name} {version}" for name, version in training.packages.items())
     told = ("cpu", "instructions", "device", "python", "changeover", "code")
-    facts = (*((key, str(machine[key])) for key in told if key in machine), ("packages", packages or UNKNOWN))
+    facts = (*((key, machine[key]) for key in told if key in machine), ("packages", packages or UNKNOWN))
     return Box("machine", "Machine and code", facts)
 
 
-def _model(known: Version, metrics: Mapping[str, Any]) -> Box:
+def _model(known: Version, metrics: Metrics) -> Box:
     return Box("model", "Model file", (
         ("digest", known.digest or UNKNOWN),
         ("threshold", UNKNOWN if known.threshold is None else f"{known.threshold:.6g}"),
-        ("overkill", _rate(metrics.get("overkill"))),
-        ("escape", _rate(metrics.get("escape"))),
-        ("image AUROC", str(metrics.get("image_auroc", UNKNOWN))),
-        ("pixel AP", str(metrics.get("pixel_ap", UNKNOWN))),
+        ("overkill", f"{metrics.overkill.count} of {metrics.overkill.n}"),
+        ("escape", f"{metrics.escape.count} of {metrics.escape.n}"),
+        ("image AUROC", str(metrics.image_auroc)),
+        ("pixel AP", str(metrics.pixel_ap)),
         ("logged model", known.model_id or UNKNOWN),
     ))  # fmt: skip
 
 
-def _gates(metrics: Mapping[str, Any]) -> Box:
-    gates = [_object(gate) for gate in metrics.get("gates", ())]
-    facts = tuple((str(gate.get("name")), "passed" if gate.get("passed") else f"failed: {gate.get('text')}") for gate in gates)
-    return Box("gates", "Gates", facts or (("gates", UNKNOWN),), "good" if metrics.get("passed") else "bad")
+def _gates(metrics: Metrics) -> Box:
+    facts = tuple((gate.name, "passed" if gate.passed else f"failed: {gate.text}") for gate in metrics.gates)
+    return Box("gates", "Gates", facts or (("gates", UNKNOWN),), "good" if metrics.passed else "bad")
 
 
 def _version(known: Version) -> Box:
@@ -260,9 +248,8 @@ def _told(event: Event, deed: str) -> tuple[str, str]:
     return f"event {event.seq}", f"{event.time:%Y-%m-%d %H:%M:%S} UTC {deed}, by {event.actor}"
 
 
-def _rate(value: Any) -> str:
-    rate = _object(value)
-    return f"{rate['count']} of {rate['n']}" if {"count", "n"} <= rate.keys() else UNKNOWN
+def _known(value: int | None) -> str:
+    return UNKNOWN if value is None else str(value)
 
 
 def _yaml_at(plant: Plant, known: Version, name: str) -> Any:

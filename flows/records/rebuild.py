@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,10 @@ from flows.stages import Report, run_alone
 from flows.steps.decide import restore_champion
 from flows.steps.fetch import fetch_metrics
 from flows.steps.job import pipeline
+from flows.steps.record_file import metrics_of
 from flows.steps.set_up import START, TEACHER, WARM, restore_set_up
+from models.evaluation.metrics_file import Metrics, Training
+from models.settings import Replay
 from registry.client.connection import Connection
 from registry.client.record import record
 from registry.client.teacher_card import CARD
@@ -78,7 +80,7 @@ def rebuild(plant: Plant, connection: Connection, product: str, version: str | i
 
 def _rebuilt(plant: Plant, connection: Connection, known: Version, report: Report, begin: float) -> Rebuilt:
     recorded = fetch_metrics(connection, known)
-    _check_record(known, recorded)
+    replay = _checked(known, recorded)
     with checked_out(plant.path, known.commit, known.product, known.batch) as folder:
         report("fetching images", None)
         pull_images(folder)
@@ -88,15 +90,15 @@ def _rebuilt(plant: Plant, connection: Connection, known: Version, report: Repor
                 f" {folder.read_record().digest[:12]}, registered was {known.images[:12]}; one of both records was changed"
             )
         restore_champion(plant, folder, connection)
-        _check_start(folder, recorded["training"])
+        _check_start(folder, recorded.training)
         restore_set_up(plant, folder, connection)
         before, of_0_1 = _facts(folder), "lock" in _read(folder.file("split.json"))
         with host_lock(lambda note: report(note or "starting", None)):
-            _train_again(plant, folder, recorded, report)
-        rebuilt = _read(folder.file("report") / "metrics.json")
+            _train_again(plant, folder, recorded, replay, report)
+        rebuilt = metrics_of(folder, "the version cannot be rebuilt")
         after = _facts(folder, of_0_1)
     rows = [exact(what, value[:16], after[what][:16]) for what, value in before.items() if what != "record in git"]
-    rows.insert(0, exact("record in git", recorded["model_digest"][:16], before["record in git"][:16]))
+    rows.insert(0, exact("record in git", recorded.model_digest[:16], before["record in git"][:16]))
     rows += compare(recorded, rebuilt)
     explained = machine_differences(recorded, rebuilt)
     return Rebuilt(
@@ -105,64 +107,62 @@ def _rebuilt(plant: Plant, connection: Connection, known: Version, report: Repor
     )  # fmt: skip
 
 
-def _check_record(known: Version, recorded: Mapping[str, Any]) -> None:
-    """Everything that is used of a record is there and is what it says; it comes from outside."""
+def _checked(known: Version, recorded: Metrics) -> list[Replay]:
+    """How the networks are trained again, if everything that is used of a record is there and is what it says; it comes from
+    outside."""
     name = f"version {known.version} of {known.product}"
     if re.fullmatch(r"[0-9a-f]{40}", known.commit) is None:
         raise PlantError(f"{name} has commit {known.commit[:50]!r} on record, which is none of git's; it cannot be rebuilt")
-    if recorded.get("model_digest") != known.digest:
+    if recorded.model_digest != known.digest:
         raise PlantError(f"metrics.json of {name} speaks of another model file than was registered; its record was changed")
+    training = recorded.training
     try:
-        compare(recorded, recorded)  # asks for all that will be compared
-        logs = [[int(log[key]) for key in _REPLAYED] for log in recorded["training"]["networks"]]
-        complete = bool(logs) and int(recorded.get("environment", {}).get("threads", 1)) > 0
-    except (KeyError, TypeError, ValueError, AttributeError):
+        replay = [Replay.model_validate(network, from_attributes=True) for network in training.networks]
+        complete = bool(replay and training.weights_digest and recorded.scores.calibrate) and _threads(recorded) > 0
+    except ValueError:
         complete = False
     if not complete:
         raise PlantError(
             f"metrics.json of {name} does not say how it was trained (an older Changeover wrote it); rebuild a newer one"
         )
+    return replay
 
 
-def _check_start(folder: BatchFolder, training: Mapping[str, Any]) -> None:
+def _threads(recorded: Metrics) -> int:
+    """Of evaluation, which fuses and calibrates with as many again: sums of several threads depend on their number."""
+    return int(recorded.environment.get("threads", "1"))
+
+
+def _check_start(folder: BatchFolder, training: Training) -> None:
     """What the version says that it started from is what the commit has laid beside it. A version of before says nothing."""
-    for said, laid, key in (("teacher", Path(TEACHER, CARD), "digest"), ("warm_start", Path(WARM, START), "weights_digest")):
-        known = training.get(said)
-        digest = known.get(key) if isinstance(known, Mapping) else None
+    teacher = (training.teacher or {}).get("digest")
+    start = training.warm_start and training.warm_start.weights_digest
+    for said, digest, laid, key in (
+        ("teacher", teacher, Path(TEACHER, CARD), "digest"), ("warm_start", start, Path(WARM, START), "weights_digest")
+    ):  # fmt: skip
         if digest is not None and _read(folder.path / laid).get(key) != digest:
             raise BadBatch(f"{laid} of the commit is not the {said} that was trained from; one of both records was changed")
 
 
-_REPLAYED = ("steps_planned", "validations_planned", "steps", "threads")
-
-
-def _train_again(plant: Plant, folder: BatchFolder, recorded: Mapping[str, Any], report: Report) -> None:
+def _train_again(plant: Plant, folder: BatchFolder, recorded: Metrics, replay: list[Replay], report: Report) -> None:
     """The stages, from the images on. Tuning is not repeated: its choice is on record, and it was made by the clock."""
     params = read_params(folder)
-    training = recorded["training"]
-    # A version of before was never planned anew, and knew no other number format.
-    before = {"changes": [], "form": "bfloat16"}
-    replay = [
-        {**{key: log[key] for key in _REPLAYED}, **{key: log.get(key, value) for key, value in before.items()}}
-        for log in training["networks"]
-    ]
-    params["train"] = {**(params.get("train") or {}), "replay": replay}
+    params["train"] = {**(params.get("train") or {}), "replay": [one.model_dump(mode="json") for one in replay]}
     write_yaml(folder.file("params.yaml"), params)
-    if _read(folder.file("study") / "best.json").get("params") != training["chosen"]:
+    if _read(folder.file("study") / "best.json").get("params") != recorded.training.chosen:
         raise BadBatch("study/best.json of the commit is not the choice that was trained with; one of both records was changed")
     logs = plant.logs / folder.read_record().product / folder.read_record().batch
     stages = yaml.safe_load(pipeline())["stages"]
     for stage in ("validate", "regenerate", "train", "evaluate"):
         module = shlex.split(stages[stage]["cmd"])[-1]
-        # Evaluation fuses and calibrates with as many threads as then: sums of several threads depend on their number.
-        threads = recorded.get("environment", {}).get("threads") if stage == "evaluate" else None
+        threads = _threads(recorded) if stage == "evaluate" and "threads" in recorded.environment else None
         run_alone(
             folder,
             stage,
             module,
             logs / f"rebuild-{stage}.log",
             report,
-            {"OMP_NUM_THREADS": str(int(threads))} if threads else {},
+            {"OMP_NUM_THREADS": str(threads)} if threads else {},
         )
 
 

@@ -8,7 +8,6 @@ not be rewritten in silence.
 import contextlib
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import Any
 
 from core.errors import ChangeoverError
 from core.files import write_json, write_text
+from data.repository import git, try_git
 from data.version import commit_files, plant_lock
 from flows.plant import Plant
 from flows.records import locked_heads
@@ -141,7 +141,7 @@ def _told_by_git(plant: Plant) -> dict[str, Any]:
         found = json.loads(memory.read_text(encoding="utf-8"))
         if isinstance(found, dict) and found.keys() == known.keys() and _is_before_now(plant.path, str(found["commit"])):
             known = found
-    now = _git(plant.path, "rev-parse", "HEAD").strip()
+    now = git(plant.path, "rev-parse", "HEAD")
     if known["commit"] == now:
         return known
     for added, line in _history(plant.path, known["commit"]):
@@ -165,8 +165,7 @@ def _is_before_now(plant: Path, commit: str) -> bool:
     """Whether the history of the plant still goes through ``commit``."""
     if not re.fullmatch(r"[0-9a-f]{40,64}", commit, re.ASCII):
         return False
-    command = ["git", "merge-base", "--is-ancestor", commit, "HEAD"]
-    return subprocess.run(command, cwd=plant, capture_output=True, check=False, stdin=subprocess.DEVNULL).returncode == 0
+    return try_git(plant, "merge-base", "--is-ancestor", commit, "HEAD") is not None
 
 
 def _kept_last(plant: Plant) -> tuple[str | None, Path | None]:
@@ -201,19 +200,7 @@ def _head(line: str) -> str | None:
 def _history(plant: Path, since: str = "") -> Iterator[tuple[bool, str]]:
     """Lines that commits (after ``since``) added to the kept heads (True) or took away (False), oldest first."""
     command = ["log", "--reverse", "--patch", "--format=", "--no-color", "--no-ext-diff", "--no-textconv", "--unified=0"]
-    told = _git(plant, *command, *([f"{since}..HEAD"] if since else []), "--", FOLDER)
+    told = git(plant, *command, *([f"{since}..HEAD"] if since else []), "--", FOLDER)
     for line in told.splitlines():
         if line.startswith(("+{", "-{")):
             yield line[0] == "+", line[1:]
-
-
-def _git(plant: Path, *arguments: str) -> str:
-    try:
-        command = ["git", *arguments]
-        done = subprocess.run(command, cwd=plant, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    except OSError as error:
-        raise ChangeoverError(f"git cannot be started in {plant} ({error.strerror}); install it") from error
-    if done.returncode:
-        told = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
-        raise ChangeoverError(f"the history of {plant} cannot be read ({told}); repair that and run again")
-    return done.stdout.decode("utf-8", "replace")

@@ -114,13 +114,12 @@ def _ask(job: Job, champion: Fetched | None) -> dict[str, Any]:
     from models.exported import ExportedInspector
 
     metrics = fetch_metrics(connect_as(job.plant, "trainer"), champion.version)
-    try:
-        scores, target = metrics["scores"]["calibrate"], metrics["overkill_target"]
-    except (KeyError, TypeError):
+    scores = metrics.scores.calibrate
+    if not scores:
         return {"action": "retrain", "reason": f"champion {number} has no calibration scores on record to compare with"}
     channels = job.folder.channels()
     images = [partial(read_image, job.folder.good / image.name, channels) for image in unseen(job, champion.version.batch)]
-    return compare(ExportedInspector(champion.path), scores, target, images).as_dict()
+    return compare(ExportedInspector(champion.path), scores, metrics.overkill_target, images).as_dict()
 
 
 def unseen(job: Job, batch: str) -> list[ImageRecord]:

@@ -1,18 +1,17 @@
 """Model files of registered versions, kept in the plant once they were fetched."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.files import file_digest
 from flows.errors import PlantError
 from flows.plant import Plant
 from flows.serving.services import connect_as
+from models.evaluation.metrics_file import Metrics, read_metrics
 from registry.client.connection import Connection
 from registry.client.sign_off import status_of
 from registry.client.versions import Version, download_model, version_of, versions
-from registry.errors import NotFound, Refused
+from registry.errors import Refused
 from registry.names import ALIASES, CANDIDATE, CHAMPION
 
 
@@ -50,15 +49,12 @@ def fetch(plant: Plant, connection: Connection, version: Version) -> Fetched:
     return Fetched(version, target)
 
 
-def fetch_metrics(connection: Connection, version: Version) -> dict[str, Any]:
+def fetch_metrics(connection: Connection, version: Version) -> Metrics:
     """``metrics.json`` as it was registered with ``version``. NotFound if it was taken away, PlantError if it is damaged."""
     chunks: list[bytes] = []
     connection.fetch("/get-artifact", {"path": "metrics.json", "run_uuid": version.run_id}, chunks.append)
     try:
-        metrics = json.loads(b"".join(chunks))
+        return read_metrics(b"".join(chunks))
     except ValueError as error:
         name = f"version {version.version} of {version.product}"
-        raise PlantError(f"metrics.json of {name} is not readable JSON; promote another version") from error
-    if not isinstance(metrics, dict):
-        raise NotFound(f"metrics.json of version {version.version} of {version.product} holds no object; promote another version")
-    return metrics
+        raise PlantError(f"metrics.json of {name} is damaged ({error}); promote another version") from error

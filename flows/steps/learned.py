@@ -53,11 +53,10 @@ def _line_of(connection: Connection, champion: Version) -> Iterator[Version]:
     while (version.product, version.version) not in passed:
         passed.add((version.product, version.version))
         yield version
-        training = fetch_metrics(connection, version).get("training")
-        start = training.get("warm_start") if isinstance(training, dict) else None
-        if not isinstance(start, dict) or start.get("version") is None:
+        start = fetch_metrics(connection, version).training.warm_start
+        if start is None or start.version is None:
             return
-        version = version_of(connection, str(start.get("product")), str(start["version"]))
+        version = version_of(connection, start.product, start.version)
 
 
 def _trained_on(plant: Plant, version: Version) -> list[tuple[Path, ImageRecord]]:

@@ -1,7 +1,6 @@
 """The step register: what a batch made becomes a version in the registry, and its place on the registry's pages."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from flows.asked import Asked, proved
 from flows.plant import Plant
@@ -10,7 +9,8 @@ from flows.serving.services import connect_as
 from flows.steps.decide import Decided
 from flows.steps.fetch import fetch_metrics
 from flows.steps.job import Job
-from flows.steps.record_file import read_object
+from flows.steps.record_file import metrics_of
+from models.evaluation.metrics_file import Metrics
 from registry.client.record import record, recorded
 from registry.client.versions import Registration, Version
 from registry.client.versions import register as register_version
@@ -29,12 +29,12 @@ class Registered:
 def register(job: Job, commit: str, asked: Asked) -> Registered:
     """Register the batch's model, made by ``commit`` of the plant, for who asked. The same model of the same batch gives the
     same version."""
-    metrics = read_metrics(job)
+    metrics = metrics_of(job.folder, "delete it and run again")
     connection = connect_as(job.plant, "trainer")
     request = Registration(
         product=job.product,
         batch=job.batch,
-        metrics=metrics,
+        metrics=metrics.as_json(),
         folder=job.folder.file("report"),
         commit=commit,
         images_digest=job.folder.read_record().digest,
@@ -62,22 +62,17 @@ def record_keep(job: Job, decided: Decided) -> None:
         record(connection, "keep", job.product, version=version, subject=subject, reason=decided.reason)
 
 
-def read_metrics(job: Job) -> dict[str, Any]:
-    """``report/metrics.json`` of the batch; BadBatch if it is missing or damaged."""
-    return read_object(job.folder.file("report") / "metrics.json", "delete it and run again")
-
-
 def page_of(plant: Plant, product: str, version: str) -> str:
     """The address of a version's review page, where QA signs. ServerError if the server is not up."""
     return f"{address(plant, 'mlflow')}/changeover/review?product={product}&version={version}"
 
 
-def _reason(metrics: dict[str, Any]) -> str:
-    failed = [gate["text"] for gate in metrics.get("gates", []) if not gate.get("passed")]
+def _reason(metrics: Metrics) -> str:
+    failed = [gate.text for gate in metrics.gates if not gate.passed]
     if failed:
         return "failed: " + "; ".join(failed)
-    overkill, escape = metrics["overkill"], metrics["escape"]
+    overkill, escape = metrics.overkill, metrics.escape
     return (
-        f"passed all {len(metrics.get('gates', []))} gates: {overkill['count']} of {overkill['n']} good images rejected, "
-        f"{escape['count']} of {escape['n']} held-out pseudo-defects passed"
+        f"passed all {len(metrics.gates)} gates: {overkill.count} of {overkill.n} good images rejected, "
+        f"{escape.count} of {escape.n} held-out pseudo-defects passed"
     )

@@ -190,9 +190,8 @@ _USES = {"calibrate": "calibrate the threshold", "test": "test the model"}
 
 def _weights_digest(connection: Connection, version: Version) -> str | None:
     """The digest of a version's ``weights.pt``; None in the record of an older Changeover."""
-    training = fetch_metrics(connection, version).get("training")
-    digest = training.get("weights_digest") if isinstance(training, dict) else None
-    return digest if isinstance(digest, str) and is_digest(digest) else None
+    digest = fetch_metrics(connection, version).training.weights_digest
+    return digest if is_digest(digest) else None
 
 
 def _lay_model(plant: Plant, version: Version, digest: str, target: Path) -> None:

@@ -1,25 +1,8 @@
 """Gates: what a model must show on frozen images before QA is asked to look at it."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 from models.evaluation.metrics import Rate
+from models.evaluation.metrics_file import Figures, QualityGate
 from models.settings import GateLimits
-
-
-@dataclass(frozen=True)
-class QualityGate:
-    """One gate with the value it saw; ``text`` is for people."""
-
-    name: str
-    value: float
-    limit: float
-    passed: bool
-    text: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """As it stands in ``metrics.json``."""
-        return asdict(self)
 
 
 def check_gates(
@@ -31,7 +14,7 @@ def check_gates(
     image_auroc: float,
     parity: float,
     verdicts: int,
-    champion: dict[str, Any] | None,
+    champion: Figures | None,
     remedy: str,
 ) -> list[QualityGate]:
     """Every gate in a fixed order. The champion's gates are left out where there is no champion. ``remedy``: what can be done
@@ -64,12 +47,12 @@ def check_gates(
         ),
     ]  # fmt: skip
     if champion is not None:
-        for name, ours, theirs in (("overkill", overkill, champion["overkill"]), ("escape", escape, champion["escape"])):
-            limit = min(theirs["rate"] + limits.champion_slack, 1.0)
+        for name, ours, theirs in (("overkill", overkill, champion.overkill), ("escape", escape, champion.escape)):
+            limit = min(theirs.rate + limits.champion_slack, 1.0)
             gates.append(
                 QualityGate(
                     f"{name} against the champion", ours.rate, limit, ours.rate <= limit,
-                    f"{name} {ours.rate:.1%} on the same images as the champion's {theirs['rate']:.1%}; "
+                    f"{name} {ours.rate:.1%} on the same images as the champion's {theirs.rate:.1%}; "
                     f"at most {limit:.1%} is accepted",
                 )
             )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,8 @@ def measure(
     truth, values = pooled(maps, labels, stride=1)
     marks, every = [0] * len(good) + [1] * len(bad), good + bad
     return {
-        "overkill": rate(sum(s > inspector.threshold for s in good), len(good)).as_dict(),
-        "escape": rate(sum(s <= inspector.threshold for s in bad), len(bad)).as_dict(),
+        "overkill": asdict(rate(sum(s > inspector.threshold for s in good), len(good))),
+        "escape": asdict(rate(sum(s <= inspector.threshold for s in bad), len(bad))),
         "image_auroc": round(auroc(marks, every), 4),
         "image_ap": round(average_precision(marks, every), 4),
         "f1_max": round(f1_max(marks, every)[0], 4),

@@ -1,8 +1,7 @@
 """Figures of merit, each a plain function on arrays."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -96,10 +95,6 @@ class Rate:
     rate: float
     low: float
     high: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """As it stands in ``metrics.json``."""
-        return asdict(self)
 
 
 def rate(count: int, n: int, confidence: float = 0.95) -> Rate:

@@ -1,34 +1,15 @@
 """Overkill against escape: what other thresholds would have given, for QA and the process engineer to choose from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from models.evaluation.metrics import Rate, rate, rate_over_sources
+from models.evaluation.metrics import rate, rate_over_sources
+from models.evaluation.metrics_file import Choice
 from models.inspection.calibration import promises
 
 MOST = 24
 """Thresholds at most."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One threshold that could be chosen. ``promised``: the overkill that it promises (see ``models.inspection.calibration``).
-    ``overkill``: counted on test images; ``escape``: on exam defects."""
-
-    threshold: float
-    promised: float
-    overkill: Rate
-    escape: Rate
-
-    def as_dict(self) -> dict[str, Any]:
-        """As it stands in ``metrics.json``."""
-        return {
-            "threshold": self.threshold, "promised": self.promised,
-            "overkill": self.overkill.as_dict(), "escape": self.escape.as_dict(),
-        }  # fmt: skip
 
 
 def remedy(product: str, calibrate: Sequence[float], parts: Sequence[str], defects: Sequence[float], most: float) -> str:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
-from typing import Any
 
 from markupsafe import Markup
 
+from models.evaluation.metrics import Rate
+from models.evaluation.metrics_file import Choice
 from models.report.wording import known, number_text, percent_text
 
 NOTHING = Markup("")
@@ -89,16 +90,14 @@ def bar(value: object) -> Markup:
     return head + Markup('<rect class="fill" width="{:.1f}" height="8"/></svg>').format(filled)
 
 
-def interval(rate: dict[str, object], top: float, target: object = None) -> Markup:
+def interval(rate: Rate, top: float, target: float | None = None) -> Markup:
     """A rate as a dot between its 95 % bounds, on an axis from 0 to ``top``; ``target`` is a tick with its value."""
-    low, high, middle = rate.get("low"), rate.get("high"), rate.get("rate")
-    if not (known(low) and known(high) and known(middle)):
-        return NOTHING
+    low, high, middle = rate.low, rate.high, rate.rate
     axis = Axis(0.0, top, 20, 376)
     parts = [line(20, 16, 376, 16, "axis")]
     for tick in axis.ticks(4):
         parts += [line(axis(tick), 12, axis(tick), 20, "axis"), text(axis(tick), 38, percent_text(tick), "tick", "middle")]
-    if known(target) and target <= top:
+    if target is not None and target <= top:
         parts.append(line(axis(target), 2, axis(target), 30, "threshold"))
     parts.append(line(axis(low), 16, axis(high), 16, "range"))
     parts.append(Markup('<circle cx="{:.1f}" cy="16" r="6" class="dot"/>').format(axis(middle)))
@@ -146,19 +145,19 @@ def learning_chart(learning: Sequence[tuple[float, float]], unit: str) -> Markup
     return svg(460, 256, f"Training loss, from {number_text(losses[0])} to {number_text(means[-1])}", parts)
 
 
-def trade_off_chart(choices: Sequence[dict[str, Any]], shipped: float) -> Markup:
+def trade_off_chart(choices: Sequence[Choice], shipped: float) -> Markup:
     """Escape, with its 95 % bounds, over the overkill that each threshold promises; the ``shipped`` threshold is marked."""
-    points = [(c["promised"], c["escape"]) for c in choices if known(c["promised"]) and known(c["escape"].get("rate"))]
+    points = [(choice.promised, choice.escape) for choice in choices]
     if len(points) < 2:
         return NOTHING
     x, y = Axis(0.0, max(0.05, points[-1][0]), 56, 448), Axis(0.0, 1.0, 210, 34)
     parts = _frame(x, y, "overkill that the threshold promises", "pseudo-defects that pass")
-    upper, lower = ([(x(at), y(escape[bound])) for at, escape in points] for bound in ("high", "low"))
-    parts += [path([*upper, *reversed(lower)], "band", closed=True), path([(x(at), y(e["rate"])) for at, e in points], "edge")]
-    now = next((c for c in choices if c["threshold"] == shipped), None)
+    upper, lower = [(x(at), y(escape.high)) for at, escape in points], [(x(at), y(escape.low)) for at, escape in points]
+    parts += [path([*upper, *reversed(lower)], "band", closed=True), path([(x(at), y(e.rate)) for at, e in points], "edge")]
+    now = next((choice for choice in choices if choice.threshold == shipped), None)
     if now is not None:
-        parts.append(line(x(now["promised"]), y.start, x(now["promised"]), y.end, "threshold"))
-    words = "; ".join(f"{percent_text(at)}: {percent_text(escape['rate'])}" for at, escape in points[:: max(len(points) // 5, 1)])
+        parts.append(line(x(now.promised), y.start, x(now.promised), y.end, "threshold"))
+    words = "; ".join(f"{percent_text(at)}: {percent_text(escape.rate)}" for at, escape in points[:: max(len(points) // 5, 1)])
     return svg(460, 256, f"Escape by promised overkill: {words}", parts)
 
 

@@ -11,6 +11,8 @@ from markupsafe import Markup
 from core.files import write_text
 from data.batch import BatchRecord
 from data.page import templates
+from models.evaluation.metrics import Rate
+from models.evaluation.metrics_file import Choice, Family, Metrics
 from models.report import charts, wording
 from models.report.contact_sheet import write_sheet
 from models.report.example import Example, by_family, closest_calls, spread, worst_escapes, worst_false_alarms
@@ -38,13 +40,13 @@ class ContentsOfBatch:
 class ReportContents:
     """Everything the report shows.
 
-    ``metrics``: ``report/metrics.json``; ``validation``: ``validation.json``, both as docs/architecture.md fixes them.
+    ``validation``: ``validation.json``, as docs/architecture.md fixes it.
     ``examples``: good images and pseudo-defects; must hold the highest-scoring good ones and the lowest-scoring defects, since
     the worst errors are taken from here. ``study``: trials ``{"number", "state", "value", "params", "seconds", "reason"}``.
     ``schedule``: (progress 0..1, lowest difficulty, highest difficulty). ``learning``: (``learning_unit``, loss).
     """
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     validation: dict[str, Any]
     examples: list[Example]
     study: list[dict[str, Any]]
@@ -56,7 +58,7 @@ class ReportContents:
 
 def write_report(target: Path, contents: ReportContents) -> None:
     """Write the page to ``target`` and ``good.png`` and ``defects.png`` beside it; the same contents give the same bytes."""
-    scale = ColourScale(contents.metrics["pixel_threshold"])
+    scale = ColourScale(contents.metrics.pixel_threshold)
     good = [example for example in contents.examples if example.kind == "good"]
     families = by_family(contents.examples)
     share = max(1, SHEET_DEFECTS // max(1, len(families)))
@@ -88,12 +90,12 @@ def page(contents: ReportContents, scale: ColourScale) -> str:
         record=contents.record,
         batch=about_batch(contents),
         shown=Galleries.of(contents, scale),
-        families=family_order(metrics["families"]),
+        families=family_order(metrics.families),
         comparison=comparison(metrics),
-        overkill_chart=charts.interval(metrics["overkill"], axis_top(metrics["overkill"]), metrics["overkill_target"]),
-        escape_chart=charts.interval(metrics["escape"], axis_top(metrics["escape"])),
-        choices=some_choices(metrics.get("trade_off", []), metrics["threshold"]),
-        trade_off_chart=charts.trade_off_chart(metrics.get("trade_off", []), metrics["threshold"]),
+        overkill_chart=charts.interval(metrics.overkill, axis_top(metrics.overkill), metrics.overkill_target),
+        escape_chart=charts.interval(metrics.escape, axis_top(metrics.escape)),
+        choices=some_choices(metrics.trade_off, metrics.threshold),
+        trade_off_chart=charts.trade_off_chart(metrics.trade_off, metrics.threshold),
         histogram=histogram(metrics),
         narrow_histogram=histogram(metrics, NARROW),
         legend=legend(scale),
@@ -134,7 +136,7 @@ class Galleries:
         alarms, escapes = worst_false_alarms(examples, WORST), worst_escapes(examples, WORST)
         near_good = [] if alarms else closest_calls(examples, "good", CLOSE)
         near_defects = [] if escapes else closest_calls(examples, "defect", CLOSE)
-        order = [name for name, _ in family_order(contents.metrics["families"])]
+        order = [name for name, _ in family_order(contents.metrics.families)]
         names = sorted(grouped, key=lambda name: (order.index(name) if name in order else len(order), name))
         ratio = median(e.image.shape[1] / e.image.shape[0] for e in examples) if examples else 1.0
         columns = 4 if ratio < 1.8 else 3 if ratio < 3.2 else 2
@@ -170,27 +172,22 @@ class Galleries:
         )
 
 
-def family_order(families: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def family_order(families: Mapping[str, Family]) -> list[tuple[str, Family]]:
     """Families as (name, figures): held-out ones first, the most escapes first."""
-
-    def key(item: tuple[str, Any]) -> tuple[bool, float, str]:
-        rate = (item[1]["escape"] or {}).get("rate")
-        return (not item[1]["held_out"], -rate if wording.known(rate) else 1.0, item[0])
-
-    return sorted(families.items(), key=key)
+    return sorted(families.items(), key=lambda item: (not item[1].held_out, -item[1].escape.rate, item[0]))
 
 
-def axis_top(rate: Mapping[str, Any]) -> float:
+def axis_top(rate: Rate) -> float:
     """End of a rate's axis: the next of 4, 10, 20, 40, 60, 80 and 100 % that holds its upper bound."""
-    high = rate["high"] if wording.known(rate.get("high")) else 1.0
-    return next((top for top in (0.04, 0.1, 0.2, 0.4, 0.6, 0.8) if high <= top), 1.0)
+    return next((top for top in (0.04, 0.1, 0.2, 0.4, 0.6, 0.8) if rate.high <= top), 1.0)
 
 
-def some_choices(choices: Sequence[dict[str, Any]], shipped: float) -> list[dict[str, Any]]:
-    """At most seven of the thresholds that could be chosen, evenly over those that there are, the ``shipped`` one among them."""
+def some_choices(choices: Sequence[Choice], shipped: float) -> list[tuple[Choice, bool]]:
+    """At most seven of the thresholds that could be chosen, evenly over those that there are, the ``shipped`` one among them;
+    and of each whether it is that one."""
     step = max((len(choices) - 1) / 6.0, 1.0)
-    wanted = {round(n * step) for n in range(7)} | {n for n, choice in enumerate(choices) if choice["threshold"] == shipped}
-    return [{**choice, "shipped": choice["threshold"] == shipped} for n, choice in enumerate(choices) if n in wanted]
+    wanted = {round(n * step) for n in range(7)} | {n for n, choice in enumerate(choices) if choice.threshold == shipped}
+    return [(choice, choice.threshold == shipped) for n, choice in enumerate(choices) if n in wanted]
 
 
 def gate_figure(value: Any, gate: str) -> Any:
@@ -199,25 +196,23 @@ def gate_figure(value: Any, gate: str) -> Any:
     return wording.percent(value) if rate else wording.number(value) if wording.known(value) else wording.plain(value)
 
 
-def comparison(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+def comparison(metrics: Metrics) -> list[dict[str, Any]]:
     """Rows of this model against the champion: name, both values, and the difference in words; empty without a champion."""
-    champion = metrics["champion"]
+    champion = metrics.champion
     if champion is None:
         return []
     rows: list[dict[str, Any]] = []
-    for key in ("overkill", "escape"):
-        mine, theirs = metrics[key], champion.get(key) or {}
-        known = all(wording.known(side.get(field)) for side in (mine, theirs) for field in ("rate", "low", "high"))
-        words = "not comparable"
-        if known:
-            words = better(theirs["rate"] - mine["rate"], "fewer", "more")
-            if mine["rate"] != theirs["rate"] and mine["low"] <= theirs["high"] and theirs["low"] <= mine["high"]:
-                words += "; may be chance: the 95\u00a0% bounds overlap"
+    for key, mine, theirs in (
+        ("overkill", metrics.overkill, champion.overkill), ("escape", metrics.escape, champion.escape)
+    ):  # fmt: skip
+        words = better(theirs.rate - mine.rate, "fewer", "more")
+        if mine.rate != theirs.rate and mine.low <= theirs.high and theirs.low <= mine.high:
+            words += "; may be chance: the 95\u00a0% bounds overlap"
         rows.append({"key": key, "rate": True, "mine": mine, "theirs": theirs, "words": words})
-    for key in ("image_auroc", "pixel_ap"):
-        mine, theirs = metrics[key], champion.get(key)
-        words = better(mine - theirs, "higher", "lower") if wording.known(mine) and wording.known(theirs) else "not comparable"
-        rows.append({"key": key, "rate": False, "mine": mine, "theirs": theirs, "words": words})
+    for key, ours, other in (
+        ("image_auroc", metrics.image_auroc, champion.image_auroc), ("pixel_ap", metrics.pixel_ap, champion.pixel_ap)
+    ):  # fmt: skip
+        rows.append({"key": key, "rate": False, "mine": ours, "theirs": other, "words": better(ours - other, "higher", "lower")})
     return rows
 
 
@@ -226,15 +221,15 @@ def better(gain: float, good: str, bad: str) -> str:
     return "the same" if gain == 0 else f"{good} (better)" if gain > 0 else f"{bad} (worse)"
 
 
-def histogram(metrics: Mapping[str, Any], shape: Shape = BROAD) -> Markup:
+def histogram(metrics: Metrics, shape: Shape = BROAD) -> Markup:
     """The score chart: calibrate and test good images, then pseudo-defects."""
-    scores = metrics["scores"]
+    scores = metrics.scores
     rows = [
-        Row("Good, calibrate", f"{len(scores['calibrate'])} images; set the threshold", tuple(scores["calibrate"])),
-        Row("Good, test", f"{len(scores['test'])} images; give the overkill", tuple(scores["test"])),
-        Row("Pseudo-defects", f"{len(scores['defects'])} images", tuple(scores["defects"])),
+        Row("Good, calibrate", f"{len(scores.calibrate)} images; set the threshold", scores.calibrate),
+        Row("Good, test", f"{len(scores.test)} images; give the overkill", scores.test),
+        Row("Pseudo-defects", f"{len(scores.defects)} images", scores.defects),
     ]
-    return score_histogram(rows, metrics["threshold"], shape)
+    return score_histogram(rows, metrics.threshold, shape)
 
 
 def best_trial(study: Sequence[Mapping[str, Any]]) -> Any:

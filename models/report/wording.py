@@ -6,6 +6,8 @@ from typing import Any, TypeGuard
 
 from markupsafe import Markup
 
+from models.evaluation.metrics import Rate
+
 MISSING = "not measured"
 SPACE = "\u00a0"  # no line break between a number and its unit
 
@@ -72,9 +74,9 @@ def duration(seconds: Any) -> Markup:
     return exact(seconds, duration_text(seconds))
 
 
-def bounds(rate: Mapping[str, Any]) -> Markup:
-    """The 95 % bounds of a rate ``{"low", "high", …}`` as HTML: "0.1 % to 6.5 %"."""
-    return Markup("{} to {}").format(percent(rate.get("low")), percent(rate.get("high")))
+def bounds(rate: Rate) -> Markup:
+    """The 95 % bounds of a rate as HTML: "0.1 % to 6.5 %"."""
+    return Markup("{} to {}").format(percent(rate.low), percent(rate.high))
 
 
 def plain(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """What happened in a training: it is kept in checkpoints, and in ``training.json`` for the report and for rebuilds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # who only reads a log, as a certificate does, need not load torch
     from models.training.hard_negatives import Spot
@@ -86,10 +86,9 @@ def progress_at(step: int, steps_planned: int, changes: Sequence[Change]) -> flo
     return progress_along([(0, 0.0, steps_planned), *(change for change in changes if change[0] <= step)][-1], step)
 
 
-def steps_text(log: Mapping[str, Any]) -> str:
-    """Of a recorded log, for people: how many steps were made of how many planned."""
-    planned, changes = log.get("steps_planned"), log.get("changes")
+def steps_text(steps: int | None, planned: int | None, changes: Sequence[Change]) -> str:
+    """For people: how many steps were made of how many planned; None is not on record."""
     if not changes:
-        return f"{log.get('steps')} of {planned} steps"
+        return f"{steps} of {planned} steps"
     _, _, total = changes[-1]
-    return f"{log.get('steps')} of {total} steps ({planned} planned at first)"
+    return f"{steps} of {total} steps ({planned} planned at first)"

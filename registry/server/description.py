@@ -5,7 +5,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from registry.markdown import LONGEST, cell
-from registry.rules.figures import is_number
+from registry.rules.figures import champion_of, comparison, shown_gates
 
 PICTURES: Final = (("good.png", "Good images"), ("defects.png", "Pseudo-defects"))
 REPORT: Final = "report.html"
@@ -36,48 +36,24 @@ def describe(metrics: Mapping[str, Any], files: frozenset[str], experiment_id: s
 
 
 def _table(metrics: Mapping[str, Any]) -> str:
-    champion = _object(metrics.get("champion"))
-    against = f"champion, version {cell(champion.get('version'))}" if champion else "champion: none yet"
+    version = champion_of(metrics)
+    against = f"champion, version {cell(version)}" if version else "champion: none yet"
     rows = [f"| | this version | {against} |", "|---|---|---|"]
-    for title, key in (("overkill (good parts rejected)", "overkill"), ("escape (defects passed)", "escape")):
-        rows.append(f"| {title} | {_rate(metrics.get(key))} | {_rate(champion.get(key))} |")
-    for title, key in (("image AUROC", "image_auroc"), ("pixel AP", "pixel_ap"), ("threshold", "threshold")):
-        rows.append(f"| {title} | {_number(metrics.get(key))} | {_number(champion.get(key))} |")
+    rows += [f"| {title} | {ours} | {theirs} |" for title, ours, theirs in comparison(metrics)]
     return "\n".join(rows)
 
 
 def _gates(metrics: Mapping[str, Any]) -> str:
-    gates = metrics.get("gates")
-    if not isinstance(gates, list) or not gates:
+    gates = shown_gates(metrics)
+    if not gates:
         return ""
     rows = ["| gate | value | limit | |", "|---|---|---|---|"]
-    for gate in map(_object, gates[:12]):
-        verdict = "passed" if gate.get("passed") else "**failed**"
-        rows.append(f"| {cell(gate.get('name'))} | {_number(gate.get('value'))} | {_number(gate.get('limit'))} | {verdict} |")
+    for gate in gates[:12]:
+        verdict = "passed" if gate["passed"] else "**failed**"
+        rows.append(f"| {cell(gate['name'])} | {gate['value']} | {gate['limit']} | {verdict} |")
     return "\n".join(rows)
 
 
 def _guarantee(metrics: Mapping[str, Any]) -> str:
     text = metrics.get("guarantee")
     return cell(text, 400) if isinstance(text, str) else ""
-
-
-def _rate(value: object) -> str:
-    rate = _object(value)
-    if not is_number(rate.get("rate")):
-        return "–"
-    count = f" ({cell(rate.get('count'))} of {cell(rate.get('n'))})" if "n" in rate else ""
-    bounds = ""
-    if is_number(rate.get("low")) and is_number(rate.get("high")):
-        bounds = f", 95 %: {rate['low']:.2%} to {rate['high']:.2%}"
-    return f"{rate['rate']:.2%}{count}{bounds}"
-
-
-def _number(value: object) -> str:
-    if is_number(value):
-        return f"{value:.4g}"
-    return "–" if value is None else cell(value)
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -43,7 +43,7 @@ from registry.names import (
 from registry.printable import printable
 from registry.rules import rules
 from registry.rules.facts import Person, VersionFacts
-from registry.rules.figures import comparison, shown_gates, text_of
+from registry.rules.figures import champion_of, comparison, shown_gates, text_of
 from registry.rules.flagged import flags
 from registry.rules.notes import read_notes
 from registry.rules.states import way_on
@@ -104,7 +104,7 @@ class ReviewPage:
         html = PAGES.get_template("review.html.j2").render(
             facts=facts, tags=facts.tags, who=who, exchanged=exchanged, broken=broken, run=facts.run_id, now=now,
             guarantee=text_of(metrics.get("guarantee")), rows=comparison(metrics), gates=shown_gates(metrics),
-            champion_of_metrics=text_of(_part(metrics, "champion").get("version")) if _part(metrics, "champion") else "",
+            champion_of_metrics=champion_of(metrics),
             pictures=[] if exchanged else self._pictures(facts.run_id),
             notes=[note.model_dump() for note in _notes(facts.tags.get(TAG_NOTES, ""))],
             own_reason=facts.tags.get(TAG_REASON, "") if facts.tags.get(TAG_REASON_BY) == who.name else "",
@@ -222,8 +222,3 @@ def _json(content: bytes | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _part(metrics: dict[str, Any], key: str) -> dict[str, Any]:
-    part = metrics.get(key)
-    return part if isinstance(part, dict) else {}

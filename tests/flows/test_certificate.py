@@ -14,6 +14,7 @@ from flows.plant import Plant
 from flows.records import certificate as certificates
 from flows.records.certificate import certificate, write_certificate
 from flows.records.trail import database, kept_heads
+from models.evaluation.metrics_file import Training
 from registry.client.sign_off import SignOff
 from registry.client.sign_off import sign_off as sign
 from registry.client.versions import Version, register
@@ -95,7 +96,7 @@ def test_nothing_on_it_is_hidden_or_turned_round() -> None:
     signed = replace(SIGNED, reason=evil, by=evil, at=evil, name=evil, meaning=evil, way=evil)
     events = [event(1, reason=evil, actor=evil, subject=evil, before=evil, after=evil), event(2, actor=evil, subject="qa")]
     for problems, state in (([], signed), ([evil], signed), ([], replace(signed, valid=False, problem=evil))):
-        page = certificate(record, state, events, problems, HEAD, 7, NOW, {"teacher": {"name": evil}}, {evil: evil})
+        page = certificate(record, state, events, problems, HEAD, 7, NOW, Training(teacher={"name": evil}), {evil: evil})
         assert all(line.isprintable() for line in page.split("\n"))
         assert "\\x1b[2J\\u202egnp.exe\\u200b\\u2066\\u2028\\x85&lt;i&gt;\nnext" in page and "<i>" not in page
 

@@ -12,6 +12,8 @@ import pytest
 from data.batch import BatchFolder
 from flows.records.comparison import compare, machine_differences, outcome
 from flows.records.rebuild import _defects
+from models.evaluation.metrics_file import Metrics
+from tests.metrics_of_a_version import metrics_with
 
 MACHINE = {
     "cpu": "EPYC", "instructions": "AVX512", "device": "cpu, 2 threads", "threads": "2", "python": "3.12", "changeover": "0.1.0",
@@ -23,17 +25,20 @@ MACHINE = {
 def metrics() -> dict[str, Any]:
     log = {"steps": 90, "steps_planned": 100, "threads": 2, "device": "cpu"}
     scores = [i / 100 for i in range(100)]
-    return {
-        "model_digest": "a" * 64, "threshold": 0.505, "image_auroc": 0.9, "pixel_ap": 0.5, "passed": True,
-        "scores": {"calibrate": scores, "test": scores, "defects": scores},
-        "environment": dict(MACHINE), "packages": {"torch": "2"},
-        "training": {"weights_digest": "b" * 64, "networks": [log], "chosen": {"detector": "unet3plus"},
-                     "environment": dict(MACHINE), "packages": {"torch": "2"}},
-    }  # fmt: skip
+    machine = {"environment": MACHINE, "packages": {"torch": "2"}}
+    return metrics_with(
+        **machine, scores={"calibrate": scores, "test": scores, "defects": scores},
+        training={"weights_digest": "b" * 64, "networks": [log], "chosen": {"detector": "unet3plus"}, **machine},
+    ).as_json()  # fmt: skip
+
+
+def differences(recorded: dict[str, Any], rebuilt: dict[str, Any]) -> list[str]:
+    return machine_differences(Metrics.model_validate(recorded), Metrics.model_validate(rebuilt))
 
 
 def judged(recorded: dict[str, Any], rebuilt: dict[str, Any]) -> str:
-    return outcome(compare(recorded, rebuilt), machine_differences(recorded, rebuilt))
+    rows = compare(Metrics.model_validate(recorded), Metrics.model_validate(rebuilt))
+    return outcome(rows, differences(recorded, rebuilt))
 
 
 def test_a_record_of_0_1_which_called_the_subset_test_lock_is_compared(metrics: dict[str, Any]) -> None:
@@ -45,7 +50,7 @@ def test_a_record_of_0_1_which_called_the_subset_test_lock_is_compared(metrics: 
 
 
 def test_the_same_is_identical(metrics: dict[str, Any]) -> None:
-    assert machine_differences(metrics, copy.deepcopy(metrics)) == []
+    assert differences(metrics, copy.deepcopy(metrics)) == []
     assert judged(metrics, copy.deepcopy(metrics)) == "identical"
 
 
@@ -61,10 +66,10 @@ def test_other_weights_need_an_explanation(metrics: dict[str, Any]) -> None:
     rebuilt = other_weights(metrics)
     assert judged(metrics, rebuilt) == "different"
     rebuilt["training"]["environment"]["cpu"] = "Xeon"
-    assert machine_differences(metrics, rebuilt) == ["cpu was EPYC, is Xeon"]
+    assert differences(metrics, rebuilt) == ["cpu was EPYC, is Xeon"]
     assert judged(metrics, rebuilt) == "within tolerance"
     del metrics["environment"]["code"]
-    assert "code is not on record" in machine_differences(metrics, rebuilt)
+    assert "code is not on record" in differences(metrics, rebuilt)
 
 
 def elsewhere(metrics: dict[str, Any], scale: float = 1.001) -> dict[str, Any]:
@@ -98,6 +103,7 @@ def test_who_only_reads_records_does_not_wait_for_torch() -> None:
         "flows.records.certificate",
         "flows.records.rebuild",
         "models.evaluation.gates",
+        "models.evaluation.metrics_file",
         "data.defects.recipe",
         "models.training.training_log",
     ]

@@ -21,10 +21,12 @@ from flows.steps import set_up as setting_up
 from flows.steps.job import make_job
 from flows.steps.learned import learned
 from flows.steps.set_up import set_up
+from models.evaluation.metrics_file import Metrics
 from registry.client.connection import Connection
 from registry.client.versions import Version
 from registry.errors import NotFound
 from tests.flows.test_set_up import NOW
+from tests.metrics_of_a_version import metrics_with
 
 NOWHERE = Connection("http://127.0.0.1:9", "trainer", "")
 Split = dict[str, list[str]]
@@ -74,8 +76,8 @@ class Line:
             raise NotFound(f"{product} has no version {number}")
         return self.versions[product, number]
 
-    def metrics(self, _connection: Connection, one: Version) -> dict[str, Any]:
-        return {"training": self.training[one.version]}
+    def metrics(self, _connection: Connection, one: Version) -> Metrics:
+        return metrics_with(training=self.training[one.version])
 
 
 def names(letter: str, count: int) -> list[str]:

@@ -31,6 +31,7 @@ from registry.client.connection import Connection
 from registry.client.teachers import TeacherVersion, register_teacher
 from registry.client.versions import Version
 from registry.errors import NotFound
+from tests.metrics_of_a_version import metrics_with
 
 NOWHERE = Connection("http://127.0.0.1:9", "trainer", "")
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -92,7 +93,7 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Records:
     monkeypatch.setattr(registering, "register_teacher", made.register)
     monkeypatch.setattr(room, "champion", lambda connection, product: made.champions.get(product))
     monkeypatch.setattr(room, "version_of", made.version)
-    monkeypatch.setattr(room, "fetch_metrics", lambda connection, version: {"training": made.training})
+    monkeypatch.setattr(room, "fetch_metrics", lambda connection, version: metrics_with(training=made.training))
     return made
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from data.batch import BatchRecord, ImageRecord, Rejection
+from models.evaluation.metrics_file import Metrics
 from models.report.example import Example
 from models.report.page import ReportContents
 
@@ -275,4 +276,5 @@ def contents(
     record = BatchRecord(product="disc-40", batch="2026-11-21-a", digest="41ab" * 16, images=images, rejected=rejected)
     learning = [(float(s), float(0.9 * np.exp(-s / 300) + 0.18 + rng.normal(0, 0.03))) for s in range(0, 1840, 5)]
     schedule = [(p, 0.3 * p, min(0.2 + 0.9 * p, 0.9)) for p in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    return ReportContents(metrics(examples, rng), validation(names, rng), examples, trials(rng), schedule, learning, record)
+    whole = Metrics.model_validate(metrics(examples, rng))
+    return ReportContents(whole, validation(names, rng), examples, trials(rng), schedule, learning, record)

@@ -111,5 +111,5 @@ def test_what_ended_a_training_is_said() -> None:
 
 
 def test_people_are_told_of_plans_that_changed() -> None:
-    assert steps_text({"steps": 9, "steps_planned": 9}) == "9 of 9 steps"
-    assert steps_text({"steps": 9, "steps_planned": 20, "changes": [[5, 0.3, 9]]}) == "9 of 9 steps (20 planned at first)"
+    assert steps_text(9, 9, ()) == "9 of 9 steps"
+    assert steps_text(9, 20, [(5, 0.3, 9)]) == "9 of 9 steps (20 planned at first)"

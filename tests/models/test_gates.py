@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 
-from models.evaluation.gates import QualityGate, check_gates
+from models.evaluation.gates import check_gates
 from models.evaluation.metrics import rate
+from models.evaluation.metrics_file import Figures, QualityGate
 from models.settings import GateLimits
 
 GOOD: dict[str, Any] = {
     "limits": GateLimits(), "overkill": rate(1, 20), "overkill_target": 0.05, "escape": rate(30, 80),
     "easy_escape": rate(4, 40), "image_auroc": 0.95, "parity": 1e-5, "verdicts": 0, "champion": None, "remedy": "train again",
 }  # fmt: skip
-CHAMPION = {"overkill": {"rate": 0.0}, "escape": {"rate": 0.3}}
+CHAMPION = Figures(overkill=rate(0, 20), escape=rate(30, 100), image_auroc=0.9, pixel_ap=0.5)
 
 
 def checked(**changed: Any) -> dict[str, QualityGate]:
@@ -52,5 +53,6 @@ def test_what_can_be_done_is_said_only_where_too_many_easy_defects_pass() -> Non
 
 
 def test_a_champion_that_lets_everything_pass_asks_for_no_more_than_everything() -> None:
-    weak = checked(champion={"overkill": {"rate": 0.95}, "escape": {"rate": 1.0}}, escape=rate(80, 80))
-    assert weak["escape against the champion"].limit == 1.0 and weak["escape against the champion"].passed
+    weak = CHAMPION.model_copy(update={"escape": rate(80, 80)})
+    found = checked(champion=weak, escape=rate(80, 80))
+    assert found["escape against the champion"].limit == 1.0 and found["escape against the champion"].passed

@@ -1,7 +1,7 @@
 """The QA report as a file: complete, offline, escaped, honest in its numbers, small, and the same at every writing."""
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import pytest
 
 from core.errors import BadModel
 from data.batch import BatchRecord, ImageRecord, Rejection
+from models.evaluation.metrics import rate
+from models.evaluation.metrics_file import Metrics
 from models.report.example import Example, closest_calls, spread, worst_escapes, worst_false_alarms
 from models.report.page import ReportContents, write_report
 from tests.models.report_contents import champion, contents
@@ -70,32 +72,27 @@ def small(**changes: Any) -> ReportContents:
     return contents(**({"n_good": 6, "n_defects": 8, "size": (64, 72)} | changes))
 
 
+def changed(report: ReportContents, **parts: Any) -> ReportContents:
+    """With other ``parts`` of its ``metrics.json``."""
+    return replace(report, metrics=Metrics.model_validate(report.metrics.as_json() | parts))
+
+
 def failed_gates(report: ReportContents) -> ReportContents:
-    report.metrics["passed"] = False
-    report.metrics["gates"][1] |= {"passed": False, "text": "too many escape"}
-    return report
+    gates = report.metrics.as_json()["gates"]
+    gates[1] |= {"passed": False, "text": "too many escape"}
+    return changed(report, passed=False, gates=gates)
 
 
 def nothing_measured(report: ReportContents) -> ReportContents:
-    empty = {"count": 0, "n": 0, "rate": None, "low": None, "high": None}
-    report.metrics.update(
-        {
-            "overkill": empty,
-            "escape": empty,
-            "image_auroc": None,
-            "pixel_ap": None,
-            "families": {},
-            "champion": None,
-        }
-    )
-    report.metrics["scores"] = {"calibrate": [], "test": [], "defects": []}
     report.validation["facts"] = []
-    return replace(report, examples=[], study=[], schedule=[], learning=[])
+    empty = asdict(rate(0, 0))
+    nothing = changed(report, overkill=empty, escape=empty, image_auroc=0.5, pixel_ap=0.0, families={}, scores={})
+    return replace(nothing, examples=[], study=[], schedule=[], learning=[])
 
 
 VARIANTS = {
     "first model": small,
-    "champion": lambda: replace(small(), metrics={**small().metrics, "champion": champion()}),
+    "champion": lambda: changed(small(), champion=champion()),
     "failed gates": lambda: failed_gates(small()),
     "no trials": lambda: replace(small(), study=[], schedule=[], learning=[]),
     "one image": lambda: small(n_good=1, n_defects=0, alarms=0),
@@ -125,13 +122,14 @@ def test_page_is_whole_and_offline(name: str, tmp_path: Path) -> None:
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     report = small()
-    report.metrics.update(
-        {"product": HOSTILE, "batch": HOSTILE, "guarantee": HOSTILE, "champion": {**champion(), "batch": HOSTILE}}
-    )
-    report.metrics["families"] = {HOSTILE: report.metrics["families"]["stroke"]}
-    report.metrics["settings"] = {HOSTILE: {HOSTILE: [HOSTILE]}, "fused": HOSTILE, "teacher": HOSTILE}
-    report.metrics["training"]["warm_start"] = {"product": HOSTILE, "version": HOSTILE}
-    report.metrics["gates"][0] |= {"name": HOSTILE, "text": HOSTILE}
+    before = report.metrics.as_json()
+    report = changed(
+        report, product=HOSTILE, batch=HOSTILE, guarantee=HOSTILE, champion={**champion(), "batch": HOSTILE},
+        families={HOSTILE: before["families"]["stroke"]},
+        settings={HOSTILE: {HOSTILE: [HOSTILE]}, "fused": HOSTILE, "teacher": HOSTILE},
+        training={**before["training"], "warm_start": {"product": HOSTILE, "version": HOSTILE}, HOSTILE: HOSTILE},
+        gates=[{**before["gates"][0], "name": HOSTILE, "text": HOSTILE}, *before["gates"][1:]],
+    )  # fmt: skip
     report.validation["checks"][0] |= {"name": HOSTILE, "text": HOSTILE, "images": [HOSTILE], "observed": HOSTILE}
     report.study[0] |= {"params": {HOSTILE: HOSTILE}, "reason": HOSTILE, "state": HOSTILE}
     image = ImageRecord(name="a.png", source_name=HOSTILE, sha256="0", bytes=1, width=1, height=1, channels=1)
@@ -153,10 +151,9 @@ def test_the_record_names_families_teacher_and_warm_start(tmp_path: Path) -> Non
 
 
 def test_numbers_equal_the_metrics(tmp_path: Path) -> None:
-    report = small()
-    report.metrics["champion"] = champion()
+    report = changed(small(), champion=champion())
     _, page = written(tmp_path, report)
-    metrics = report.metrics
+    metrics = report.metrics.as_json()
     assert page.inside["overkill"][0] == metrics["overkill"]["rate"]
     assert page.inside["escape"][0] == metrics["escape"]["rate"]
     wanted = [metrics[key] for key in ("threshold", "overkill_target", "image_auroc", "pixel_ap")]
@@ -272,9 +269,12 @@ def test_in_a_browser(tmp_path: Path) -> None:
 def long_names() -> ReportContents:
     """Names as long as people make them, without a place to break them."""
     report, long = small(), "housing_cover_left_" * 4
-    report.metrics.update({"product": long, "batch": long, "champion": {**champion(), "batch": long}})
-    report.metrics["families"] = {f"{name}_{long}": figures for name, figures in report.metrics["families"].items()}
-    report.metrics["gates"][2] |= {"name": long, "text": f"Pixel AP 0.48 of {long} is at least 0.3."}
+    before = report.metrics.as_json()
+    before["gates"][2] |= {"name": long, "text": f"Pixel AP 0.48 of {long} is at least 0.3."}
+    report = changed(
+        report, product=long, batch=long, champion={**champion(), "batch": long}, gates=before["gates"],
+        families={f"{name}_{long}": figures for name, figures in before["families"].items()},
+    )  # fmt: skip
     report.validation["checks"][4]["images"] = [f"{n}-{long}.png" for n in range(9)]
     rejected = (Rejection(source_name=f"{long}/{long}.png", reason="damaged: row 31 is missing"),)
     record = report.record.model_copy(update={"rejected": rejected})

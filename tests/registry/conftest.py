@@ -252,6 +252,8 @@ def request_for(root: Path, product: str, batch: str, *, passed: bool = True, th
         "model_digest": sha256_of(model),
         "images_digest": "ab" * 32,
         "threshold": threshold,
+        "pixel_threshold": 0.6,
+        "overkill_target": 0.058,
         "guarantee": "50 calibration images promise at most 5.8 % overkill with 95 % confidence.",
         "images": {"train": 60, "tune": 20, "calibrate": 50, "test": 50},
         "overkill": rate(0, 50, 0.0, 0.071),

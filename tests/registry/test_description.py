@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from models.evaluation.metrics_file import Metrics
+from registry.client.training_run import _numbers, _params
 from registry.markdown import LONGEST
+from registry.rules.figures import champion_of, comparison, shown_gates
 from registry.server.description import describe
+from tests.models.report_contents import champion, contents, metrics
 
 from .conftest import rate, request_for
 
@@ -40,3 +46,21 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
     assert "<script" not in text.replace(r"\<script", "")
     assert "![x]" not in text.replace(r"\!\[x\]", "")
     assert "\n# big" not in text
+
+
+def test_what_models_write_is_found_under_its_names() -> None:
+    """The registry reads the file by itself: it must look where the models' ``Metrics`` puts things."""
+    made = metrics(contents(4, 4, (16, 16)).examples, np.random.default_rng(7))
+    written = Metrics.model_validate(made | {"champion": champion()}).as_json()
+    assert champion_of(written) == "3"
+    rows = comparison(written)
+    assert len(rows) == 5 and "–" not in [cell for row in rows for cell in row]
+    gates = shown_gates(written)
+    assert len(gates) == 4 and all(all(gate.values()) and "–" not in gate.values() for gate in gates)
+    text = describe(written, frozenset(), "7", "f" * 32)
+    assert "### disc-40 · batch 2026-11-21-a · gates passed" in text and "With 90 calibration images" in text
+    numbers = dict(_numbers(written))
+    wanted = ["threshold", "pixel_threshold", "overkill.rate", "escape.high", "images.test", "timing.train_s", "image_auroc"]
+    assert {*wanted, "family.stroke.pixel_ap"} <= numbers.keys() and numbers["images.test"] == 84
+    params = dict(_params(written))
+    assert {"product", "detector", "seed", "overkill_target", "images_digest", "environment.torch"} <= params.keys()

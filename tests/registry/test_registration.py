@@ -239,7 +239,7 @@ def test_swapped_files_are_neither_shown_nor_signed(registry: Registry, version:
         file.write_bytes(b"exchanged")
         assert [shown(one) for one in addresses] == [409] * len(addresses)
         page = registry.http.get(f"{registry.url}/changeover/review?{where}", auth=("ana", PASSWORD)).text
-        assert "Nothing of this version is shown" in page and "Image AUROC" not in page
+        assert "Nothing of this version is shown" in page and "image AUROC" not in page
         with pytest.raises(Refused, match="was exchanged"):
             sign_off(registry.ana, version.product, "1", "approved", "fine")
         registry.set_tag(registry.ana, version.product, "1", "qa.reason", "fine")

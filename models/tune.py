@@ -39,7 +39,7 @@ def suggest(trial: Any, settings: TuneSettings) -> dict[str, Any]:
     if detector.trainable:
         params["learning_rate"] = trial.suggest_float(_rate_name(name), *NETWORKS[name].learning_rates, log=True)
     if not detector.learns_from_good_only:
-        params["schedule"] = trial.suggest_categorical("schedule", [s for s in SCHEDULES if s != "reversed"])
+        params["schedule"] = trial.suggest_categorical("schedule", list(SCHEDULES))
         params["mix"] = trial.suggest_categorical("mix", list(MIXES))
     return params
 

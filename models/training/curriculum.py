@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-Schedule = Literal["none", "linear", "root", "competence", "reversed"]
+Schedule = Literal["none", "linear", "root", "competence"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 
 EASIEST = 0.2
@@ -18,13 +18,13 @@ def difficulty_range(schedule: Schedule, progress: float, competence: float = 0.
 
     ``linear`` and ``root`` (square root, Platanios 2019) open the range from the easy end and reach all of it at 60 % of
     training; ``competence`` opens it as the network masters what is open (see ``advanced``). Easy ones stay in the mix, so
-    nothing is forgotten. ``reversed`` opens it from the hard end (for comparison).
+    nothing is forgotten.
     """
     if schedule == "none":
         return 0.0, 1.0
     paced = competence if schedule == "competence" else min(progress / 0.6, 1.0)
     opened = EASIEST + (1.0 - EASIEST) * (paced**0.5 if schedule == "root" else paced)
-    return (1.0 - opened, 1.0) if schedule == "reversed" else (0.0, opened)
+    return 0.0, opened
 
 
 def advanced(competence: float, dice: float | None) -> float:

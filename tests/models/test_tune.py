@@ -45,6 +45,11 @@ def test_every_network_has_parameters_without_a_search() -> None:
         assert default_of(name)["detector"] == name and spec_of(default_of(name), 64).learning_rate > 0
 
 
+def test_a_schedule_that_no_study_proposes_is_refused() -> None:
+    with pytest.raises(BadSettings, match="schedule 'reversed' of the trial is not one of none, linear, root, competence"):
+        spec_of({**default_of("unet3plus"), "schedule": "reversed"}, 64)
+
+
 def test_a_teacher_changes_the_networks_of_the_families_that_take_it() -> None:
     card = TeacherCard(
         name="big", kind="features", settings={"backbone": "resnet18"}, source="imported", origin="o", licence="l",

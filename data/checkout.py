@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
-from core.errors import BadBatch, ChangeoverError, StorageTrouble
+from core.errors import BadBatch, ChangeoverError, StorageError
 from core.files import file_digest
 from data.batch import BatchFolder, images_digest
 from data.dvc_settings import read_settings, write_settings
@@ -124,7 +124,7 @@ def _pull(tree: Path, folder: Path, pointers: list[str], name: str) -> None:
     fetch(tree, folder, *pointers)
     if gone := lost_of(tree, folder, pointers):
         look_into_store(tree)
-        raise StorageTrouble(
+        raise StorageError(
             f"{place_of(tree)} has lost {gone[0].as_text()} of {name}; restore the store from its backup, or, where the plant's"
             " cache has it still, run the same batch again, which fills the store"
         )

@@ -48,7 +48,7 @@ def lost_of(plant: Path, folder: Path, pointers: Sequence[str]) -> list[Lost]:
 
 
 def fetch_lost(plant: Path, folder: BatchFolder) -> list[Lost]:
-    """Fetch into the cache what it has lost; gives what the store has not either. StorageTrouble where it does not answer."""
+    """Fetch into the cache what it has lost; gives what the store has not either. StorageError where it does not answer."""
     if not (gone := lost(plant, folder)):
         return []
     targets = [f"{one.output}.dvc" for one in gone if f"{one.output}.dvc" in POINTERS]

@@ -210,8 +210,8 @@ def _network(
     seconds = settings.seconds * network.share
     plan = Plan(seconds, threads=threads)
     if settings.replay is not None:
-        told = settings.replay[number]
-        plan = Plan(seconds, told.steps_planned, told.validations_planned, told.threads, told.steps, told.changes, told.form)
+        then = settings.replay[number]
+        plan = Plan(seconds, then.steps_planned, then.validations_planned, then.threads, then.steps, then.changes, then.form)
     detector, training = fit(
         seen, crops, spec, plan, lambda made: objective([made], given.tuning, [view.reduction]).value,
         checkpoint=work / f"checkpoint-{number}.pt", key=key, report=report, begin=begin,

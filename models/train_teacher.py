@@ -96,8 +96,8 @@ def train_teacher(
         if parent is not None and isinstance(network, Distillation | PatchDistillation):
             network.load_parent(parent)
 
-    learned: Any
-    learned, log = fit(
+    trained: Any
+    trained, log = fit(
         images,
         crops,
         spec,
@@ -109,12 +109,12 @@ def train_teacher(
         make=make,
     )
     if order.recipe == "self-supervised":
-        return Taught(learned.network.state_dict(), "features", {"backbone": order.backbone}, log)
+        return Taught(trained.network.state_dict(), "features", {"backbone": order.backbone}, log)
     if order.recipe == "pseudo-defects":
-        return Taught(learned.encoder.network.model.state_dict(), "features", {"backbone": order.backbone}, log)
+        return Taught(trained.encoder.network.model.state_dict(), "features", {"backbone": order.backbone}, log)
     if order.into == "features":
-        return Taught(learned.weights(), "features", {"backbone": order.backbone}, log)
-    return Taught(learned.weights(), "patches", dict(PATCHES), log)
+        return Taught(trained.weights(), "features", {"backbone": order.backbone}, log)
+    return Taught(trained.weights(), "patches", dict(PATCHES), log)
 
 
 PATCHES: dict[str, Any] = {"sides": [17, 33, 65], "width": 16, "outputs": 32}

@@ -60,8 +60,8 @@ def first_trials(names: Sequence[str]) -> list[dict[str, Any]]:
     return [trial for trials in zip_longest(*each) for trial in trials if trial is not None]
 
 
-def asked(params: dict[str, Any]) -> dict[str, Any]:
-    """``params`` as the study asks for them (``suggest``)."""
+def as_suggested(params: dict[str, Any]) -> dict[str, Any]:
+    """``params`` under the names that the study gives them (``suggest``)."""
     name = _rate_name(params["detector"])
     return {name if key == "learning_rate" else key: value for key, value in params.items()}
 
@@ -95,7 +95,7 @@ def tune(folder: BatchFolder) -> None:
     key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
     journal = folder.work / "tune" / f"journal-{key}.log"
     study = _study(journal)
-    first = [asked(default) for default in defaults]
+    first = [as_suggested(default) for default in defaults]
     progress, started = Progress(folder.path, "tune"), time.monotonic()
     spent, done = sum(t.user_attrs.get("seconds", 0.0) for t in study.trials), len(_complete(study))
     while done < planned and spent + time.monotonic() - started < settings.seconds:

@@ -81,7 +81,7 @@ def certificate(
         signed_in=WAYS.get(signed.way, signed.way),
         requested=record.tags.get(TAG_REQUESTED_BY, "").partition(":"),
         names=names or {},
-        deeds=[one for one in events if _decides(one)],
+        decisions=[one for one in events if _decides(one)],
         events=events,
         problems=problems,
         head=head.partition(":"),
@@ -101,8 +101,8 @@ def _visible(value: Any) -> Any:
 
 def _people(record: Version) -> set[str]:
     """Users on the page whose full names are not in the version's tags."""
-    kind, _, asked = record.tags.get(TAG_REQUESTED_BY, "").partition(":")
-    return {user for user in (record.tags.get(TAG_WAIVED_BY), asked if kind == "user" else None) if user}
+    kind, _, requester = record.tags.get(TAG_REQUESTED_BY, "").partition(":")
+    return {user for user in (record.tags.get(TAG_WAIVED_BY), requester if kind == "user" else None) if user}
 
 
 def _training(connection: Connection, record: Version) -> Mapping[str, Any] | None:
@@ -147,6 +147,6 @@ def _print(page: str, target: Path) -> None:
                 f"{browser} printed no PDF within {PDF_SECONDS} s; try again, or let --out end with .html"
             ) from error
         if done.returncode or not made.exists() or not made.read_bytes().startswith(b"%PDF-"):
-            told = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
-            raise ChangeoverError(f"{browser} printed no PDF ({told[-1][:200]}); let --out end with .html and print that")
+            lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
+            raise ChangeoverError(f"{browser} printed no PDF ({lines[-1][:200]}); let --out end with .html and print that")
         shutil.copyfile(made, temporary)

@@ -124,13 +124,13 @@ def _locked(plant: Plant) -> tuple[list[str], tuple[str, ...]]:
 
 def _newest_heads(plant: Plant) -> KeptHeads:
     """Of every witness the head with the largest number: those before it hang on it by the chain."""
-    told = _told_by_git(plant)
+    told = _heads_in_git(plant)
     locked, silent = _locked(plant)
     heads = filter(None, (told.get("head"), max(locked, key=_number, default=None)))
     return KeptHeads(tuple(heads), tuple(told["problems"]), silent)
 
 
-def _told_by_git(plant: Plant) -> dict[str, Any]:
+def _heads_in_git(plant: Plant) -> dict[str, Any]:
     """``head`` with the largest number that a commit ever added, and ``problems``: heads that a commit took out.
 
     What was read is remembered up to its commit, so that a look a minute does not read years of history.

@@ -40,7 +40,7 @@ class Identity:
     """What the plant knows of itself. ``place`` is None in one that was restored and not adopted yet.
 
     ``outside``: what it wrote to outside of its folder when it was last started. ``restored``: of which backup it came.
-    ``adopted``: the sentence that the audit trail still has to be told, or "".
+    ``adopted``: the sentence that the audit trail has not recorded yet, or "".
     """
 
     id: str
@@ -98,9 +98,9 @@ def settled(plant: Plant) -> Identity:
     return now
 
 
-def renewed(plant: Plant, told: str) -> Identity:
-    """Another identity for a copy, at the place where it is; ``told`` is what the trail gets to know of it."""
-    fresh = Identity(secrets.token_hex(16), _place(plant), outside(plant), adopted=told)
+def renewed(plant: Plant, sentence: str) -> Identity:
+    """Another identity for a copy, at the place where it is; ``sentence`` is what the trail will record of it."""
+    fresh = Identity(secrets.token_hex(16), _place(plant), outside(plant), adopted=sentence)
     write_identity(plant, fresh)
     return fresh
 

@@ -50,10 +50,10 @@ def decide(job: Job) -> Decided:
             restore_set_up(job.plant, folder)
             return recorded
         # Decided by an older Changeover, which set nothing up.
-        told = set_up(job, connect_as(job.plant, "trainer"))
+        start = set_up(job, connect_as(job.plant, "trainer"))
         decision = json.loads(folder.file("decision.json").read_text(encoding="utf-8"))
-        write_json(folder.file("decision.json"), decision | {"set_up": told})
-        return replace(recorded, set_up=told)
+        write_json(folder.file("decision.json"), decision | {"set_up": start})
+        return replace(recorded, set_up=start)
     connection = connect_as(job.plant, "trainer")
     version = champion_of(connection, job.product)
     champion = fetch(job.plant, connection, version) if version else None
@@ -61,14 +61,14 @@ def decide(job: Job) -> Decided:
     _lay(folder, champion)
     if trained is None:
         decision = _ask(job, champion)
-        told = set_up(job, connection) if decision["action"] == "retrain" else ""
+        start = set_up(job, connection) if decision["action"] == "retrain" else ""
     else:
-        decision, told = {"action": "retrain", "reason": OTHERWISE}, trained
+        decision, start = {"action": "retrain", "reason": OTHERWISE}, trained
         restore_set_up(job.plant, folder)
     number = champion.version.version if champion else None
     training = {"training": job.training_digest()}
-    write_json(folder.file("decision.json"), key | training | {"champion": number, "set_up": told} | decision)
-    return Decided(decision["action"], decision["reason"], number, told)
+    write_json(folder.file("decision.json"), key | training | {"champion": number, "set_up": start} | decision)
+    return Decided(decision["action"], decision["reason"], number, start)
 
 
 OTHERWISE = "this very batch was trained, and only what is done with the training is new"
@@ -130,10 +130,10 @@ def unseen(job: Job, batch: str) -> list[ImageRecord]:
     try:
         before = job.plant.batch(job.product, batch)
         train = set(json.loads(before.file("split.json").read_text(encoding="utf-8"))["train"])
-        learned = {image.sha256 for image in before.read_record().images if image.name in train}
+        trained_on = {image.sha256 for image in before.read_record().images if image.name in train}
     except (ChangeoverError, OSError, ValueError, KeyError, TypeError):
         return images
-    return [image for image in images if image.sha256 not in learned] or images
+    return [image for image in images if image.sha256 not in trained_on] or images
 
 
 def _lay(folder: BatchFolder, champion: Fetched | None) -> None:

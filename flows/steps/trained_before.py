@@ -35,7 +35,7 @@ def _key_at(job: Job, commit: str) -> dict[str, str]:
 def lay_again(job: Job, version: Version) -> list[Lost]:
     """Lay the batch as it was when ``version`` was made, with what its stages left; from the store where the cache has it not.
 
-    Gives what neither has any more, nor the folder itself: then what is in the folder stays as it is. StorageTrouble where the
+    Gives what neither has any more, nor the folder itself: then what is in the folder stays as it is. StorageError where the
     store does not answer.
     """
     lay_as_at(job.plant.path, version.commit, job.folder)

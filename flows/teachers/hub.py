@@ -58,18 +58,18 @@ def hub_weights(name: str) -> HubWeights:
     return _of_smp(name) if name.startswith(SMP) else _of_timm(name, name)
 
 
-def _of_timm(name: str, asked: str) -> HubWeights:
+def _of_timm(name: str, given: str) -> HubWeights:
     from timm.models import get_pretrained_cfg
 
     try:
         known = get_pretrained_cfg(name)
     except RuntimeError as error:
         raise BadSettings(
-            f"{asked[:80]!r}: timm knows no such weights of that network; leave away what follows the dot"
+            f"{given[:80]!r}: timm knows no such weights of that network; leave away what follows the dot"
         ) from error
     if known is None or not known.has_weights:
         raise BadSettings(
-            f"{asked[:80]!r} is not a network with published weights that timm knows; try resnet18, or smp:resnet18/imagenet"
+            f"{given[:80]!r} is not a network with published weights that timm knows; try resnet18, or smp:resnet18/imagenet"
         )
     note = None if known.license in _NO_NOTE else f"{known.license} (timm's note on {known.hf_hub_id or name})"
     backbone = name.partition(".")[0]
@@ -77,20 +77,20 @@ def _of_timm(name: str, asked: str) -> HubWeights:
         return HubWeights(backbone, *_on_hub(known.hf_hub_id, "main", known.hf_hub_filename or "model.safetensors"), note)
     address = known.url if isinstance(known.url, str) else ""
     if known.custom_load or Path(urlsplit(address).path).suffix not in (".pth", ".pt", ".bin", ".safetensors"):
-        raise BadSettings(f"the weights of {asked[:80]!r} are kept in a format that is not read; choose another network")
+        raise BadSettings(f"the weights of {given[:80]!r} are kept in a format that is not read; choose another network")
     return HubWeights(backbone, address, address, note)
 
 
-def _of_smp(asked: str) -> HubWeights:
-    encoder, _, weights = asked.removeprefix(SMP).partition("/")
+def _of_smp(given: str) -> HubWeights:
+    encoder, _, weights = given.removeprefix(SMP).partition("/")
     if encoder.startswith("tu-"):  # timm's networks under another name
-        return _of_timm(encoder.removeprefix("tu-"), asked)
+        return _of_timm(encoder.removeprefix("tu-"), given)
     from segmentation_models_pytorch.encoders import encoders
 
     kept: dict[str, Any] = encoders.get(encoder, {}).get("pretrained_settings", {})
     if weights not in kept:
         fix = f"it has {', '.join(f'{SMP}{encoder}/{one}' for one in kept)}" if kept else "try smp:resnet18/imagenet"
-        raise BadSettings(f"{asked[:80]!r} is not an encoder and weights of segmentation-models-pytorch; {fix}")
+        raise BadSettings(f"{given[:80]!r} is not an encoder and weights of segmentation-models-pytorch; {fix}")
     backbone = _twin(encoder)
     if backbone is None:
         raise BadSettings(

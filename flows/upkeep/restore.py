@@ -29,7 +29,7 @@ class Changed:
     database: str | None = None
 
 
-def restore(source: Path, target: Path, changed: Changed, say: Callable[[str], None]) -> tuple[Path, Backup]:
+def restore(source: Path, target: Path, changed: Changed, log: Callable[[str], None]) -> tuple[Path, Backup]:
     """Lay the backup ``source`` out as the plant ``target``, which has to be new or empty; its path, and what it was made of.
 
     Every content is compared with its digest before anything is written. A killed one leaves no folder of that name.
@@ -39,20 +39,20 @@ def restore(source: Path, target: Path, changed: Changed, say: Callable[[str], N
     _check_target(source, target)
     found = read_backup(source)
     _check_changes(found, changed)
-    say("comparing every file with its digest")
+    log("comparing every file with its digest")
     check_contents(source, found)
     if changed.database:
         check_empty(changed.database)
     with unfinished(target) as room:
-        say(f"laying out {sum(entry.kind == 'file' for entry in found.entries)} files")
+        log(f"laying out {sum(entry.kind == 'file' for entry in found.entries)} files")
         _lay(source, found, room, target)
         _settings(room, Path(found.plant["path"]), target, changed)
         plant = Plant.init(room)  # completes what depends on the settings, and commits that
         if found.plant["id"]:
-            told = f"of {found.made}, {found.head.partition(':')[0] or 'no'} events"
-            write_identity(plant, Identity(found.plant["id"], None, {}, restored=told))
+            backup_text = f"of {found.made}, {found.head.partition(':')[0] or 'no'} events"
+            write_identity(plant, Identity(found.plant["id"], None, {}, restored=backup_text))
         if changed.database:
-            say("filling the database")
+            log("filling the database")
             restore_database(content(source, found.dump), changed.database)
         room.chmod(stat.S_IMODE(found.mode))  # lines may read below it as other users
     return target, found

@@ -44,7 +44,7 @@ def probe_store(plant: Path) -> Probed:
     return _probe_folder(Path(url))
 
 
-def look_into_store(plant: Path) -> None:
+def check_readable(plant: Path) -> None:
     """StorageError where the store cannot be read; an empty one is none, but a missing bucket is, which DVC takes for empty."""
     name, url = _remote(plant)
     place, files, root = _opened(plant, name, url)
@@ -170,7 +170,7 @@ def _with_store(plant: Path, folder: Path, verb: str, *targets: str) -> None:
             dvc(place, verb, *targets)  # without --quiet, which swallows the reason
     except ChangeoverError as error:
         # These say it better where the store is the reason. Who only fetches may have no right to write.
-        probe_store(plant) if verb == "push" else look_into_store(plant)
+        probe_store(plant) if verb == "push" else check_readable(plant)
         raise ChangeoverError(_ROOM.sub(str(folder), str(error))) from error
 
 

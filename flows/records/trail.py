@@ -124,10 +124,10 @@ def _locked(plant: Plant) -> tuple[list[str], tuple[str, ...]]:
 
 def _newest_heads(plant: Plant) -> KeptHeads:
     """Of every witness the head with the largest number: those before it hang on it by the chain."""
-    told = _heads_in_git(plant)
+    committed = _heads_in_git(plant)
     locked, silent = _locked(plant)
-    heads = filter(None, (told.get("head"), max(locked, key=_number, default=None)))
-    return KeptHeads(tuple(heads), tuple(told["problems"]), silent)
+    heads = filter(None, (committed.get("head"), max(locked, key=_number, default=None)))
+    return KeptHeads(tuple(heads), tuple(committed["problems"]), silent)
 
 
 def _heads_in_git(plant: Plant) -> dict[str, Any]:
@@ -201,8 +201,8 @@ def _head(line: str) -> str | None:
 def _history(plant: Path, since: str = "") -> Iterator[tuple[bool, str]]:
     """Lines that commits (after ``since``) added to the kept heads (True) or took away (False), oldest first."""
     command = ["log", "--reverse", "--patch", "--format=", "--no-color", "--no-ext-diff", "--no-textconv", "--unified=0"]
-    told = _git(plant, *command, *([f"{since}..HEAD"] if since else []), "--", FOLDER)
-    for line in told.splitlines():
+    patches = _git(plant, *command, *([f"{since}..HEAD"] if since else []), "--", FOLDER)
+    for line in patches.splitlines():
         if line.startswith(("+{", "-{")):
             yield line[0] == "+", line[1:]
 
@@ -214,6 +214,6 @@ def _git(plant: Path, *arguments: str) -> str:
     except OSError as error:
         raise ChangeoverError(f"git cannot be started in {plant} ({error.strerror}); install it") from error
     if done.returncode:
-        told = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
-        raise ChangeoverError(f"the history of {plant} cannot be read ({told}); repair that and run again")
+        reason = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+        raise ChangeoverError(f"the history of {plant} cannot be read ({reason}); repair that and run again")
     return done.stdout.decode("utf-8", "replace")

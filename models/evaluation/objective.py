@@ -140,7 +140,7 @@ def objective_of(good_scores: Sequence[float], seen: Sequence[tuple[LabelledImag
         shown = [(exam.label[::2, ::2], m) for exam, m in seen if exam.family == family and exam.label is not None]
         truth, scores = pooled([m for _, m in shown], [label for label, _ in shown], stride=1)
         pixel_ap[family] = average_precision(truth, scores)
-        separation[family] = float(np.mean([told_apart(_peak(label, m), good_scores) for label, m in shown]))
+        separation[family] = float(np.mean([separability(_peak(label, m), good_scores) for label, m in shown]))
     if not pixel_ap:
         return Objective(0.0, {}, {})
     values = sorted(0.5 * pixel_ap[family] + 0.5 * separation[family] for family in pixel_ap)
@@ -154,7 +154,7 @@ def _peak(label: NDArray[np.float32], shown: NDArray[np.float32]) -> float:
     return float(shown[near].max())
 
 
-def told_apart(peak: float, good_scores: Sequence[float]) -> float:
+def separability(peak: float, good_scores: Sequence[float]) -> float:
     """2 AUROC - 1 of parts with a defect that gives ``peak``, against good ones.
 
     A part with a defect scores what the part would score without it or ``peak``, whichever is higher; every good image stands in

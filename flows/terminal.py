@@ -114,7 +114,7 @@ def waiting(text: str) -> Iterator[Callable[[str], None]]:
 def reporting(what: str) -> Iterator[Callable[[str, float | None], None]]:
     """A bar with the time left for one long piece of work in several parts; plain lines, one every ten seconds, elsewhere.
 
-    Gives a function that is told the part and how much of it is done (0..1, or None where that is not known).
+    Gives a function to be called with the part and the share of it that is done (0..1, or None where that is not known).
     """
     if sys.stderr.isatty():
         from rich.console import Console

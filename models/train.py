@@ -54,9 +54,9 @@ class NetworkPlan:
 def planned_networks(
     settings: ReplayedTraining, chosen: dict[str, Any], view: View, beside: Sequence[tuple[str, View]] = ()
 ) -> list[NetworkPlan]:
-    """What tuning chose, in ``view``, then the companion: in the same, or, where it learns nothing step by step,
-    the networks ``beside`` (``models.training.memories``) on their views. BadSettings where the settings replay another number of
-    networks."""
+    """The network that tuning chose, in ``view``, then the companion: in the same view, or, where it is not trained step by
+    step, the networks ``beside`` (``models.training.memories``) in their own views. BadSettings where the settings replay
+    another number of networks."""
     companion, share = settings.companion, 0.0
     if companion is not None and _family(companion).kind == _family(chosen["detector"]).kind:
         companion = None

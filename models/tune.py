@@ -138,7 +138,8 @@ def _named(params: dict[str, Any], settings: TuneSettings, card: TeacherCard | N
 
 
 def _study(journal: Path) -> Any:
-    """The study that ``journal`` keeps, or a new one. What a killed process had begun is given up: it is asked for again."""
+    """The study that ``journal`` keeps, or a new one. A trial that a killed process had begun is given up, and asked for
+    again."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -164,8 +165,8 @@ def _complete(study: Any) -> list[Any]:
 
 
 def _next(study: Any, done: int, first: list[dict[str, Any]], seed: int) -> Any:
-    """The trial after ``done`` complete ones: of those to be tried ``first``, then what the sampler chooses. Each by its place
-    alone, and not by how often the study was taken up again."""
+    """The trial after ``done`` complete ones: those to be tried ``first``, then what the sampler chooses. It depends on its
+    number alone, not on how often the study was resumed."""
     import optuna
     from optuna.trial import TrialState
 

@@ -93,7 +93,7 @@ def certificate(
 
 
 def _visible(value: Any) -> Any:
-    """What is put into the page, by whatever place of the template: nothing in it is hidden or turns other letters round."""
+    """Every value that the template inserts, made printable: it neither hides text nor turns other letters round."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return "\n".join(map(printable, value.replace("\r\n", "\n").split("\n")))
@@ -114,7 +114,7 @@ def _training(connection: Connection, record: Version) -> Mapping[str, Any] | No
 
 
 def _decides(event: Event) -> bool:
-    """Whether it belongs among who registered, signed, waived and promoted when."""
+    """Whether the event is a registration, a signature, a waiver or a promotion."""
     if not event.allowed:
         return False
     promoted = event.action == "alias.set" and event.subject == CHAMPION
@@ -130,7 +130,7 @@ def _print(page: str, target: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch, replacing(target) as temporary:
         source, made = Path(scratch) / "certificate.html", Path(scratch) / "certificate.pdf"
         source.write_text(page, encoding="utf-8")
-        # The page has no script and loads nothing, so there is nothing that the sandbox, which root cannot have, would hold back.
+        # The page has no script and loads nothing, so it does without the sandbox, which root cannot use.
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
         command += [f"--user-data-dir={scratch}/profile", f"--print-to-pdf={made}", source.as_uri()]
         try:

@@ -57,7 +57,7 @@ def listed(address: str) -> list[str]:
 
 
 def check(address: str) -> str:
-    """Where the bucket is, in words, after a look whether it can be read and holds every version of an object for its time.
+    """Check that the bucket can be read and keeps every version of an object for its time; where it is, in words.
 
     StorageError where it does not.
     """

@@ -32,8 +32,8 @@ FOLDER = "audit"
 
 @dataclass(frozen=True)
 class KeptHeads:
-    """Heads as ``registry.trail.audit.verify`` takes them, what is wrong with the places where they are kept, and which of these
-    could not be asked."""
+    """Heads as ``registry.trail.audit.verify`` takes them, the problems of the places that keep them, and which of these could
+    not be read."""
 
     heads: tuple[str, ...]
     problems: tuple[str, ...]
@@ -123,7 +123,7 @@ def _locked(plant: Plant) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _newest_heads(plant: Plant) -> KeptHeads:
-    """Of every witness the head with the largest number: those before it hang on it by the chain."""
+    """The newest head of every witness; the chain ties the earlier ones to it."""
     committed = _heads_in_git(plant)
     locked, silent = _locked(plant)
     heads = filter(None, (committed.get("head"), max(locked, key=_number, default=None)))
@@ -170,9 +170,9 @@ def _is_before_now(plant: Path, commit: str) -> bool:
 
 
 def _kept_last(plant: Plant) -> tuple[str | None, Path | None]:
-    """The head with the largest number in the plant's files and its file, after a look whether the trail contains it.
+    """The newest head in the plant's files, and its file. ``Broken`` where the trail does not contain it.
 
-    RunRequest is the number, never the name of a file: a clock that ran ahead once must not have the last word.
+    The number says which head is newest, never the name of a file: a clock that ran ahead once must not have the last word.
     """
     last: str | None = None
     place: Path | None = None

@@ -154,9 +154,10 @@ def outside(plant: Plant) -> dict[str, str]:
 
 
 def _check_unused(plant: Plant) -> None:
-    """A clone of a plant's git repository has its settings and nothing else: no registry, no keys, and no identity.
+    """PlantError for a clone of a plant's git repository, which has its settings and nothing else: no registry, keys or
+    identity.
 
-    It would give production's services other passwords, and take from its line what it does not know. PlantError.
+    Started, it would give production's services other passwords, and take every model that it does not know off the line.
     """
     if (plant.state / "mlflow" / "secrets").exists():  # of before there were identities
         return

@@ -75,8 +75,8 @@ OTHERWISE = "this very batch was trained, and only what is done with the trainin
 
 
 def _trained_otherwise(folder: BatchFolder, key: dict[str, str], training: str) -> str | None:
-    """What training of these images started from, in words, where this order trains the same: then it still does, whatever there
-    may be by now. None where it was not trained so."""
+    """What an earlier training of these images started from, in words, if this order trains the same: it starts from that again,
+    whatever is newer by now. None if there was no such training."""
     try:
         found = json.loads(folder.file("decision.json").read_text(encoding="utf-8"))
         same = (found["action"], found["images"], found["training"]) == ("retrain", key["images"], training)
@@ -124,8 +124,8 @@ def _ask(job: Job, champion: Fetched | None) -> dict[str, Any]:
 
 
 def unseen(job: Job, batch: str) -> list[ImageRecord]:
-    """The images of the job's batch that a champion of ``batch`` was not trained on: what it knows by heart, and a memory of
-    patches does, says nothing about drift. All of them where none would be left, or ``batch`` is not in this plant any more."""
+    """The images of the job's batch that a champion of ``batch`` was not trained on. Training images say nothing about drift: a
+    memory bank knows them by heart. All of them where none would be left, or ``batch`` is not in this plant any more."""
     images = list(job.folder.read_record().images)
     try:
         before = job.plant.batch(job.product, batch)

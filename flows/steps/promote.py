@@ -90,7 +90,7 @@ def roll_back(plant: Plant, product: str, reason: str, person: Connection | None
 
 
 def _publish(plant: Plant, connection: Connection, version: Version) -> Path:
-    """Publish a champion, with an event where the last one said anything else of the line."""
+    """Publish a champion, with an event unless the last one says the same."""
     folder = publish(connection, version.product, version.version, plant.publish)
     events = [
         event for event in recorded(connection, version.product) if event.action in ("publish", "retract") and event.allowed

@@ -36,8 +36,8 @@ WARM, START, WEIGHTS, TRAINING = "warm", "warm.json", "weights.pt", "training.js
 def set_up(job: Job, connection: Connection) -> str:
     """Lay ``teacher/`` and ``warm/`` beside the batch, inputs of tune and train; returns in words what there is.
 
-    What is not there is said and laid as such: ``{"digest": null}``, ``{"version": null}``. It is an error only where it was
-    pinned (``name@version``), or where a file is not the one on record.
+    What does not exist is recorded as such: ``{"digest": null}``, ``{"version": null}``. It is an error only where it was pinned
+    (``name@version``), or where a file is not the one on record.
     """
     place = job.plant.path
     with plant_lock(place):  # a plant of an older version would commit the large files
@@ -75,7 +75,7 @@ def is_set_up(folder: BatchFolder) -> bool:
 def restore_set_up(plant: Plant, folder: BatchFolder, connection: Connection | None = None) -> None:
     """Fetch the large files on record again where they are missing or changed: git leaves them out of a clone.
 
-    PlantError, BadModel or a registry's error where they are to be had no more.
+    PlantError, BadModel or a registry's error where they are no longer available.
     """
     digest = _pinned(folder.file(TEACHER) / CARD, "digest", "digest")
     features = folder.file(TEACHER) / FEATURES

@@ -1,4 +1,5 @@
-"""What a champion has learned of a batch: images that it, or what it started from, was trained on, and near-duplicates."""
+"""The overlap of a batch with a champion's training: images that it, or what it started from, was trained on, and
+near-duplicates."""
 
 import json
 import os
@@ -31,10 +32,10 @@ here)."""
 
 
 def training_overlap(plant: Plant, connection: Connection, champion: Version, folder: BatchFolder) -> dict[str, list[str]]:
-    """Of each of the subsets ``MEASURING`` of the batch in ``folder``, the images that ``champion`` has learned, sorted: those of
-    parts that it was trained on. Nothing where the batch has not been split.
+    """For each subset in ``MEASURING``, the sorted names of the images of the batch in ``folder`` that show parts which
+    ``champion`` was trained on. Empty where the batch has not been split.
 
-    ChangeoverError or a registry's error where it cannot be told: records or images of then are not to be had.
+    ChangeoverError or a registry's error where that cannot be determined, since records or images of that time are missing.
     """
     if not folder.file("split.json").is_file():
         return {subset: [] for subset in MEASURING}
@@ -98,7 +99,7 @@ def _known_again(before: list[tuple[Path, ImageRecord]], now: list[tuple[Path, I
         rows = [*references, *(row for row in range(len(before), len(names)) if names[row][2:] not in known)]
         repeats = find_duplicates([names[row] for row in rows], np.stack([small[row] for row in rows]))
         known |= {name[2:] for name, other in repeats.items() if name[0] == "1" and other[0] == "0"}
-        # Of images of before that are alike only the first was compared: the others are asked for by themselves.
+        # Of training images that are alike, only the first was compared: the others are compared in the next round.
         references = [row for row in references if names[row] in repeats]
     return known
 

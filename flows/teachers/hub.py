@@ -53,7 +53,8 @@ class Fetched:
 
 def hub_weights(name: str) -> HubWeights:
     """The weights of a timm model (``resnet18``, ``resnet18.a1_in1k``) or of an encoder of segmentation-models-pytorch
-    (``smp:resnet18/imagenet``); nothing is asked for this. BadSettings for names that are not known, or not usable as a teacher.
+    (``smp:resnet18/imagenet``); no network is used for this. BadSettings for names that are not known, or not usable as a
+    teacher.
     """
     return _of_smp(name) if name.startswith(SMP) else _of_timm(name, name)
 
@@ -116,7 +117,8 @@ def _on_hub(repository: str, revision: str, file: str) -> tuple[str, str]:
 
 
 def download(address: str, target: Path, report: Report) -> Fetched:
-    """Fetch ``address`` into ``target``. HubError, in one line, where that fails; it never waits long for a sign of life."""
+    """Fetch ``address`` into ``target``. HubError, in one line, where that fails; it does not wait long for a server that is
+    silent."""
     for attempt in range(1, TRIES + 1):
         try:
             return _once(address, target, report)
@@ -145,7 +147,7 @@ class _Began:
 def _once(address: str, target: Path, report: Report) -> Fetched:
     host = urlsplit(address).netloc
     report(f"asking {host}", None)
-    # In a thread of its own, which is left behind: looking a name up knows no time limit.
+    # Looking a name up has no time limit, so a thread of its own does it and may be left behind.
     news: queue.Queue[_Began | bytes | _Refused | None] = queue.Queue(maxsize=16)
     threading.Thread(target=_transfer, args=(address, news), daemon=True).start()
     digest, done, began = hashlib.sha256(), 0, _Began(None, "")
@@ -171,7 +173,7 @@ def _once(address: str, target: Path, report: Report) -> Fetched:
 
 
 def _transfer(address: str, news: "queue.Queue[_Began | bytes | _Refused | None]") -> None:
-    """Put what comes from ``address`` into ``news``: its size, its bytes, and None at the end, or why it is refused."""
+    """Put the answer of ``address`` into ``news``: its size, its bytes, and None at the end; or why it is refused."""
     import httpx
 
     try:

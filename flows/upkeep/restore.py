@@ -110,7 +110,7 @@ def _lay(source: Path, found: Backup, room: Path, target: Path) -> None:
 
 
 def _settings(room: Path, home: Path, target: Path, changed: Changed) -> None:
-    """What was asked for, and paths into the former folder made relative; comments of the file stay."""
+    """Make the changes that were asked for, and paths into the former folder relative; comments of the file stay."""
     file = room / SETTINGS
     values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     wanted: dict[str, dict[str, Any]] = {
@@ -129,8 +129,8 @@ def _settings(room: Path, home: Path, target: Path, changed: Changed) -> None:
 
 
 def _moved(setting: str, value: str, home: Path) -> str | None:
-    """What a path in the settings is called from another place: one into the plant leads into the new one, and a store beside the
-    plant stays where it is. Where the line reads is not named anew: a copy must not write there. None: as it was."""
+    """How the settings name a path from another place: one into the plant leads into the new one, and a store beside the plant
+    stays where it is. The published folder is not named anew: a copy must not write there. None: as it was."""
     if "://" in value or value.startswith("~"):
         return None
     if Path(value).is_relative_to(home):

@@ -1,4 +1,4 @@
-"""The paces of a training: twenty times the crops that follow are adapted to what the network can and cannot do."""
+"""The paces of a training: twenty times, the crops that follow are adapted to what the network finds and misses."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,7 +12,7 @@ from models.training.training_log import TrainingLog
 REMEMBERED = 4
 """Rounds of hard negatives that are shown."""
 Mine = Callable[[int, int], list[Spot] | None]
-"""Looks for hard negatives, at a step and with so many steps a pace; None where it is not the pace to do so."""
+"""Finds hard negatives at a step, given the steps of a pace; None in a pace without a search."""
 
 
 def course_of(log: TrainingLog, batch_size: int) -> Course:

@@ -158,7 +158,7 @@ def test_only_heads_count(locked: tuple[Plant, str], s3: S3) -> None:
 
 
 def test_a_clock_400_days_ahead_has_not_the_last_word_anywhere(locked: tuple[Plant, str], s3: S3) -> None:
-    """An event and its head from a clock that ran ahead; then the clock is set right. RunRequest is the number."""
+    """An event and its head from a clock that ran ahead; then the clock is set right. The number says which is newest."""
     plant, bucket = locked
     append(plant, 1)
     ahead = datetime.now(UTC) + timedelta(days=400)

@@ -15,7 +15,6 @@ import psutil
 from core.files import write_json
 from flows.errors import CopiedPlant, PlantError
 from flows.plant import Plant
-from flows.serving.database_copy import has_trail
 from flows.serving.processes import ProcessMark
 
 FILE = "plant.json"
@@ -166,8 +165,11 @@ def _check_unused(plant: Plant) -> None:
     # Several plants may publish to one folder, each its own products.
     if "storage.publish" in shared and any((plant.publish / name / "current.json").exists() for name in plant.products()):
         used.append(f"storage.publish {shared['storage.publish']}")
-    if (database := shared.get("registry.database")) and has_trail(database):
-        used.append(f"registry.database {database}")
+    if database := shared.get("registry.database"):
+        from flows.serving.database_copy import has_trail  # with SQLAlchemy, a third of what starting a command takes
+
+        if has_trail(database):
+            used.append(f"registry.database {database}")
     if used:
         raise PlantError(
             f"{plant.path} was never up, but {' and '.join(used)} is used for its products already; give it its own in"

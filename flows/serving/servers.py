@@ -17,7 +17,6 @@ from core.files import write_json
 from flows.errors import ServerError
 from flows.plant import Plant
 from flows.serving.child_environment import UNWANTED, child_environment
-from flows.serving.database import try_database
 from flows.serving.door import own_origins
 from flows.serving.identity import PLANT_ID, PLANT_PATH, check_own, copied, identity_of, settled, started_here, works_for
 from flows.serving.prefect_password import FOR_THE_SERVER, prefect_password
@@ -89,6 +88,8 @@ def up(plant: Plant, log: Log = lambda line: None) -> dict[str, Server]:
         settled(plant)
         started = [name for name in NAMES if not server_status(plant)[name].running]
         if "mlflow" in started:
+            from flows.serving.database import try_database  # with SQLAlchemy, a third of what starting a command takes
+
             try_database(plant)
         for name in started:
             log(f"starting the {name} server")

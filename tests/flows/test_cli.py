@@ -43,6 +43,13 @@ def test_help_loads_nothing_heavy() -> None:
     assert not HEAVY & set(loaded)
 
 
+def test_what_only_asks_the_servers_loads_nothing_heavy() -> None:
+    """``history``, ``sign-off`` and ``inspect`` import no more of the plant than this before they ask."""
+    code = "import sys, flows.serving.services, flows.steps.fetch; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not (HEAVY | {"sqlalchemy"}) & set(loaded)
+
+
 def test_help_names_every_verb() -> None:
     result = changeover("--help")
     assert result.exit_code == 0

@@ -12,10 +12,14 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch.utils.flop_counter import FlopCounterMode
@@ -23,9 +27,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from core.files import write_json
 from data.batch import BatchFolder
 from data.benchmark_set import read_set
+from data.defects.blend import Pixels
 from data.defects.recipe import TRAINING_FAMILIES, Recipe
 from data.defects.regenerate import regenerate
-from data.defects.scale import measure_scale
+from data.defects.scale import BatchScale, measure_scale
 from data.sample.pictures import write_sample
 from data.split import split_batch
 from data.yaml_file import write_yaml
@@ -37,16 +42,39 @@ from models.evaluation.objective import cache_maps, evaluate_fusion, tune_set
 from models.inspection.preprocess import at_working_scale, working_scale
 from models.training.budget import Plan
 from models.training.crops import CropPlan
+from models.training.curriculum import Schedule, difficulty_range
 from models.training.fit import Spec, fit
+
+
+def binary_label(before: Pixels, after: Pixels, scale: BatchScale, line: bool = False) -> Pixels:
+    """One where a grey level changed at all, visible or not."""
+    return np.asarray(np.abs(after - before).max(axis=2) > 1.0, np.float32)
+
+
+def hard_first(schedule: Schedule, progress: float, competence: float = 0.0) -> tuple[float, float]:
+    """Opens the range of difficulty from the hard end: the mirror image of ``linear``."""
+    low, high = difficulty_range("linear", progress)
+    return 1.0 - high, 1.0 - low
+
+
+@contextmanager
+def drawn_with(place: str | None, function: Any = None) -> Iterator[None]:
+    """While training crops are drawn, ``function`` stands at ``place``; they are drawn in this process, which knows it."""
+    if place is None:
+        yield
+        return
+    with patch(place, function), patch("models.training.fit.data_workers", lambda device, plan: 0):
+        yield
+
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "everything": {},
     **{f"without {f}": {"families": tuple(o for o in TRAINING_FAMILIES if o not in (f, "library"))}
        for f in TRAINING_FAMILIES if f != "library"},
-    "binary labels": {"saturating": False},
+    "binary labels": {"instead": ("data.defects.draw.label_of_change", binary_label)},
     "no curriculum": {"schedule": "none"},
     "competence-paced": {"schedule": "competence"},
-    "reversed curriculum": {"schedule": "reversed"},
+    "reversed curriculum": {"instead": ("models.training.crops.difficulty_range", hard_first)},
     "no hard negatives": {"hard_negatives": False},
     "last stage: full resolution": {"settings": {"finish": "stage"}},
     "last stage: full resolution, the paper's order": {"settings": {"finish": "stage", "enlarge_first": True}},
@@ -79,12 +107,13 @@ def main(out: Path, steps: int) -> None:
             if any(line["variant"] == name for line in done):
                 continue
             started = time.monotonic()
-            recipe = Recipe(**{key: variant[key] for key in ("families", "saturating") if key in variant})
+            recipe = Recipe(families=variant.get("families", TRAINING_FAMILIES))
             own = variant.get("settings", {}) if "family" in variant else {**settings, **variant.get("settings", {})}
             spec = Spec(variant.get("family", family), own, variant.get("schedule", "linear"))
             spec = replace(spec, hard_negatives=variant.get("hard_negatives", True))
             crops = CropPlan(recipe, measure_scale(images), spec.side, 0, spec.schedule, 1)
-            detector, _ = fit(images, crops, spec, Plan(1e9, steps))
+            with drawn_with(*variant.get("instead", (None,))):
+                detector, _ = fit(images, crops, spec, Plan(1e9, steps))
             target = Path(scratch) / "model.onnx"
             properties = {"product": "plate", "batch": "ablation", "detector": family}
             assembled = assemble(batch, [detector], {"reductions": [1], "scale": scale}, target, properties, 0.01)

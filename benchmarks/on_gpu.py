@@ -62,14 +62,14 @@ def main() -> None:
     parser.add_argument("products", nargs="+")
     parser.add_argument("--budget", type=float, default=60.0)
     parser.add_argument("--steps", type=int, default=200)
-    asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     print(json.dumps({"machine": environment(), "cuda": torch.cuda.is_available()}), flush=True)
-    if asked.steps:
-        twice(asked.data / asked.products[0], asked.out / "twice", asked.steps)
-    for name in asked.products:
-        order = RunRequest("quick", budget=asked.budget)
-        result = bench(read_set(asked.data / name), order, asked.out / name, lambda text, share: None)
+    if options.steps:
+        twice(options.data / options.products[0], options.out / "twice", options.steps)
+    for name in options.products:
+        order = RunRequest("quick", budget=options.budget)
+        result = bench(read_set(options.data / name), order, options.out / name, lambda text, share: None)
         print(json.dumps(result), flush=True)
 
 

@@ -25,23 +25,23 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--events", type=int, default=100_000)
     arguments.add_argument("--times", type=int, default=10)
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "state"
         prepare(state)
         with running(state) as registry:
             pass  # makes the tables
         trail = Trail(f"sqlite:///{registry.database}", key_file(state))
-        fill(trail, asked.events, after=trail.head())
+        fill(trail, options.events, after=trail.head())
         trail.close()
         begin = time.perf_counter()
         with running(state, people=False) as registry:
-            print(f"start with {asked.events} events: {time.perf_counter() - begin:.2f}")
+            print(f"start with {options.events} events: {time.perf_counter() - begin:.2f}")
             taken: dict[str, list[float]] = {"approve": [], "promote": [], "status": [], "withdraw": [], "review page": []}
             register(registry.trainer, request_for(Path(folder), "bolt", "a"))
             page = f"{registry.url}/changeover/review?product=bolt&version=1"
-            for number in range(asked.times):
-                for name, deed in (
+            for number in range(options.times):
+                for name, action in (
                     ("approve", lambda: sign_off(registry.ana, "bolt", "1", "approved", f"time {number}")),  # noqa: B023
                     ("status", lambda: status(registry.vic, "bolt", "1")),
                     ("review page", lambda: registry.http.get(page, auth=(registry.ana.user, registry.ana.password))),
@@ -49,7 +49,7 @@ def main() -> None:
                     ("withdraw", lambda: sign_off(registry.ana, "bolt", "1", "pending", f"time {number}")),  # noqa: B023
                 ):
                     begin = time.perf_counter()
-                    deed()
+                    action()
                     taken[name].append(time.perf_counter() - begin)
             for name, seconds in taken.items():
                 print(f"{name}: median {statistics.median(seconds):.3f}, largest {max(seconds):.3f}")

@@ -116,7 +116,7 @@ def pair(product: BenchmarkSet, batch: Batch, scale: float, family: str, folder:
     target = folder / "pair.onnx"
     properties = {"product": product.name[:60], "batch": "bench", "detector": "pair"}
     assembled = assemble(batch, detectors, {"scale": scale, "reductions": [1, 1]}, target, properties, 0.01)
-    told = {
+    record = {
         "product": product.name,
         "family": f"unet3plus and {family}",
         "teacher": best["teacher"],
@@ -126,7 +126,7 @@ def pair(product: BenchmarkSet, batch: Batch, scale: float, family: str, folder:
     poolings = [str(pooling) for pooling in assembled.fusion.poolings]
     measured = measure(assembled.exported, product.test)
     write_json(
-        folder / f"unet3plus and {family}.json", {**told, "objective": assembled.fusion.value, "poolings": poolings, **measured}
+        folder / f"unet3plus and {family}.json", {**record, "objective": assembled.fusion.value, "poolings": poolings, **measured}
     )
     target.unlink()
 
@@ -147,9 +147,11 @@ def table(out: Path) -> str:
     ]
     for family, teacher in sorted({(family, teacher) for family, teacher, _ in found}):
         cells = [found.get((family, teacher, product)) for product in products]
-        told = [" / ".join(f"{cell[key]:.3f}"[1 if cell[key] < 1 else 0 :] for key in FIGURES) if cell else "–" for cell in cells]
+        record = [
+            " / ".join(f"{cell[key]:.3f}"[1 if cell[key] < 1 else 0 :] for key in FIGURES) if cell else "–" for cell in cells
+        ]
         seconds, ms = (fmean(cell[key] for cell in cells if cell) for key in ("train_seconds", "ms_per_image"))
-        lines.append(f"| {family} | {teacher} | {' | '.join(told)} | {seconds:.0f} | {ms:.0f} |")
+        lines.append(f"| {family} | {teacher} | {' | '.join(record)} | {seconds:.0f} | {ms:.0f} |")
     lines.append("")
     for teacher in sorted({teacher for family, teacher, _ in found if family in FAMILIES} - {"random"}):
         pairs = [(found[f, t, p], found[f, "random", p]) for f, t, p in found if t == teacher and (f, "random", p) in found]

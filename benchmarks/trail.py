@@ -68,12 +68,12 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--events", type=int, default=100_000)
     arguments.add_argument("--database")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        address = asked.database or f"sqlite:///{folder}/mlflow.db"
+        address = options.database or f"sqlite:///{folder}/mlflow.db"
         trail = Trail(address, Path(folder) / "trail-key")
         trail.prepare()
-        fill(trail, asked.events)
+        fill(trail, options.events)
         entry = Entry(actor="ana", action="tag.set", product="bolt-m1", version="1", subject="qa", after="approved", allowed=True)
         figures = {
             "full verification": seconds(lambda: problems_of(trail)),
@@ -92,7 +92,7 @@ def main() -> None:
         }
         assert trail.problem() is None  # noqa: S101 - else the figures mean nothing
         trail.close()
-    print(f"{asked.events} events, {address.partition(':')[0]}")
+    print(f"{options.events} events, {address.partition(':')[0]}")
     for name, taken in figures.items():
         print(f"{taken:9.4f} s  {name}")
 

@@ -7,7 +7,7 @@
     ├── BadSettings      settings that contradict each other or the batch
     ├── BadModel         a model file that is damaged or not one of ours
     ├── OutOfSpace       a copy that did not fit on the disk
-    └── StorageTrouble   a store of images and models, or a bucket, that does not do what it should
+    └── StorageError     a store of images and models, or a bucket, that does not do what it should
 
 Every message names the value, the rule and the fix, in one line. The command line turns it into that line and a non-zero exit
 code.
@@ -42,5 +42,5 @@ class OutOfSpace(ChangeoverError):
     """A copy that did not fit on the disk."""
 
 
-class StorageTrouble(ChangeoverError):
+class StorageError(ChangeoverError):
     """A store of images and models, or a bucket, that does not do what it should."""

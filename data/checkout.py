@@ -11,13 +11,13 @@ from pathlib import Path
 import yaml
 from filelock import FileLock
 
-from core.errors import BadBatch, ChangeoverError, StorageTrouble
+from core.errors import BadBatch, ChangeoverError, StorageError
 from core.files import file_digest
 from data.batch import BatchFolder, images_digest
 from data.dvc_settings import read_settings, write_settings
 from data.lost import POINTERS, lost_of
 from data.repository import dvc, git, try_git
-from data.store import fetch, look_into_store, place_of
+from data.store import check_readable, fetch, place_of
 from data.version import plant_lock
 from data.yaml_file import write_yaml
 
@@ -123,8 +123,8 @@ def _pull(tree: Path, folder: Path, pointers: list[str], name: str) -> None:
     """Fill the cache of ``tree``, which starts empty, and lay out what is in it. Names what the store has not."""
     fetch(tree, folder, *pointers)
     if gone := lost_of(tree, folder, pointers):
-        look_into_store(tree)
-        raise StorageTrouble(
+        check_readable(tree)
+        raise StorageError(
             f"{place_of(tree)} has lost {gone[0].as_text()} of {name}; restore the store from its backup, or, where the plant's"
             " cache has it still, run the same batch again, which fills the store"
         )

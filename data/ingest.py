@@ -72,7 +72,7 @@ def ingest(
         files = [file for file in found.files if file.path != table]
         rejected = [Rejection(source_name=one.name, reason=one.reason) for one in found.skipped if not one.expected]
         groups, unmatched = read_groups(source, {file.name for file in files})
-        candidates = _judge(files, rejected, lambda done: report(done, 2 * len(files)))
+        candidates = _examine_all(files, rejected, lambda done: report(done, 2 * len(files)))
         existing = folder.read_record() if folder.file("batch.yaml").exists() else None
         paths = {file.name: file.path for file in files}
         if existing is not None and _same_delivery(existing, candidates, groups, paths):
@@ -131,7 +131,7 @@ def _clear(folder: BatchFolder) -> None:
             shutil.rmtree(leftover)
 
 
-def _judge(files: Sequence[File], rejected: list[Rejection], report: Callable[[int], None]) -> list[_Candidate]:
+def _examine_all(files: Sequence[File], rejected: list[Rejection], report: Callable[[int], None]) -> list[_Candidate]:
     """Read and decode every file; refusals and repetitions are added to ``rejected``."""
     candidates: list[_Candidate] = []
     first: dict[str, str] = {}

@@ -12,7 +12,7 @@ import yaml
 from core.errors import BadBatch
 from data.batch import BatchFolder
 from data.dvc_settings import read_settings
-from data.store import fetch, look_into_store
+from data.store import check_readable, fetch
 
 _HASH = re.compile(r"[0-9a-f]{32}(\.dir)?", re.ASCII)
 POINTERS = ("good.dvc", "library.dvc")
@@ -48,7 +48,7 @@ def lost_of(plant: Path, folder: Path, pointers: Sequence[str]) -> list[Lost]:
 
 
 def fetch_lost(plant: Path, folder: BatchFolder) -> list[Lost]:
-    """Fetch into the cache what it has lost; gives what the store has not either. StorageTrouble where it does not answer."""
+    """Fetch into the cache what it has lost; gives what the store has not either. StorageError where it does not answer."""
     if not (gone := lost(plant, folder)):
         return []
     targets = [f"{one.output}.dvc" for one in gone if f"{one.output}.dvc" in POINTERS]
@@ -56,7 +56,7 @@ def fetch_lost(plant: Path, folder: BatchFolder) -> list[Lost]:
         targets.append("dvc.yaml")
     fetch(plant, folder.path, *targets)
     if gone := lost(plant, folder):
-        look_into_store(plant)
+        check_readable(plant)
     return gone
 
 

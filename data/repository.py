@@ -40,11 +40,11 @@ def _run(folder: Path, command: list[str]) -> str:
     done = _start(folder, command)
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).decode("utf-8", "replace").splitlines() if line.strip()]
-        told = next((line for line in lines if line.lower().startswith(("error", "fatal"))), lines[0] if lines else "no message")
-        told = told.removeprefix("ERROR: ").removeprefix("unexpected error - ")
+        words = next((line for line in lines if line.lower().startswith(("error", "fatal"))), lines[0] if lines else "no message")
+        words = words.removeprefix("ERROR: ").removeprefix("unexpected error - ")
         tool = "git" if command[0] == "git" else "dvc"
         verb = next((word for word in command[len(_GIT if tool == "git" else DVC) :] if word in _VERBS), "")
-        raise ChangeoverError(f"'{tool} {verb}' failed in {folder}: {told[:300]}; repair that and run again")
+        raise ChangeoverError(f"'{tool} {verb}' failed in {folder}: {words[:300]}; repair that and run again")
     return done.stdout.decode("utf-8", "replace").strip()
 
 

@@ -12,16 +12,16 @@ PATIENCE = 60.0
 """Seconds after which waiting for that is given up."""
 
 
-def settled(look: Callable[[], Walk]) -> Walk:
-    """What ``look`` finds once the files it finds, their sizes and times have stood still for a second.
+def settled(walk: Callable[[], Walk]) -> Walk:
+    """What ``walk`` finds once the files it finds, their sizes and times have stood still for a second.
 
     Nothing is waited for where all files are older than that. BadBatch if they do not stand still within a minute.
     """
-    found = look()
+    found = walk()
     state, until = _state(found), time.monotonic() + PATIENCE
     while any(written is not None and written[1] > time.time_ns() - QUIET * 1e9 for written in state.values()):
         time.sleep(QUIET)
-        found = look()
+        found = walk()
         now = _state(found)
         if now == state:
             break  # its clock may be ahead of ours: that nothing changed is enough

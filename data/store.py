@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import ChangeoverError, StorageTrouble
+from core.errors import ChangeoverError, StorageError
 from data.dvc_settings import dvc_config, read_settings, write_settings
 from data.repository import dvc
-from data.storage_trouble import storage_trouble, without_user
+from data.storage_error import storage_error, without_user
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5, 20
 _PROBE = b"Changeover looks whether this store can be written. This file may be deleted.\n"
@@ -33,26 +33,26 @@ class Probed:
 def probe_store(plant: Path) -> Probed:
     """Write, read and delete a small object in the plant's store, with the settings that DVC uses.
 
-    StorageTrouble names place, step and reason where it cannot be written, or gives back something else. A store that keeps
+    StorageError names place, step and reason where it cannot be written, or gives back something else. A store that keeps
     what it has (no right to delete) is fit for use: ``left`` says so.
     """
     name, url = _remote(plant)
     if not url:
-        raise StorageTrouble(f"{plant} has no store of images and models; set storage.remote and run 'changeover init' on it")
+        raise StorageError(f"{plant} has no store of images and models; set storage.remote and run 'changeover init' on it")
     if "://" in url:
         return _probe_remote(plant, name, url)
     return _probe_folder(Path(url))
 
 
-def look_into_store(plant: Path) -> None:
-    """StorageTrouble where the store cannot be read; an empty one is none, but a missing bucket is, which DVC takes for empty."""
+def check_readable(plant: Path) -> None:
+    """StorageError where the store cannot be read; an empty one is none, but a missing bucket is, which DVC takes for empty."""
     name, url = _remote(plant)
     place, files, root = _opened(plant, name, url)
     try:
         files.ls(root)
     except Exception as error:
         if not isinstance(error, FileNotFoundError) or error.__cause__ is not None:
-            raise storage_trouble(error, place, "cannot be read") from error
+            raise storage_error(error, place, "cannot be read") from error
 
 
 def place_of(plant: Path) -> str:
@@ -109,7 +109,7 @@ def _opened(plant: Path, name: str, url: str) -> tuple[str, Any, str]:
         if endpoint := _endpoint(files):
             place += f" at {endpoint}"
     except Exception as error:  # a missing profile, a wrong value: whatever the client raises
-        raise storage_trouble(error, place, "cannot be used", "correct .dvc/config and the credentials") from error
+        raise storage_error(error, place, "cannot be used", "correct .dvc/config and the credentials") from error
     return place, files, root
 
 
@@ -118,18 +118,18 @@ def _probed(place: str, write: Callable[[], object], read: Callable[[], bytes], 
     try:
         write()
     except Exception as error:
-        raise storage_trouble(error, place, "cannot be written") from error
+        raise storage_error(error, place, "cannot be written") from error
     try:
         found = read()
     except Exception as error:
-        raise storage_trouble(error, place, "cannot be read") from error
+        raise storage_error(error, place, "cannot be read") from error
     left = ""
     try:
         delete()
     except Exception as error:  # noqa: BLE001 - see above
-        left = str(storage_trouble(error, place, "does not let its probe be deleted"))
+        left = str(storage_error(error, place, "does not let its probe be deleted"))
     if found != _PROBE:
-        raise StorageTrouble(f"{place} gives back something else than was written; see what lies between, and check its disks")
+        raise StorageError(f"{place} gives back something else than was written; see what lies between, and check its disks")
     return Probed(place, left)
 
 
@@ -153,7 +153,7 @@ def _endpoint(files: Any) -> str:
 def push(plant: Path, folder: Path, *targets: str) -> None:
     """``dvc push`` of ``targets`` in ``folder``; nothing where the plant has no store.
 
-    StorageTrouble where the store does not take them; ChangeoverError for DVC's other reasons.
+    StorageError where the store does not take them; ChangeoverError for DVC's other reasons.
     """
     if _remote(plant)[1]:
         _with_store(plant, folder, "push", *targets)
@@ -170,7 +170,7 @@ def _with_store(plant: Path, folder: Path, verb: str, *targets: str) -> None:
             dvc(place, verb, *targets)  # without --quiet, which swallows the reason
     except ChangeoverError as error:
         # These say it better where the store is the reason. Who only fetches may have no right to write.
-        probe_store(plant) if verb == "push" else look_into_store(plant)
+        probe_store(plant) if verb == "push" else check_readable(plant)
         raise ChangeoverError(_ROOM.sub(str(folder), str(error))) from error
 
 

@@ -78,8 +78,8 @@ def _opened(text: str, needed: Sequence[str]) -> tuple[str, int, str]:
     empty = len(text) - len(text.lstrip("\r\n"))
     before, text = text[:empty].count("\n"), text[empty:]
     first, _, rest = text.partition("\n")
-    if (told := first.strip("\r").strip('"')).lower().startswith("sep=") and len(told) == len("sep=") + 1:
-        return rest, before + 1, told[-1]
+    if (line := first.strip("\r").strip('"')).lower().startswith("sep=") and len(line) == len("sep=") + 1:
+        return rest, before + 1, line[-1]
     for separator in SEPARATORS:
         if set(needed) <= {column.strip().strip('"').strip().lower() for column in first.split(separator)}:
             return text, before, separator

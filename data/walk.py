@@ -84,10 +84,10 @@ def walk(source: Path, leave: Path | None = None, follow_out: bool = False) -> W
     return Walk(tuple(sorted(files, key=lambda file: file.name)), tuple(sorted(skipped, key=lambda one: one.name)))
 
 
-def _tried(look: Callable[[Path], bool | None], path: Path, skip: Callable[[Path, str], None]) -> bool | None:
-    """``look`` at one entry; one whose folder does not let it be looked at is skipped."""
+def _tried(step: Callable[[Path], bool | None], path: Path, skip: Callable[[Path, str], None]) -> bool | None:
+    """``step`` at one entry; one whose folder does not let it be looked at is skipped."""
     try:
-        return look(path)
+        return step(path)
     except OSError as error:
         skip(path, f"cannot be looked at ({error.strerror})")
         return False

@@ -114,7 +114,7 @@ def lay_out(product: BenchmarkSet, folder: BatchFolder, params: dict[str, Any], 
         thumbnails = np.stack([thumbnail(image.mean(axis=2)) for image in images])
         found = split_batch(groups, params["seed"], find_duplicates(names, thumbnails, groups)).as_json()
         split, parts = {subset: list(found[subset]) for subset in SUBSETS}, found["groups"]
-    else:  # fewer than a changeover takes: what is tuned on is locked as well, which nothing is measured on here
+    else:  # fewer than a changeover takes: nothing is measured on the subset test here, so it repeats tune
         split = {"train": names[:-4], "tune": names[-4:-2], "calibrate": names[-2:], "test": names[-4:-2]}
     write_json(folder.file("split.json"), {**split, "groups": parts})
     write_yaml(folder.file("params.yaml"), params)

@@ -16,9 +16,9 @@ from data.ingest import ingest
 from data.lost import fetch_lost
 from data.store import probe_store, push
 from data.version import commit_files, version_batch
-from flows.asked import Asked
 from flows.config import Product
 from flows.outcome import Outcome
+from flows.requester import Requester
 from flows.serving.janitor import clean_up
 from flows.serving.locks import batch_lock, host_lock
 from flows.serving.orchestration import own_plant
@@ -54,7 +54,7 @@ def changeover(
 ) -> Outcome:
     """One changeover. Where ``batch`` is left away, the scheduled time names it; the rest falls back on ``changeover.yaml``.
 
-    ``requested_by`` and ``request_event`` claim who asked (see ``flows.asked``); without them this process's account did.
+    ``requested_by`` and ``request_event`` claim who asked (see ``flows.requester``); without them this process's account did.
     """
     begin = time.monotonic()
     place = own_plant(plant)
@@ -62,7 +62,7 @@ def changeover(
     cron = place.config.products.get(product, Product()).cron
     batch = batch or scheduled_batch(flow_run.get_scheduled_start_time(), cron or "")
     job = make_job(place, product, batch, images, preset, budget, seed, warm_start)
-    asked = Asked.of_parameters(requested_by, request_event)
+    requester = Requester.of_parameters(requested_by, request_event)
     clean_up(place)
     record = RunRecord(place, product, batch, flow_run.get_id())
     try:
@@ -70,12 +70,12 @@ def changeover(
             record.note("")
             # Once more, now that nobody else is at this batch: a run that was killed while we waited left its stage behind.
             clean_up(place)
-            return _steps(job, record, begin, asked)
+            return _steps(job, record, begin, requester)
     finally:
         record.close()
 
 
-def _steps(job: Job, record: RunRecord, begin: float, asked: Asked) -> Outcome:
+def _steps(job: Job, record: RunRecord, begin: float, requester: Requester) -> Outcome:
     _step(record, "ingest", lambda: _ingest(job, record))
     _stage(job, record, "validate")
     _step(record, "version", lambda: _version(job))
@@ -83,7 +83,7 @@ def _steps(job: Job, record: RunRecord, begin: float, asked: Asked) -> Outcome:
     if before is not None:
         for stage in ("regenerate", "tune", "train", "evaluate"):
             _step(record, stage, lambda: (None, f"up to date: version {before.version} was made so"))
-        return _outcome(job, _step(record, "register", lambda: _register_again(job, asked, before)), begin)
+        return _outcome(job, _step(record, "register", lambda: _register_again(job, requester, before)), begin)
     if decided.action == "keep":
         _commit(job, f"Keep the champion for {job.product} {job.batch}")
         record_keep(job, decided)
@@ -91,7 +91,7 @@ def _steps(job: Job, record: RunRecord, begin: float, asked: Asked) -> Outcome:
         return Outcome("kept", job.product, job.batch, decided.champion, None, None, decided.reason, spent)
     for stage in ("regenerate", "tune", "train", "evaluate"):
         _stage(job, record, stage)
-    return _outcome(job, _step(record, "register", lambda: _register(job, asked)), begin)
+    return _outcome(job, _step(record, "register", lambda: _register(job, requester)), begin)
 
 
 def _outcome(job: Job, registered: Registered, begin: float) -> Outcome:
@@ -156,14 +156,14 @@ def _repro(job: Job, record: RunRecord, name: str) -> Words:
 
 
 def _ingest(job: Job, record: RunRecord) -> tuple[None, Words]:
-    def told(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         record.note(f"{100 * done // max(total, 1)} %")
 
     probe_store(job.plant.path)  # what training would make must have a place to go
     if job.images == job.folder.good:  # what was ingested before, for another threshold
         found = job.folder.read_record()
     else:
-        found = ingest(job.images, job.folder, job.product, job.batch, told)
+        found = ingest(job.images, job.folder, job.product, job.batch, report)
     lay_out(job)
     rejected = f", {len(found.rejected)} files rejected (see {job.folder.file('batch.yaml')})" if found.rejected else ""
     return None, f"{len(found.images)} images{rejected}"
@@ -177,8 +177,8 @@ def _version(job: Job) -> tuple[None, Words]:
 def _decide(job: Job) -> tuple[tuple[Decided, Version | None], Words]:
     before = trained_before(job, connect_as(job.plant, "trainer"))
     if before is not None:
-        told = f"version {before.version} was made of these images with these settings"
-        return (Decided("retrain", told, None), before), f"{told}: nothing is trained"
+        reason = f"version {before.version} was made of these images with these settings"
+        return (Decided("retrain", reason, None), before), f"{reason}: nothing is trained"
     decided = decide(job)
     words = [f"{decided.action}: {decided.reason}", decided.set_up]
     if decided.action == "retrain":
@@ -188,19 +188,19 @@ def _decide(job: Job) -> tuple[tuple[Decided, Version | None], Words]:
     return (decided, None), "; ".join(filter(None, words))
 
 
-def _register_again(job: Job, asked: Asked, before: Version) -> tuple[Registered, Words]:
+def _register_again(job: Job, requester: Requester, before: Version) -> tuple[Registered, Words]:
     lost = when_free(lambda: lay_again(job, before))
     if not lost:
-        return _register(job, asked)
+        return _register(job, requester)
     registered = as_registered(job, before)
-    told = ", ".join(one.as_text() for one in lost)
-    return registered, f"version {before.version}, {registered.reason}; cache and store have lost {told}: restore the store"
+    missing = ", ".join(one.as_text() for one in lost)
+    return registered, f"version {before.version}, {registered.reason}; cache and store have lost {missing}: restore the store"
 
 
-def _register(job: Job, asked: Asked) -> tuple[Registered, Words]:
+def _register(job: Job, requester: Requester) -> tuple[Registered, Words]:
     when_free(lambda: push(job.plant.path, job.folder.path, "dvc.yaml"))
     commit = _commit(job, f"Train {job.product} {job.batch}")
-    registered = register(job, commit, asked)
+    registered = register(job, commit, requester)
     return registered, f"version {registered.version}, {registered.reason}"
 
 

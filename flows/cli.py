@@ -35,7 +35,7 @@ from flows.commands import (
     users,
 )
 from flows.serving.child_environment import WAITING
-from flows.terminal import say, write_anything
+from flows.terminal import log, write_anything
 
 USER_ERROR, INTERRUPTED, BUG = 2, 130, 1
 
@@ -77,8 +77,8 @@ class OneLineErrors(TyperGroup):
 def _end(text: str, code: int) -> NoReturn:
     if os.environ.get("CHANGEOVER_DEBUG"):
         for line in traceback.format_exc().splitlines():
-            say(line)
-    say("error: " + " ".join(text.split()))
+            log(line)
+    log("error: " + " ".join(text.split()))
     sys.exit(code)
 
 

@@ -36,21 +36,21 @@ class Demo:
     seconds: float
 
 
-def demo(folder: Path, run: Callable[[Path, str, str, Path], Outcome], say: Callable[[str], None]) -> Demo:
+def demo(folder: Path, run: Callable[[Path, str, str, Path], Outcome], log: Callable[[str], None]) -> Demo:
     """Make the plant or reuse it, start the servers, and let ``run(plant, product, batch, images)`` make a candidate.
 
     Running it again finds everything done. The servers stay up.
     """
     begin = time.monotonic()
-    say(f"1 of 4: a plant at {folder}")
+    log(f"1 of 4: a plant at {folder}")
     plant = Plant.init(folder)
-    say("2 of 4: the servers, MLflow and Prefect")
-    up(plant, say)
-    say(f"3 of 4: {GOOD} good images of a sample product, {DEFECTS} with defects for later")
+    log("2 of 4: the servers, MLflow and Prefect")
+    up(plant, log)
+    log(f"3 of 4: {GOOD} good images of a sample product, {DEFECTS} with defects for later")
     sample = plant.state / "sample"
     delivery = _deliver(sample)
     password = _qa_user(plant)
-    say("4 of 4: from good images to a candidate, with preset quick")
+    log("4 of 4: from good images to a candidate, with preset quick")
     outcome = run(plant.path, PRODUCT, BATCH, delivery)
     return Demo(plant, sample, delivery, outcome, QA_USER, password, time.monotonic() - begin)
 

@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Found:
-    """``files`` to inspect, in order, and a row for whatever in the same folders is none of them."""
+    """``files`` to inspect, in order, and a row for every other file of the same folders."""
 
     files: tuple[Path, ...]
     rows: tuple[Row, ...]
@@ -123,7 +123,7 @@ def _is_text(start: bytes) -> bool:
 
 
 def _check_apart(places: Sequence[Path], out: Path) -> None:
-    """BadSettings if overlays would lie among the images that are inspected, or images where overlays are not looked for."""
+    """BadSettings if overlays would lie among the images that are inspected, or if images lie where only overlays may be."""
     own = identity(out)
     if own is None:
         return
@@ -145,7 +145,7 @@ def _check_apart(places: Sequence[Path], out: Path) -> None:
 
 
 def _is_folder(path: Path) -> bool:
-    """Also where the path may not be looked at, which then is found out when it is read."""
+    """False also where the path cannot be accessed: reading it will say why."""
     try:
         return path.is_dir()
     except OSError:

@@ -13,8 +13,8 @@ SECONDS: dict[Preset, int] = {"quick": 4 * 60, "standard": 6 * 60, "thorough": 6
 """Tuning and training together, in seconds."""
 
 COMPANION = "patchcore"
-"""What is trained beside the network that tuning chose: it is built in seconds, fails on other defects, and where exam defects do
-not speak for it, it is not shipped."""
+"""Trained beside the network that tuning chose. It is built in seconds and fails on other defects; it is not shipped where exam
+defects do not speak for it."""
 TUNE_SHARE, WORTH_TUNING = 0.25, 360.0
 MIN_BUDGET, MAX_BUDGET = 10.0, 7 * 24 * 3600.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -63,7 +63,7 @@ class RunRequest:
 
     def params(self) -> dict[str, Any]:
         """The content of ``params.yaml``: only what differs from the stages' own defaults."""
-        # One trial chooses nothing, and under a minute and a half no two detectors can be told apart: training gets the time.
+        # One trial chooses nothing, and a minute and a half cannot rank two detectors: training gets the time.
         trials = {"quick": 1, "standard": 2, "thorough": 16}[self.preset]
         worth_it = trials > 1 and self.seconds >= WORTH_TUNING
         tune_seconds = round(TUNE_SHARE * self.seconds) if worth_it else 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from data.batch import BatchFolder
 from data.progress import ProgressState, read_progress
 from flows.serving.run_record import STEPS, RunState, our_run
-from flows.terminal import PLAIN_EVERY, say
+from flows.terminal import PLAIN_EVERY, log
 from registry.printable import printable
 
 if TYPE_CHECKING:
@@ -76,23 +76,23 @@ def _ours(plant: "Plant", folder: BatchFolder) -> RunState | None:
 
 
 def _show_lines(plant: "Plant", folder: BatchFolder, stop: threading.Event) -> None:
-    told, last, note = 0, time.monotonic(), ""
+    shown, last, note = 0, time.monotonic(), ""
     step = ""
     while True:
         ended = stop.wait(0.3)
         state = _ours(plant, folder)
         if state:
-            for name, seconds, words in state.done[told:]:
-                say(f"{name}: {words} ({time_text(seconds)})")
-            told = len(state.done)
+            for name, seconds, words in state.done[shown:]:
+                log(f"{name}: {words} ({time_text(seconds)})")
+            shown = len(state.done)
             if state.step != step:
                 step, last = state.step, time.monotonic()
             if state.note and state.note != note:
-                say(f"{state.step}: {state.note}")
+                log(f"{state.step}: {state.note}")
             note = state.note
             if step and time.monotonic() - last >= PLAIN_EVERY:
                 last = time.monotonic()
-                say(now_text(state, current_progress(folder, state)))
+                log(now_text(state, current_progress(folder, state)))
         if ended:
             return
 
@@ -104,15 +104,15 @@ def _show_bars(plant: "Plant", folder: BatchFolder, stop: threading.Event) -> No
 
     console = Console(stderr=True)
     with Live(console=console, refresh_per_second=5, transient=True) as live:
-        told = 0
+        shown = 0
         while True:
             ended = stop.wait(0.2)
             state = _ours(plant, folder)
             if state:
-                for name, seconds, words in state.done[told:]:
+                for name, seconds, words in state.done[shown:]:
                     shown_words = escape(printable(words))
                     console.print(f"[green]✓[/] {name:<11}[dim]{time_text(seconds):>9}[/]  {shown_words}", highlight=False)
-                told = len(state.done)
+                shown = len(state.done)
                 live.update(_bar(state, current_progress(folder, state)))
             if ended:
                 return

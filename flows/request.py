@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.batch import check_name
-from flows.asked import Asked
 from flows.errors import PlantError, ServerError
 from flows.plant import Plant
+from flows.requester import Requester
 from flows.serving.prefect_password import log_in
 from flows.serving.servers import address
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import httpx
 
 READY = "changeover.images.ready"
-"""The event that asks for a changeover; its payload is ``ASKED_FOR``."""
-ASKED_FOR = ("product", "batch", "images", "requested_by", "request_event")
+"""The event that asks for a changeover; its payload is ``PAYLOAD``."""
+PAYLOAD = ("product", "batch", "images", "requested_by", "request_event")
 
 
-def request(plant: Plant, product: str, batch: str, images: Path, asked: Asked) -> None:
+def request(plant: Plant, product: str, batch: str, images: Path, requester: Requester) -> None:
     """Ask a serving process for a changeover by an event. The same request again finds everything done and does nothing."""
     check_name("product", product)
     check_name("batch", batch)
@@ -30,7 +30,7 @@ def request(plant: Plant, product: str, batch: str, images: Path, asked: Asked) 
         raise PlantError(
             f"{images} is not a folder; name the folder of good images that the serving machine sees under that path"
         )
-    payload = dict(zip(ASKED_FOR, (product, batch, str(images), *asked.as_parameters()), strict=True))
+    payload = dict(zip(PAYLOAD, (product, batch, str(images), *requester.as_parameters()), strict=True))
     event = {
         "id": str(uuid.uuid4()),
         "event": READY,

@@ -8,7 +8,7 @@ from flows.cron_line import EXAMPLE, check_cron, local_zone
 from flows.errors import PlantError
 from flows.plant import Plant
 from flows.records.trail import check_head
-from flows.request import ASKED_FOR, READY
+from flows.request import PAYLOAD, READY
 from flows.serving.orchestration import connect
 from flows.serving.serve_state import begin_serving
 from flows.serving.servers import address
@@ -46,7 +46,7 @@ def deployments(plant: Plant) -> list[Any]:
                     entrypoint_type=module,
                 )
             )
-    payload = {key: f"{{{{ event.payload.{key} }}}}" for key in ASKED_FOR}
+    payload = {key: f"{{{{ event.payload.{key} }}}}" for key in PAYLOAD}
     trigger = DeploymentEventTrigger(enabled=True, expect={READY}, parameters=place | payload)
     made.append(
         changeover.to_deployment(
@@ -81,11 +81,11 @@ def deployments(plant: Plant) -> list[Any]:
     return made
 
 
-def serve(plant: Plant, say: Callable[[str], None]) -> None:
+def serve(plant: Plant, log: Callable[[str], None]) -> None:
     """Register the deployments and carry out their runs until interrupted. ServerError if a server is not up, Broken where a
     witness of the audit trail contradicts it."""
     for silent in check_head(plant):
-        say(f"a witness of the audit trail could not be asked: {silent}")
+        log(f"a witness of the audit trail could not be asked: {silent}")
     address(plant, "mlflow")
     url = connect(plant)
     os.chdir(plant.path)  # runs are started here, wherever the command was typed
@@ -98,14 +98,14 @@ def serve(plant: Plant, say: Callable[[str], None]) -> None:
     clean_up(plant)
     # At once, and not with the first run in a minute: from here on the registry knows that somebody serves.
     for event in put_back_aliases(connect_as(plant, "promoter"), since=since):
-        say(f"{event.product}: {event.reason}")
+        log(f"{event.product}: {event.reason}")
     from flows.promotion import promotion
 
-    receive(plant, lambda: promotion(str(plant.path)), say)
+    receive(plant, lambda: promotion(str(plant.path)), log)
     made = deployments(plant)
     for deployment in made:
-        say(f"serving {deployment.flow_name}/{deployment.name}: {deployment.description}")
-    say(f"runs and schedules: {url}; stop with Ctrl-C")
+        log(f"serving {deployment.flow_name}/{deployment.name}: {deployment.description}")
+    log(f"runs and schedules: {url}; stop with Ctrl-C")
     prefect.serve(*made, print_starting_message=False, limit=4)
 
 

@@ -59,8 +59,8 @@ def layers(plant: Plant, product: str | None, order: RunRequest) -> list[Layer]:
 
 
 def merged(found: Sequence[Layer], budget: float) -> dict[str, Any]:
-    """The content of ``params.yaml``. ``budget``: the order's seconds. BadSettings where what holds one by one does not hold
-    together."""
+    """The content of ``params.yaml``. ``budget``: the order's seconds. BadSettings where settings that hold one by one
+    contradict each other."""
     params: dict[str, Any] = {}
     for layer in found:
         params = _over(params, layer.sections)

@@ -56,7 +56,7 @@ _DVC_LINES = (
 )
 Result = TypeVar("Result")
 Report = Callable[[str, float | None], None]
-"""Told what is being done, and how much of it (0..1) where that is known."""
+"""Called with what is being done, and the share of it that is done (0..1, or None where that is not known)."""
 
 
 def when_free(work: Callable[[], Result]) -> Result:
@@ -82,7 +82,7 @@ def run_alone(
 ) -> None:
     """Run a stage's module in a batch's folder without DVC; what it prints goes to ``log``. StageError if it fails.
 
-    ``started`` is told the process, which has a session of its own; both are ended when this function is left early.
+    ``started`` is called with the process, which has a session of its own; both are ended when this function is left early.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream, _child((sys.executable, "-m", module), folder, stream, started, environment) as child:
@@ -99,9 +99,9 @@ def run_alone(
 def repro(folder: BatchFolder, stage: str, log: Path, started: Callable[[ProcessMark | None], None]) -> StageRun:
     """Run ``dvc repro --single-item stage`` in the batch's folder; everything it prints goes to ``log``.
 
-    ``started`` is told the process, and None when it ended. The stage has a session of its own, which is ended when this
-    function is left early (Ctrl-C, SIGTERM), so that nothing keeps training. StageError carries the stage's own
-    ``error:`` line.
+    ``started`` is called with the process, and with None when it ended. The stage has a session of its own, which is ended when
+    this function is left early (Ctrl-C, SIGTERM), so that nothing keeps training. StageError carries the stage's own ``error:``
+    line.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(BUSY_TRIES):

@@ -18,12 +18,12 @@ def train_teacher(plant: str) -> str:
     place = own_plant(plant)
     settings = place.config.teachers
     order = TeacherOrder(settings.name, settings.recipe, parse_budget(settings.budget))
-    told = ""
+    stage = ""
 
     def report(part: str, share: float | None) -> None:
-        nonlocal told
-        if part.partition(":")[0] != told:
-            told = part.partition(":")[0]
+        nonlocal stage
+        if part.partition(":")[0] != stage:
+            stage = part.partition(":")[0]
             log.info("%s", printable(part))
 
     try:

@@ -32,7 +32,7 @@ def _fitting(text: str, stream: TextIO) -> str:
     return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """A line about what is going on, on stderr: stdout carries results only."""
     print(_fitting(line, sys.stderr), file=sys.stderr, flush=True)
 
@@ -101,7 +101,7 @@ def _coloured(cell: str):  # type: ignore[no-untyped-def]  # rich is imported wh
 def waiting(text: str) -> Iterator[Callable[[str], None]]:
     """While something takes longer than a moment: a spinner on a terminal, a line for each news elsewhere."""
     if not sys.stderr.isatty():
-        yield say
+        yield log
         return
     from rich.console import Console
 
@@ -114,7 +114,7 @@ def waiting(text: str) -> Iterator[Callable[[str], None]]:
 def reporting(what: str) -> Iterator[Callable[[str, float | None], None]]:
     """A bar with the time left for one long piece of work in several parts; plain lines, one every ten seconds, elsewhere.
 
-    Gives a function that is told the part and how much of it is done (0..1, or None where that is not known).
+    Gives a function to be called with the part and the share of it that is done (0..1, or None where that is not known).
     """
     if sys.stderr.isatty():
         from rich.console import Console
@@ -143,6 +143,6 @@ def reporting(what: str) -> Iterator[Callable[[str, float | None], None]]:
         stage = part.partition(":")[0]
         if stage != part_before or time.monotonic() - last >= PLAIN_EVERY:
             last, part_before = time.monotonic(), stage
-            say(f"{what}: {part}" + ("" if share is None else f", {share:.0%}"))
+            log(f"{what}: {part}" + ("" if share is None else f", {share:.0%}"))
 
     yield line

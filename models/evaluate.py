@@ -71,8 +71,8 @@ def easy(defects: list[ScoredImage]) -> list[ScoredImage]:
 def evaluate(folder: BatchFolder) -> None:
     """Write ``report/``, whole: ``model.onnx``, ``report.html``, ``good.png``, ``defects.png``, ``metrics.json``."""
     with replacing_folder(folder.file("report"), folder.work / "report") as out:
-        told = _evaluated(folder, out)
-    print(told)
+        summary = _evaluated(folder, out)
+    print(summary)
 
 
 def _evaluated(folder: BatchFolder, out: Path) -> str:

@@ -54,9 +54,9 @@ class NetworkPlan:
 def planned_networks(
     settings: ReplayedTraining, chosen: dict[str, Any], view: View, beside: Sequence[tuple[str, View]] = ()
 ) -> list[NetworkPlan]:
-    """What tuning chose, in ``view``, then the companion: in the same, or, where it learns nothing step by step,
-    the networks ``beside`` (``models.training.memories``) on their views. BadSettings where the settings replay another number of
-    networks."""
+    """The network that tuning chose, in ``view``, then the companion: in the same view, or, where it is not trained step by
+    step, the networks ``beside`` (``models.training.memories``) in their own views. BadSettings where the settings replay
+    another number of networks."""
     companion, share = settings.companion, 0.0
     if companion is not None and _family(companion).kind == _family(chosen["detector"]).kind:
         companion = None
@@ -211,8 +211,8 @@ def _network(
     seconds = settings.seconds * network.share
     plan = Plan(seconds, threads=threads)
     if settings.replay is not None:
-        told = settings.replay[number]
-        plan = Plan(seconds, told.steps_planned, told.validations_planned, told.threads, told.steps, told.changes, told.form)
+        then = settings.replay[number]
+        plan = Plan(seconds, then.steps_planned, then.validations_planned, then.threads, then.steps, then.changes, then.form)
     detector, training = fit(
         seen, crops, spec, plan, lambda made: objective([made], given.tuning, [view.reduction]).value,
         checkpoint=work / f"checkpoint-{number}.pt", key=key, report=report, begin=begin,

@@ -42,12 +42,13 @@ SIDE = 128
 class TeacherSettings(Section):
     """Section ``teacher`` of ``params.yaml``: what to make.
 
+    ``method``: how the teacher learns; its key in files is ``recipe``, as 0.1 had it, which is no recipe of pseudo-defects.
     ``into``: what a distilled teacher is, ``features`` (of ``backbone``) or ``patches``. ``steps``: exactly as many, instead of
     as many as fit into ``seconds``.
     """
 
     name: str
-    recipe: TeacherMethod = "self-supervised"
+    method: TeacherMethod = Field("self-supervised", alias="recipe")
     backbone: str = "resnet10t"
     into: Literal["features", "patches"] = "features"
     seconds: float = Field(1800.0, gt=0)
@@ -76,12 +77,12 @@ def train_teacher(
     the same order and images was killed.
 
     ``self-supervised``: ``models.teachers.self_supervised``. ``pseudo-defects``: a UNet 3+ learns to segment them, and its
-    encoder is the teacher. ``distilled``: ``models.teachers.distil``, from ``parent``. BadSettings where recipe and parent do not
+    encoder is the teacher. ``distilled``: ``models.teachers.distil``, from ``parent``. BadSettings where method and parent do not
     fit; BadBatch without images."""
     if not any(products.values()):
         raise BadBatch("there are no good images to train a teacher on; run a changeover of one product first")
-    if (order.recipe == "distilled") != (parent is not None):
-        raise BadSettings(f"teacher recipe {order.recipe!r} {'takes no' if parent else 'needs a'} parent; see 'teachers distil'")
+    if (order.method == "distilled") != (parent is not None):
+        raise BadSettings(f"teacher recipe {order.method!r} {'takes no' if parent else 'needs a'} parent; see 'teachers distil'")
     if parent is not None and parent.card.kind != "features":
         raise BadSettings(
             f"teacher {parent.card.name!r} is made of patch networks, from which nothing is distilled; take another"
@@ -96,8 +97,8 @@ def train_teacher(
         if parent is not None and isinstance(network, Distillation | PatchDistillation):
             network.load_parent(parent)
 
-    learned: Any
-    learned, log = fit(
+    trained: Any
+    trained, log = fit(
         images,
         crops,
         spec,
@@ -108,13 +109,13 @@ def train_teacher(
         begin=begin,
         make=make,
     )
-    if order.recipe == "self-supervised":
-        return Taught(learned.network.state_dict(), "features", {"backbone": order.backbone}, log)
-    if order.recipe == "pseudo-defects":
-        return Taught(learned.encoder.network.model.state_dict(), "features", {"backbone": order.backbone}, log)
+    if order.method == "self-supervised":
+        return Taught(trained.network.state_dict(), "features", {"backbone": order.backbone}, log)
+    if order.method == "pseudo-defects":
+        return Taught(trained.encoder.network.model.state_dict(), "features", {"backbone": order.backbone}, log)
     if order.into == "features":
-        return Taught(learned.weights(), "features", {"backbone": order.backbone}, log)
-    return Taught(learned.weights(), "patches", dict(PATCHES), log)
+        return Taught(trained.weights(), "features", {"backbone": order.backbone}, log)
+    return Taught(trained.weights(), "patches", dict(PATCHES), log)
 
 
 PATCHES: dict[str, Any] = {"sides": [17, 33, 65], "width": 16, "outputs": 32}
@@ -122,7 +123,7 @@ PATCHES: dict[str, Any] = {"sides": [17, 33, 65], "width": 16, "outputs": 32}
 
 def _key(order: TeacherSettings, seed: int, parent: TeacherFile | None, images: Sequence[Image]) -> str:
     """Stands for all that a training depends on."""
-    about = [order.model_dump(mode="json"), seed, parent and parent.card.digest]
+    about = [order.model_dump(mode="json", by_alias=True), seed, parent and parent.card.digest]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for image in images:
         digest.update(image.tobytes())
@@ -132,7 +133,7 @@ def _key(order: TeacherSettings, seed: int, parent: TeacherFile | None, images: 
 def _learner(order: TeacherSettings, parent: TeacherFile | None) -> tuple[Make, float]:
     """What is trained, for a number of channels, and its learning rate."""
     backbone = order.backbone
-    if order.recipe == "self-supervised":
+    if order.method == "self-supervised":
         return lambda channels: SelfSupervised(channels, backbone), 2e-3
     if parent is None:
         return lambda channels: UNet3Plus(channels, encoder=f"tu-{backbone}", depth=4, width=8), 5e-3
@@ -171,7 +172,7 @@ def run(folder: BatchFolder) -> None:
     for product, files in named.items():
         products[product] = [read_image(Path(file)) for file in files]
         progress.update(0, total, f"reading images of {product}")
-    parent = read_teacher(folder.file("parent")) if order.recipe == "distilled" else None
+    parent = read_teacher(folder.file("parent")) if order.method == "distilled" else None
 
     def report(step: int, steps: int, loss: float, message: str) -> None:
         progress.update(step, steps, f"step {step} of {steps}, {message}")
@@ -179,13 +180,13 @@ def run(folder: BatchFolder) -> None:
     taught = train_teacher(products, order, seed, parent, report, folder.work / "train_teacher" / "checkpoint.pt")
     log = taught.log
     made = {
-        **(params.get("made") or {}), "recipe": order.recipe, "seed": seed, "images": {p: len(f) for p, f in named.items()},
+        **(params.get("made") or {}), "recipe": order.method, "seed": seed, "images": {p: len(f) for p, f in named.items()},
         "steps": log.steps, "steps_planned": log.steps_planned, "seconds": round(log.seconds, 1), "loss": round(log.smoothed, 5),
         "environment": environment(), "packages": packages(),
         **({"parent": parent.card.model_dump(mode="json")} if parent else {}),
     }  # fmt: skip
     card: TeacherCard = write_teacher(
-        folder.file("teacher"), taught.weights, name=order.name, kind=taught.kind, settings=taught.settings, source=order.recipe,
+        folder.file("teacher"), taught.weights, name=order.name, kind=taught.kind, settings=taught.settings, source=order.method,
         origin=str(params.get("origin") or f"trained here on good images of {', '.join(named)}"),
         licence=str(params.get("licence") or "trained on the plant's own images"), made=made,
     )  # fmt: skip

@@ -39,7 +39,7 @@ def suggest(trial: Any, settings: TuneSettings) -> dict[str, Any]:
     if detector.trainable:
         params["learning_rate"] = trial.suggest_float(_rate_name(name), *NETWORKS[name].learning_rates, log=True)
     if not detector.learns_from_good_only:
-        params["schedule"] = trial.suggest_categorical("schedule", [s for s in SCHEDULES if s != "reversed"])
+        params["schedule"] = trial.suggest_categorical("schedule", list(SCHEDULES))
         params["mix"] = trial.suggest_categorical("mix", list(MIXES))
     return params
 
@@ -60,8 +60,8 @@ def first_trials(names: Sequence[str]) -> list[dict[str, Any]]:
     return [trial for trials in zip_longest(*each) for trial in trials if trial is not None]
 
 
-def asked(params: dict[str, Any]) -> dict[str, Any]:
-    """``params`` as the study asks for them (``suggest``)."""
+def as_suggested(params: dict[str, Any]) -> dict[str, Any]:
+    """``params`` under the names that the study gives them (``suggest``)."""
     name = _rate_name(params["detector"])
     return {name if key == "learning_rate" else key: value for key, value in params.items()}
 
@@ -95,7 +95,7 @@ def tune(folder: BatchFolder) -> None:
     key = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
     journal = folder.work / "tune" / f"journal-{key}.log"
     study = _study(journal)
-    first = [asked(default) for default in defaults]
+    first = [as_suggested(default) for default in defaults]
     progress, started = Progress(folder.path, "tune"), time.monotonic()
     spent, done = sum(t.user_attrs.get("seconds", 0.0) for t in study.trials), len(_complete(study))
     while done < planned and spent + time.monotonic() - started < settings.seconds:
@@ -138,7 +138,8 @@ def _named(params: dict[str, Any], settings: TuneSettings, card: TeacherCard | N
 
 
 def _study(journal: Path) -> Any:
-    """The study that ``journal`` keeps, or a new one. What a killed process had begun is given up: it is asked for again."""
+    """The study that ``journal`` keeps, or a new one. A trial that a killed process had begun is given up, and asked for
+    again."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -164,8 +165,8 @@ def _complete(study: Any) -> list[Any]:
 
 
 def _next(study: Any, done: int, first: list[dict[str, Any]], seed: int) -> Any:
-    """The trial after ``done`` complete ones: of those to be tried ``first``, then what the sampler chooses. Each by its place
-    alone, and not by how often the study was taken up again."""
+    """The trial after ``done`` complete ones: those to be tried ``first``, then what the sampler chooses. It depends on its
+    number alone, not on how often the study was resumed."""
     import optuna
     from optuna.trial import TrialState
 

@@ -39,16 +39,14 @@ LINE = 5.0
 """Signal to noise, along a line, from which it can be seen."""
 
 
-def label_of_change(before: Pixels, after: Pixels, scale: BatchScale, saturating: bool = True, line: bool = False) -> Pixels:
+def label_of_change(before: Pixels, after: Pixels, scale: BatchScale, line: bool = False) -> Pixels:
     """Label (H, W) in 0..1: a logistic of the change, one half at ``scale.visible``, zero where nothing can be seen.
 
     After NSA (Schlüter 2022). The change is averaged over a small neighbourhood, so that the label does not inherit the
-    texture's grain, and over a wide one, so that an area of another texture is labelled as an area. Not ``saturating``: one
-    where a grey level changed at all. ``line``: what changed is thin and long, and is seen by its length as well.
+    texture's grain, and over a wide one, so that an area of another texture is labelled as an area. ``line``: what changed is
+    thin and long, and is seen by its length as well.
     """
     touched = np.abs(after - before).max(axis=2)
-    if not saturating:
-        return np.asarray(touched > 1.0, np.float32)
     fine, wide = np.asarray(cv2.GaussianBlur(touched, (0, 0), 1.2), np.float32), _wide_mean(touched)
     near = np.asarray(cv2.dilate(touched, np.ones((7, 7), np.uint8)), np.float32)
     change = np.maximum(fine, np.minimum(wide, near))

@@ -168,7 +168,7 @@ def _defect(
     """One try at a defect of ``family`` at ``level``, somewhere on ``canvas``: image and label; one that is invisible or has no
     place here leaves both as they were. ``inside``: mask of what is image in a training crop; None on a whole image, where an
     exam defect is drawn on the part, its difficulty meant as it stands."""
-    exam, image, recipe = inside is None, canvas.background, canvas.recipe
+    exam, image = inside is None, canvas.background
     part = np.ones(image.shape[:2], np.bool_) if canvas.part is None else canvas.part
     centre = rng.uniform(0.02, 0.98, 2) * [canvas.width, canvas.height]
     places = rim(part, whole=exam) if family in RIM_FAMILIES else None
@@ -189,7 +189,7 @@ def _defect(
         after = _crisp(before, after, canvas.scale)
     if inside is not None:
         after = np.where(inside[near][..., None], after, before)
-    seen = label_of_change(before, after, canvas.scale, recipe.saturating or exam, family in LINES)
+    seen = label_of_change(before, after, canvas.scale, family in LINES)
     label = np.zeros(image.shape[:2], np.float32)
     if not seen.any():
         return image, label

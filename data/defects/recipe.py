@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -56,12 +56,20 @@ class Recipe(Section):
     """Change at difficulty 0, in units of the good images' local variation."""
     strength_hard: float = Field(3.5, gt=0.0)
     """Change at difficulty 1."""
-    saturating: bool = True
-    """Labels follow the visible change; `false` labels all that was touched, visible or not (for comparison)."""
     nuisance: float = Field(1.0, ge=0.0, le=3.0)
     """Strength of harmless variation (light, sub-pixel shift, noise, blur), as a multiple of the built-in amounts."""
     per_family: int = Field(12, ge=2, le=500)
     """Frozen exam defects a family draws for each subset (tune, test)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_binary_labels(cls, values: Any) -> Any:
+        """0.1 had a setting ``saturating``. Its default is what is drawn today; the other value was for comparisons."""
+        if not isinstance(values, dict) or "saturating" not in values:
+            return values
+        if values["saturating"] not in (True, None):
+            raise ValueError("saturating: labels follow the visible change, others are no longer drawn; remove the line")
+        return {key: value for key, value in values.items() if key != "saturating"}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -79,8 +87,9 @@ class Recipe(Section):
         return self
 
     def digest(self) -> str:
-        """SHA-256 of the recipe's canonical JSON."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of the recipe's canonical JSON, with the setting that 0.1 had: the same recipe keeps its digest."""
+        fields = {**self.model_dump(mode="json"), "saturating": True}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     def size(self, difficulty: float) -> float:
         """Diameter at ``difficulty`` in 0..1, as a fraction of the crop's side; geometric between the two ends."""

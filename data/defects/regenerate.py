@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from pydantic import ValidationError
 
 from core.errors import BadSettings
 from core.files import write_json
@@ -25,11 +26,10 @@ def read_recipe(params: dict[str, Any]) -> Recipe:
     """Section ``recipe`` of the parameters; BadSettings names what does not fit."""
     try:
         return Recipe.model_validate(params.get("recipe") or {})
-    except ValueError as error:
-        first = str(error).splitlines()
-        raise BadSettings(
-            f"params.yaml, section recipe: {' '.join(first[1:3]) or first[0]}; see data/defects/recipe.py"
-        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("recipe", *first["loc"])))
+        raise BadSettings(f"params.yaml, {where}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def regenerate(folder: BatchFolder) -> None:

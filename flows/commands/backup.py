@@ -17,8 +17,8 @@ def backup(
     from flows.upkeep.backup import backup as back_up
 
     place = the_plant(plant)
-    with waiting("backing up") as say:
-        made = back_up(place, target, say)
+    with waiting("backing up") as log:
+        made = back_up(place, target, log)
     events = made.backup.head.partition(":")[0] or "no"
     answer(f"backup of {place.path} in {made.target}: {made.files} files, {made.size / 1e6:.1f} MB, {events} events of the trail")
     answer("it holds the plant's keys and passwords; keep it where only those come who may have them")
@@ -43,8 +43,8 @@ def restore(
     from flows.upkeep.restore import Changed
     from flows.upkeep.restore import restore as bring_back
 
-    with waiting("restoring") as say:
-        path, found = bring_back(source, target, Changed(mlflow_port, prefect_port, database), say)
+    with waiting("restoring") as log:
+        path, found = bring_back(source, target, Changed(mlflow_port, prefect_port, database), log)
     answer(f"{path} is the plant that {found.plant['path']} was at {found.made}, with all its keys and passwords")
     for name, value in found.elsewhere.items():
         answer(f"it still names {name} {value}")

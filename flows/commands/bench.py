@@ -32,7 +32,7 @@ def bench(
     from data.benchmark_set import find_sets, read_set
     from flows import bench as benchmark
     from flows.presets import RunRequest, check_preset, parse_budget
-    from flows.terminal import answer, reporting, say
+    from flows.terminal import answer, log, reporting
 
     _check(companion)
     overrides = {} if companion is None else {"train": {"companion": companion}}
@@ -51,7 +51,7 @@ def bench(
                 raise BadBatch(f"{str(work)!r} exists already; give --keep another folder, so that nothing is overwritten")
             with reporting(f"{product.name} ({number} of {len(wanted)})") as report:
                 results.append(benchmark.bench(product, order, work, report, overrides, features))
-            say(f"{product.name}: image AUROC {results[-1]['image_auroc']:.3f}, pixel AP {results[-1]['pixel_ap']:.3f}")
+            log(f"{product.name}: image AUROC {results[-1]['image_auroc']:.3f}, pixel AP {results[-1]['pixel_ap']:.3f}")
     if as_json:
         print(json.dumps({"products": results}, indent=2))
         return

@@ -14,9 +14,9 @@ def demo(folder: Annotated[Path, typer.Option("--folder", help="Where the demo's
     """See it work: a plant, a sample product and a candidate to sign, in a few minutes."""
     from flows.commands.run import run_changeover
     from flows.demo import demo as show
-    from flows.terminal import say
+    from flows.terminal import log
 
-    _print(show(folder, lambda plant, product, batch, images: run_changeover(plant, product, batch, images, "quick"), say))
+    _print(show(folder, lambda plant, product, batch, images: run_changeover(plant, product, batch, images, "quick"), log))
 
 
 def _print(made: "Demo") -> None:

@@ -34,7 +34,7 @@ def inspect(
     """
     from core.errors import BadSettings
     from flows.inspect import find_images, published_model
-    from flows.inspect import inspect as look
+    from flows.inspect import inspect as inspect_images
     from flows.steps.fetch import fetch_model
     from flows.terminal import print_table, waiting
 
@@ -50,12 +50,12 @@ def inspect(
             places = find_images(images, out)
             fetched = fetch_model(place, product, version, alias)
             number, model = fetched.version.version, fetched.path
-        say = stack.enter_context(waiting(f"inspecting {len(places.files)} images"))
+        log = stack.enter_context(waiting(f"inspecting {len(places.files)} images"))
         rows = list(places.rows)
-        for row in look(model, places.files, out):
+        for row in inspect_images(model, places.files, out):
             rows.append(row)
             if (done := len(rows) - len(places.rows)) % 50 == 0:
-                say(f"inspected {done} of {len(places.files)} images")
+                log(f"inspected {done} of {len(places.files)} images")
     count = Counter(row.verdict for row in rows)
     if as_json:
         print(json.dumps({"product": product, "version": number, "images": [asdict(row) for row in rows]}, indent=2))

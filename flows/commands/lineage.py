@@ -22,7 +22,7 @@ def lineage(
     from flows.records.lineage import lineage as trace
     from flows.records.lineage_picture import picture as draw
     from flows.serving.services import connect_as
-    from flows.terminal import answer, say, waiting
+    from flows.terminal import answer, log, waiting
 
     if picture is not None and (picture.suffix.lower() != ".svg" or picture.is_dir()):
         raise BadSettings(f"--picture {str(picture)!r} is no SVG file; name one, such as lineage.svg")
@@ -32,7 +32,7 @@ def lineage(
         found = trace(place, connect_as(place, "trainer"), product, version)
     if picture is not None:
         write_text(picture, draw(found))
-        say(f"drawn into {picture}")
+        log(f"drawn into {picture}")
     if as_json:
         print(json.dumps(found.as_dict(), indent=2))
         return

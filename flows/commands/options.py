@@ -15,7 +15,7 @@ PlantOption = Annotated[
     typer.Option("--plant", envvar="CHANGEOVER_PLANT", metavar="FOLDER", help="The plant; else the one around here."),
 ]
 ProductOption = Annotated[str, typer.Option("--product", "-p", metavar="NAME", help="The product, such as bolt-m6.")]
-AskedByOption = Annotated[
+RequesterOption = Annotated[
     str | None,
     typer.Option(
         "--user",

@@ -17,13 +17,13 @@ def promote(
     """Make the signed candidate the champion, and publish it to the folder that the line reads."""
     from flows.records.trail import check_head, keep_head
     from flows.steps.promote import promote as do
-    from flows.terminal import answer, say, waiting
+    from flows.terminal import answer, log, waiting
 
     place = the_plant(plant)
     known_product(place, product)
     with waiting(f"promoting {product}"):
         for silent in check_head(place):
-            say(f"a witness of the audit trail could not be asked: {silent}")
+            log(f"a witness of the audit trail could not be asked: {silent}")
         done = do(place, product, version)
     answer(
         f"version {done.version} of {product} is {'now' if done.changed else 'already'} the champion, published to {done.folder}"

@@ -17,7 +17,7 @@ def rebuild(
     """Train a version again from its record and compare. Ends with 1 if it is different; takes as long as its training did."""
     from flows.records.rebuild import rebuild as again
     from flows.serving.services import connect_as
-    from flows.terminal import print_table, reporting, say
+    from flows.terminal import log, print_table, reporting
 
     place = the_plant(plant)
     known_product(place, product)
@@ -29,7 +29,7 @@ def rebuild(
         rows = [(row.what, row.recorded, row.rebuilt, row.result) for row in done.rows]
         print_table(f"{product}, version {done.version}", ("what", "recorded", "rebuilt", "result"), rows)
         for line in (*(f"not as it was: {text}" for text in done.explained), *done.remarks):
-            say(line)
-        say(f"version {done.version} of {product} from commit {done.commit[:10]}: {done.outcome}, after {done.seconds:.0f} s")
+            log(line)
+        log(f"version {done.version} of {product} from commit {done.commit[:10]}: {done.outcome}, after {done.seconds:.0f} s")
     if done.outcome == "different":
         raise typer.Exit(1)

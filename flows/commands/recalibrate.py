@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import AskedByOption, JsonOption, PlantOption, known_product, the_plant
+from flows.commands.options import JsonOption, PlantOption, RequesterOption, known_product, the_plant
 from flows.commands.run import print_outcome, run_job
 
 
@@ -13,7 +13,7 @@ def recalibrate(
     product: Annotated[str, typer.Argument(metavar="PRODUCT", help="The product, such as bolt-m6.")],
     version: Annotated[int, typer.Argument(metavar="VERSION", help="The version that is to have another threshold.")],
     overkill: Annotated[str, typer.Option("--overkill", metavar="SHARE", help="Good parts that may be rejected: 5% or 0.05.")],
-    user: AskedByOption = None,
+    user: RequesterOption = None,
     plant: PlantOption = None,
     as_json: JsonOption = False,
 ) -> None:

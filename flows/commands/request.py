@@ -5,25 +5,25 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.options import AskedByOption, PlantOption, ProductOption, password_of, the_plant
+from flows.commands.options import PlantOption, ProductOption, RequesterOption, password_of, the_plant
 
 
 def request(
     product: ProductOption,
     batch: Annotated[str, typer.Option("--batch", "-b", metavar="NAME", help="The batch, such as 2026-11-21-a.")],
     images: Annotated[Path, typer.Option("--images", "-i", metavar="FOLDER", help="Folder of good images.")],
-    user: AskedByOption = None,
+    user: RequesterOption = None,
     plant: PlantOption = None,
 ) -> None:
     """Ask a running 'changeover serve' for a changeover, by an event, and return at once."""
-    from flows.asked import Asked, ask_as_person, requested_by
     from flows.request import request as ask
+    from flows.requester import Requester, ask_as_person, requested_by
     from flows.serving.services import connect_as_person
     from flows.terminal import answer
 
     place = the_plant(plant)
-    asked = Asked(requested_by())
+    requester = Requester(requested_by())
     if user:
-        asked = ask_as_person(connect_as_person(place, user, password_of(user)), product, batch)
-    ask(place, product, batch, images, asked)
+        requester = ask_as_person(connect_as_person(place, user, password_of(user)), product, batch)
+    ask(place, product, batch, images, requester)
     answer(f"asked for a changeover of {product} {batch}; see 'changeover status'")

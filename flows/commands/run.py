@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import AskedByOption, JsonOption, PlantOption, ProductOption, password_of, the_plant
+from flows.commands.options import JsonOption, PlantOption, ProductOption, RequesterOption, password_of, the_plant
 
 if TYPE_CHECKING:
     from flows.outcome import Outcome
@@ -24,7 +24,7 @@ def run(
         str | None,
         typer.Option("--warm-start", metavar="same|PRODUCT", help="Start from the champion of this or another product."),
     ] = None,
-    user: AskedByOption = None,
+    user: RequesterOption = None,
     plant: PlantOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,24 +56,24 @@ def run_changeover(
 
 def run_job(job: "Job", user: str | None) -> "Outcome":
     """Run the flow for ``job`` in this process and show its progress."""
-    from flows.asked import Asked, ask_as_person, requested_by
     from flows.progress_view import shown
+    from flows.requester import Requester, ask_as_person, requested_by
     from flows.serving.orchestration import connect, ends_with_prefect
     from flows.serving.servers import address
     from flows.serving.services import connect_as_person
 
     place, order = job.plant, job.order
     address(place, "mlflow")
-    asked = Asked(requested_by())
+    requester = Requester(requested_by())
     if user:
-        asked = ask_as_person(connect_as_person(place, user, password_of(user)), job.product, job.batch)
+        requester = ask_as_person(connect_as_person(place, user, password_of(user)), job.product, job.batch)
     connect(place)
     with shown(place, job.folder), ends_with_prefect(place):
         from flows.changeover import changeover
 
         budget = None if order.budget is None else f"{order.budget:.10g}s"
         spent = (str(job.images), order.preset, budget, order.seed, order.warm_start)
-        return changeover(str(place.path), job.product, job.batch, *spent, *asked.as_parameters())
+        return changeover(str(place.path), job.product, job.batch, *spent, *requester.as_parameters())
 
 
 def print_outcome(outcome: "Outcome") -> None:

@@ -12,13 +12,13 @@ def up(plant: PlantOption = None) -> None:
     from flows.serving.servers import up as start
     from flows.teachers.teacher import have_packaged
     from flows.terminal import answer, waiting
-    from flows.upkeep.adopt import tell_trail
+    from flows.upkeep.adopt import record_adoption
 
     place = the_plant(plant)
-    with waiting("starting the servers") as say:
-        servers = start(place, say)
-        tell_trail(place, say)
-        have_packaged(place, say)
+    with waiting("starting the servers") as log:
+        servers = start(place, log)
+        record_adoption(place, log)
+        have_packaged(place, log)
     for server in servers.values():
         answer(f"{server.name} is up at {server.url}")
 
@@ -29,8 +29,8 @@ def down(plant: PlantOption = None) -> None:
     from flows.terminal import answer, waiting
 
     place = the_plant(plant)
-    with waiting("stopping the servers") as say:
-        ended = stop(place, say)
+    with waiting("stopping the servers") as log:
+        ended = stop(place, log)
     answer(f"stopped {' and '.join(ended)}" if ended else "no server was running")
 
 

@@ -36,8 +36,8 @@ def sign_off(
     wanted = {"approved": approve, "rejected": reject, "pending": withdraw, "waived": waive}
     decisions = [name for name, given in wanted.items() if given]
     if len(decisions) != 1:
-        told = "without a decision" if not decisions else "with more than one decision"
-        raise BadSettings(f"sign-off {told}; give one of --approve, --reject, --withdraw and --waive")
+        problem = "without a decision" if not decisions else "with more than one decision"
+        raise BadSettings(f"sign-off {problem}; give one of --approve, --reject, --withdraw and --waive")
     if not reason.strip():
         raise BadSettings("sign-off without a reason; say why with --reason TEXT")
     password = os.environ.get("CHANGEOVER_PASSWORD") or typer.prompt(printable(f"password of {user}"), hide_input=True, err=True)

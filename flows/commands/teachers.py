@@ -29,7 +29,7 @@ def list_teachers(plant: PlantOption = None, as_json: JsonOption = False) -> Non
     """List the teachers that are registered, and which one changeovers use."""
     from flows.serving.services import connect_as
     from flows.teachers.teacher import used_teacher
-    from flows.terminal import print_table, say
+    from flows.terminal import log, print_table
     from registry.client.teachers import teachers as registered
 
     place = the_plant(plant)
@@ -42,7 +42,7 @@ def list_teachers(plant: PlantOption = None, as_json: JsonOption = False) -> Non
     columns = ("name", "version", "network", "source", "licence", "made", "digest", "used")
     print_table("Teachers", columns, [_row(one, one == used) for one in known])
     if used is None and place.config.named_teacher is not None:
-        say(
+        log(
             f"changeovers shall use teacher {place.config.teacher}, which is not registered; the next one registers and uses "
             "imagenet, unless a version is named: import, pull or train it, or set 'teacher' in changeover.yaml"
         )
@@ -154,14 +154,14 @@ def distil(
 def _train(place: "Plant", order: "TeacherOrder", products: list[str]) -> None:
     from flows.serving.services import connect_as
     from flows.teachers.train_teacher import train_teacher
-    from flows.terminal import reporting, say
+    from flows.terminal import log, reporting
 
     connection = connect_as(place, "trainer")
     with reporting(f"teacher {order.name}") as report:
         done = train_teacher(place, connection, order, products, report)
     for note in done.images.notes:
-        say(note)
-    say(
+        log(note)
+    log(
         f"it has learned from {done.images.words}"
         if done.anew
         else "images, order and code are as they were: nothing was trained"

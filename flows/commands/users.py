@@ -50,8 +50,8 @@ def password(name: NameArgument, plant: PlantOption = None) -> None:
     from registry.client.users import change_password
 
     place = the_plant(plant)
-    now = os.environ.get("CHANGEOVER_PASSWORD") or _asked(f"present password of {name}")
-    fresh = os.environ.get("CHANGEOVER_NEW_PASSWORD") or _asked("new password", again=True)
+    now = os.environ.get("CHANGEOVER_PASSWORD") or _prompt(f"present password of {name}")
+    fresh = os.environ.get("CHANGEOVER_NEW_PASSWORD") or _prompt("new password", again=True)
     change_password(connect_as_person(place, name, now), fresh)
     answer(f"the password of {name} is changed")
 
@@ -82,5 +82,5 @@ def list_users(plant: PlantOption = None) -> None:
     print_table("Users", ("user", "name", "roles"), rows)
 
 
-def _asked(what: str, *, again: bool = False) -> str:
+def _prompt(what: str, *, again: bool = False) -> str:
     return str(typer.prompt(printable(what), hide_input=True, err=True, confirmation_prompt=again))

@@ -82,7 +82,7 @@ def certificate(
         signed_in=WAYS.get(signed.way, signed.way),
         requested=record.tags.get(TAG_REQUESTED_BY, "").partition(":"),
         names=names or {},
-        deeds=[one for one in events if _decides(one)],
+        decisions=[one for one in events if _decides(one)],
         events=events,
         problems=problems,
         head=head.partition(":"),
@@ -94,7 +94,7 @@ def certificate(
 
 
 def _visible(value: Any) -> Any:
-    """What is put into the page, by whatever place of the template: nothing in it is hidden or turns other letters round."""
+    """Every value that the template inserts, made printable: it neither hides text nor turns other letters round."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return "\n".join(map(printable, value.replace("\r\n", "\n").split("\n")))
@@ -102,8 +102,8 @@ def _visible(value: Any) -> Any:
 
 def _people(record: Version) -> set[str]:
     """Users on the page whose full names are not in the version's tags."""
-    kind, _, asked = record.tags.get(TAG_REQUESTED_BY, "").partition(":")
-    return {user for user in (record.tags.get(TAG_WAIVED_BY), asked if kind == "user" else None) if user}
+    kind, _, requester = record.tags.get(TAG_REQUESTED_BY, "").partition(":")
+    return {user for user in (record.tags.get(TAG_WAIVED_BY), requester if kind == "user" else None) if user}
 
 
 def _training(connection: Connection, record: Version) -> Training | None:
@@ -114,7 +114,7 @@ def _training(connection: Connection, record: Version) -> Training | None:
 
 
 def _decides(event: Event) -> bool:
-    """Whether it belongs among who registered, signed, waived and promoted when."""
+    """Whether the event is a registration, a signature, a waiver or a promotion."""
     if not event.allowed:
         return False
     promoted = event.action == "alias.set" and event.subject == CHAMPION
@@ -130,7 +130,7 @@ def _print(page: str, target: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch, replacing(target) as temporary:
         source, made = Path(scratch) / "certificate.html", Path(scratch) / "certificate.pdf"
         source.write_text(page, encoding="utf-8")
-        # The page has no script and loads nothing, so there is nothing that the sandbox, which root cannot have, would hold back.
+        # The page has no script and loads nothing, so it does without the sandbox, which root cannot use.
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
         command += [f"--user-data-dir={scratch}/profile", f"--print-to-pdf={made}", source.as_uri()]
         try:
@@ -147,6 +147,6 @@ def _print(page: str, target: Path) -> None:
                 f"{browser} printed no PDF within {PDF_SECONDS} s; try again, or let --out end with .html"
             ) from error
         if done.returncode or not made.exists() or not made.read_bytes().startswith(b"%PDF-"):
-            told = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
-            raise ChangeoverError(f"{browser} printed no PDF ({told[-1][:200]}); let --out end with .html and print that")
+            lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
+            raise ChangeoverError(f"{browser} printed no PDF ({lines[-1][:200]}); let --out end with .html and print that")
         shutil.copyfile(made, temporary)

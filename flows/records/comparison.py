@@ -28,7 +28,7 @@ class Row:
 
 
 def machine_differences(recorded: Metrics, now: Metrics) -> list[str]:
-    """What of machine, packages and code is not as it was, each as a sentence; empty where bit-identical weights are due.
+    """Differences of machine, packages and code, a sentence each; empty where the weights have to be bit-identical.
 
     A training on a GPU counts as a difference: some of its kernels add in any order.
     """
@@ -77,7 +77,7 @@ def outcome(rows: Sequence[Row], explained: Sequence[str]) -> str:
     """``identical``, ``within tolerance`` (only where something explains a difference) or ``different``."""
     if all(row.result == "same" for row in rows):
         return "identical"
-    # Other bits in these are what the tolerances are for; the numbers below them decide.
+    # These may differ in their bits, which the tolerances are for; the numbers below them decide.
     judged = [row for row in rows if row.what not in ("weights", "model file", "exam defects")]
     return "within tolerance" if explained and all(row.result != "different" for row in judged) else "different"
 

@@ -189,8 +189,8 @@ def _training(training: Training) -> Box:
 def _machine(metrics: Metrics, training: Training) -> Box:
     machine = training.environment or metrics.environment
     packages = ", ".join(f"{name} {version}" for name, version in training.packages.items())
-    told = ("cpu", "instructions", "device", "python", "changeover", "code")
-    facts = (*((key, machine[key]) for key in told if key in machine), ("packages", packages or UNKNOWN))
+    recorded = ("cpu", "instructions", "device", "python", "changeover", "code")
+    facts = (*((key, machine[key]) for key in recorded if key in machine), ("packages", packages or UNKNOWN))
     return Box("machine", "Machine and code", facts)
 
 
@@ -228,24 +228,24 @@ def _sign_off(signed: SignOff) -> Box:
 
 
 def _aliases(known: Version, events: list[Event]) -> Box:
-    moved = [_told(event, f"{_MOVES[event.action]} {event.subject}") for event in events if event.action in _MOVES]
+    moved = [_event_line(event, f"{_MOVES[event.action]} {event.subject}") for event in events if event.action in _MOVES]
     return Box(
         "aliases", "Alias history", tuple(moved) or (("so far", "none"),), "good" if "champion" in known.aliases else "plain"
     )
 
 
 def _published(events: list[Event]) -> Box:
-    facts = [_told(event, f"{_DEEDS[event.action]} {event.subject}") for event in events if event.action in _DEEDS]
+    facts = [_event_line(event, f"{_EFFECTS[event.action]} {event.subject}") for event in events if event.action in _EFFECTS]
     return Box("published", "Published and rebuilt", tuple(facts) or (("so far", "neither published nor rebuilt"),))
 
 
 _MOVES = {"alias.set": "becomes", "alias.delete": "is no longer"}
-_DEEDS = {"publish": "published to", "retract": "taken back from", "rebuild": "rebuilt:"}
+_EFFECTS = {"publish": "published to", "retract": "taken back from", "rebuild": "rebuilt:"}
 
 
-def _told(event: Event, deed: str) -> tuple[str, str]:
+def _event_line(event: Event, effect: str) -> tuple[str, str]:
     """An event by its number on the trail."""
-    return f"event {event.seq}", f"{event.time:%Y-%m-%d %H:%M:%S} UTC {deed}, by {event.actor}"
+    return f"event {event.seq}", f"{event.time:%Y-%m-%d %H:%M:%S} UTC {effect}, by {event.actor}"
 
 
 def _known(value: int | None) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from core.errors import StorageTrouble
+from core.errors import StorageError
 from core.files import write_text
-from data.storage_trouble import storage_trouble, without_user
+from data.storage_error import storage_error, without_user
 
 _NAME = re.compile(r"(?:.*/)?head-([0-9]{11})-([0-9a-f]{64})", re.ASCII)
 
@@ -21,7 +21,7 @@ _NAME = re.compile(r"(?:.*/)?head-([0-9]{11})-([0-9a-f]{64})", re.ASCII)
 def put(address: str, head: str, retain_days: int, done: Path) -> None:
     """Write ``head`` to the bucket of ``address`` (``s3://bucket/prefix``) for at least ``retain_days`` days, once.
 
-    The file ``done`` remembers what was written last. StorageTrouble if the bucket does not take it.
+    The file ``done`` remembers what was written last. StorageError if the bucket does not take it.
     """
     if done.exists() and done.read_text(encoding="utf-8") == f"{address} {head}":
         return
@@ -29,7 +29,7 @@ def put(address: str, head: str, retain_days: int, done: Path) -> None:
     number, _, digest = head.partition(":")
     now = datetime.now(UTC)
     client = _connected(address)
-    with _told(client, address, "does not take the head of the audit trail"):
+    with _naming_the_bucket(client, address, "does not take the head of the audit trail"):
         client.put_object(
             Bucket=bucket,
             Key=f"{prefix}head-{int(number):011d}-{digest}",
@@ -43,11 +43,11 @@ def put(address: str, head: str, retain_days: int, done: Path) -> None:
 
 
 def listed(address: str) -> list[str]:
-    """Every head in the bucket, in order, hidden ones too. StorageTrouble if it cannot be read."""
+    """Every head in the bucket, in order, hidden ones too. StorageError if it cannot be read."""
     bucket, prefix = _parts(address)
     heads = set()
     client = _connected(address)
-    with _told(client, address, "cannot be read"):
+    with _naming_the_bucket(client, address, "cannot be read"):
         # Versions, because a locked object cannot be deleted, but a delete marker can hide it.
         for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=f"{prefix}head-"):
             for version in page.get("Versions", ()):
@@ -57,19 +57,19 @@ def listed(address: str) -> list[str]:
 
 
 def check(address: str) -> str:
-    """Where the bucket is, in words, after a look whether it can be read and holds every version of an object for its time.
+    """Check that the bucket can be read and keeps every version of an object for its time; where it is, in words.
 
-    StorageTrouble where it does not.
+    StorageError where it does not.
     """
     bucket, _ = _parts(address)
     listed(address)
     client = _connected(address)
-    with _told(client, address, "does not say whether it has object lock", _LOCK):
+    with _naming_the_bucket(client, address, "does not say whether it has object lock", _LOCK):
         lock = client.get_object_lock_configuration(Bucket=bucket).get("ObjectLockConfiguration", {})
-    with _told(client, address, "does not say whether it keeps versions", _LOCK):
+    with _naming_the_bucket(client, address, "does not say whether it keeps versions", _LOCK):
         versioning = client.get_bucket_versioning(Bucket=bucket).get("Status")
     if lock.get("ObjectLockEnabled") != "Enabled" or versioning != "Enabled":
-        raise StorageTrouble(f"{_place(client, address)} has no object lock, or versioning is off; {_LOCK}")
+        raise StorageError(f"{_place(client, address)} has no object lock, or versioning is off; {_LOCK}")
     return f"{address} at {without_user(client.meta.endpoint_url)}"
 
 
@@ -94,7 +94,7 @@ def _connected(address: str) -> Any:
     try:
         return _client()
     except (BotoCoreError, ValueError) as error:
-        raise storage_trouble(error, f"bucket {address}", "cannot be used", _RIGHTS) from error
+        raise storage_error(error, f"bucket {address}", "cannot be used", _RIGHTS) from error
 
 
 def _client() -> Any:
@@ -105,10 +105,10 @@ def _client() -> Any:
 
 
 @contextmanager
-def _told(client: Any, address: str, what: str, fix: str = _RIGHTS) -> Iterator[None]:
+def _naming_the_bucket(client: Any, address: str, what: str, fix: str = _RIGHTS) -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise storage_trouble(error, _place(client, address), what, fix) from error
+        raise storage_error(error, _place(client, address), what, fix) from error

@@ -39,8 +39,8 @@ from registry.errors import Refused, RegistryError
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """``outcome``: ``identical``, ``within tolerance`` or ``different``. ``explained``: what of machine, packages and code is not
-    as it was; only then do the tolerances count. ``seconds``: what the rebuild took."""
+    """``outcome``: ``identical``, ``within tolerance`` or ``different``. ``explained``: differences of machine, packages and
+    code; without one, no tolerance applies. ``seconds``: what the rebuild took."""
 
     product: str
     version: str
@@ -108,8 +108,7 @@ def _rebuilt(plant: Plant, connection: Connection, known: Version, report: Repor
 
 
 def _checked(known: Version, recorded: Metrics) -> list[Replay]:
-    """How the networks are trained again, if everything that is used of a record is there and is what it says; it comes from
-    outside."""
+    """How the networks are trained again. The record comes from outside: all that a rebuild uses must be there, in its form."""
     name = f"version {known.version} of {known.product}"
     if re.fullmatch(r"[0-9a-f]{40}", known.commit) is None:
         raise PlantError(f"{name} has commit {known.commit[:50]!r} on record, which is none of git's; it cannot be rebuilt")
@@ -134,7 +133,7 @@ def _threads(recorded: Metrics) -> int:
 
 
 def _check_start(folder: BatchFolder, training: Training) -> None:
-    """What the version says that it started from is what the commit has laid beside it. A version of before says nothing."""
+    """Check that the version started from what the commit holds beside the batch. Older versions do not say."""
     teacher = (training.teacher or {}).get("digest")
     start = training.warm_start and training.warm_start.weights_digest
     for said, digest, laid, key in (
@@ -167,8 +166,8 @@ def _train_again(plant: Plant, folder: BatchFolder, recorded: Metrics, replay: l
 
 
 def _facts(folder: BatchFolder, of_0_1: bool = False) -> dict[str, str]:
-    """Digests of what stages before training make, as git records them or as the folder holds them now. ``of_0_1``: they are to
-    be compared with what 0.1 made, which called the subset ``test`` ``lock``."""
+    """Digests of what stages before training make, as git records them or as the folder holds them now. ``of_0_1``: they are
+    compared with those of 0.1, which called the subset ``test`` ``lock``."""
     split = json.dumps(of_today(_read(folder.file("split.json"))), sort_keys=True).encode()
     return {
         "record in git": str(_read(folder.file("report") / "metrics.json").get("model_digest")),
@@ -178,7 +177,7 @@ def _facts(folder: BatchFolder, of_0_1: bool = False) -> dict[str, str]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """A record of the batch, which git may have or not have as it should be. BadBatch where it has not."""
+    """A record of the batch. BadBatch where the commit has none, or a damaged one."""
     try:
         found = (
             yaml.safe_load(file.read_text(encoding="utf-8"))

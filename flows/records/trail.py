@@ -32,8 +32,8 @@ FOLDER = "audit"
 
 @dataclass(frozen=True)
 class KeptHeads:
-    """Heads as ``registry.trail.audit.verify`` takes them, what is wrong with the places where they are kept, and which of these
-    could not be asked."""
+    """Heads as ``registry.trail.audit.verify`` takes them, the problems of the places that keep them, and which of these could
+    not be read."""
 
     heads: tuple[str, ...]
     problems: tuple[str, ...]
@@ -123,14 +123,14 @@ def _locked(plant: Plant) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _newest_heads(plant: Plant) -> KeptHeads:
-    """Of every witness the head with the largest number: those before it hang on it by the chain."""
-    told = _told_by_git(plant)
+    """The newest head of every witness; the chain ties the earlier ones to it."""
+    committed = _heads_in_git(plant)
     locked, silent = _locked(plant)
-    heads = filter(None, (told.get("head"), max(locked, key=_number, default=None)))
-    return KeptHeads(tuple(heads), tuple(told["problems"]), silent)
+    heads = filter(None, (committed.get("head"), max(locked, key=_number, default=None)))
+    return KeptHeads(tuple(heads), tuple(committed["problems"]), silent)
 
 
-def _told_by_git(plant: Plant) -> dict[str, Any]:
+def _heads_in_git(plant: Plant) -> dict[str, Any]:
     """``head`` with the largest number that a commit ever added, and ``problems``: heads that a commit took out.
 
     What was read is remembered up to its commit, so that a look a minute does not read years of history.
@@ -169,9 +169,9 @@ def _is_before_now(plant: Path, commit: str) -> bool:
 
 
 def _kept_last(plant: Plant) -> tuple[str | None, Path | None]:
-    """The head with the largest number in the plant's files and its file, after a look whether the trail contains it.
+    """The newest head in the plant's files, and its file. ``Broken`` where the trail does not contain it.
 
-    RunRequest is the number, never the name of a file: a clock that ran ahead once must not have the last word.
+    The number says which head is newest, never the name of a file: a clock that ran ahead once must not have the last word.
     """
     last: str | None = None
     place: Path | None = None
@@ -200,7 +200,7 @@ def _head(line: str) -> str | None:
 def _history(plant: Path, since: str = "") -> Iterator[tuple[bool, str]]:
     """Lines that commits (after ``since``) added to the kept heads (True) or took away (False), oldest first."""
     command = ["log", "--reverse", "--patch", "--format=", "--no-color", "--no-ext-diff", "--no-textconv", "--unified=0"]
-    told = git(plant, *command, *([f"{since}..HEAD"] if since else []), "--", FOLDER)
-    for line in told.splitlines():
+    patches = git(plant, *command, *([f"{since}..HEAD"] if since else []), "--", FOLDER)
+    for line in patches.splitlines():
         if line.startswith(("+{", "-{")):
             yield line[0] == "+", line[1:]

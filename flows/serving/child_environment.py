@@ -1,4 +1,4 @@
-"""What processes of ours that we start, servers and stages, find in their environment."""
+"""The environment of the processes that we start: servers and stages."""
 
 import os
 import sys

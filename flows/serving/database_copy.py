@@ -89,9 +89,9 @@ def _copy_sqlite(sources: list[Path], folder: Path) -> list[Path]:
             copy = folder / source.name
             with closing(sqlite3.connect(copy)) as writer:
                 reader.backup(writer)
-                (told,) = writer.execute("PRAGMA quick_check(1)").fetchone()
-            if told != "ok":
-                raise BackupError(f"{source} is damaged ({told}); restore it from the last good backup")
+                (verdict,) = writer.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise BackupError(f"{source} is damaged ({verdict}); restore it from the last good backup")
             copies.append(copy)
     return copies
 
@@ -108,5 +108,5 @@ def _run(program: str, *arguments: str) -> None:
     )  # fmt: skip
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        told = next((line for line in lines if "error:" in line), lines[0])
-        raise BackupError(f"{told[:400]}; see that the database is there and PGPASSWORD or ~/.pgpass fits, and run again")
+        verdict = next((line for line in lines if "error:" in line), lines[0])
+        raise BackupError(f"{verdict[:400]}; see that the database is there and PGPASSWORD or ~/.pgpass fits, and run again")

@@ -39,7 +39,7 @@ class Identity:
     """What the plant knows of itself. ``place`` is None in one that was restored and not adopted yet.
 
     ``outside``: what it wrote to outside of its folder when it was last started. ``restored``: of which backup it came.
-    ``adopted``: the sentence that the audit trail still has to be told, or "".
+    ``adopted``: the sentence that the audit trail has not recorded yet, or "".
     """
 
     id: str
@@ -97,9 +97,9 @@ def settled(plant: Plant) -> Identity:
     return now
 
 
-def renewed(plant: Plant, told: str) -> Identity:
-    """Another identity for a copy, at the place where it is; ``told`` is what the trail gets to know of it."""
-    fresh = Identity(secrets.token_hex(16), _place(plant), outside(plant), adopted=told)
+def renewed(plant: Plant, sentence: str) -> Identity:
+    """Another identity for a copy, at the place where it is; ``sentence`` is what the trail will record of it."""
+    fresh = Identity(secrets.token_hex(16), _place(plant), outside(plant), adopted=sentence)
     write_identity(plant, fresh)
     return fresh
 
@@ -153,9 +153,10 @@ def outside(plant: Plant) -> dict[str, str]:
 
 
 def _check_unused(plant: Plant) -> None:
-    """A clone of a plant's git repository has its settings and nothing else: no registry, no keys, and no identity.
+    """PlantError for a clone of a plant's git repository, which has its settings and nothing else: no registry, keys or
+    identity.
 
-    It would give production's services other passwords, and take from its line what it does not know. PlantError.
+    Started, it would give production's services other passwords, and take every model that it does not know off the line.
     """
     if (plant.state / "mlflow" / "secrets").exists():  # of before there were identities
         return

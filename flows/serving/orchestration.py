@@ -14,7 +14,7 @@ from flows.plant import Plant
 from flows.serving.prefect_password import FOR_CLIENTS, prefect_password
 from flows.serving.run_record import our_run
 from flows.serving.servers import address, server_status
-from flows.terminal import say, show_cursor
+from flows.terminal import log, show_cursor
 
 GONE = 2
 """The exit code of a run whose server ended: start it, and run the same command again."""
@@ -61,7 +61,7 @@ def ends_with_prefect(plant: Plant) -> Iterator[None]:
                 _end_stage(over)
                 if not over.is_set():
                     show_cursor()
-                    say(f"error: {_GONE.format(plant.path)}")
+                    log(f"error: {_GONE.format(plant.path)}")
                     os._exit(GONE)
 
     thread = threading.Thread(target=watch, daemon=True)

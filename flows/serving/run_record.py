@@ -42,7 +42,8 @@ def our_run() -> RunState | None:
 
 
 class RunRecord:
-    """Writes the state of the run of this process to ``.changeover/runs``; the file goes when the run ends in any orderly way."""
+    """Writes the state of the run of this process to ``.changeover/runs``; the file is removed when the run ends in an orderly
+    way."""
 
     def __init__(self, plant: Plant, product: str, batch: str, flow_run: str | None = None) -> None:
         mark = ProcessMark.of(os.getpid())

@@ -39,5 +39,5 @@ def serving_since() -> str | None:
 
 def serve_state(health: dict[str, Any]) -> ServeState:
     """From the answer of ``Connection.check``."""
-    told = health.get("serve") or {}
-    return ServeState(told.get("since"), told.get("seen"), bool(told.get("lives")))
+    answer = health.get("serve") or {}
+    return ServeState(answer.get("since"), answer.get("seen"), bool(answer.get("lives")))

@@ -26,7 +26,7 @@ NAMES = ("mlflow", "prefect")
 HEALTH = {"mlflow": "/health", "prefect": "/api/health"}
 START_SECONDS = 90.0
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def address(plant: Plant, name: str) -> str:
     return server.url
 
 
-def up(plant: Plant, say: Say = lambda line: None) -> dict[str, Server]:
-    """Start what is not running, wait until both answer, and return them; ``say`` is told what is waited for.
+def up(plant: Plant, log: Log = lambda line: None) -> dict[str, Server]:
+    """Start what is not running, wait until both answer, and return them; ``log`` gets a line for what is waited for.
 
     Running it twice, or twice at once, starts nothing twice. ServerError with the last lines of the log if one does not
     answer within 90 seconds; that one is ended again. CopiedPlant where the plant is a copy.
@@ -92,23 +92,23 @@ def up(plant: Plant, say: Say = lambda line: None) -> dict[str, Server]:
 
             try_database(plant)
         for name in started:
-            say(f"starting the {name} server")
+            log(f"starting the {name} server")
             _start(plant, name)
         for name in NAMES:
-            _wait(plant, name, say, name in started)
+            _wait(plant, name, log, name in started)
         return server_status(plant)
 
 
-def down(plant: Plant, say: Say = lambda line: None) -> list[str]:
+def down(plant: Plant, log: Log = lambda line: None) -> list[str]:
     """End the servers that ``up`` started, and only those; the names of those that ran. A copy of a plant has none."""
     ended: list[str] = []
     if text := copied(plant):
-        say(f"{text}: the servers of the original are left alone")
+        log(f"{text}: the servers of the original are left alone")
         return ended
     with servers_lock(plant):
         for name, server in reversed(server_status(plant).items()):
             if server.mark is not None:
-                say(f"stopping the {name} server")
+                log(f"stopping the {name} server")
                 if end_group(server.mark):
                     ended.append(name)
                 # With what was asked for: another port in the settings counts at the next start.
@@ -203,7 +203,7 @@ def _private(folder: Path) -> Path:
     return folder
 
 
-def _wait(plant: Plant, name: str, say: Say, started: bool) -> None:
+def _wait(plant: Plant, name: str, log: Log, started: bool) -> None:
     import httpx
 
     server = server_status(plant)[name]
@@ -212,7 +212,7 @@ def _wait(plant: Plant, name: str, say: Say, started: bool) -> None:
     while True:
         waited = time.monotonic() - begin
         if not server.running and not started:  # it was dying when it was looked at
-            say(f"starting the {name} server")
+            log(f"starting the {name} server")
             _start(plant, name)
             server, started = server_status(plant)[name], True
             continue
@@ -234,7 +234,7 @@ def _wait(plant: Plant, name: str, say: Say, started: bool) -> None:
             )
         if waited - said >= 5:
             said = waited
-            say(f"waiting for the {name} server, {waited:.0f} of at most {START_SECONDS:.0f} seconds")
+            log(f"waiting for the {name} server, {waited:.0f} of at most {START_SECONDS:.0f} seconds")
         time.sleep(0.2)
 
 

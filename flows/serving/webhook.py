@@ -27,9 +27,9 @@ SAID_SECONDS: Final = 60.0
 class Receiver:
     """Listens on a loopback port and calls ``act``, in a thread of its own, after genuine deliveries; several at once are one."""
 
-    def __init__(self, secret: str, act: Callable[[], object], say: Callable[[str], None]) -> None:
-        self._deliveries, self._act, self._say = Deliveries(secret), act, say
-        self._came, self._judging = threading.Event(), threading.Lock()
+    def __init__(self, secret: str, act: Callable[[], object], log: Callable[[str], None]) -> None:
+        self._deliveries, self._act, self._log = Deliveries(secret), act, log
+        self._came, self._checking = threading.Event(), threading.Lock()
         self._refused, self._said = 0, float("-inf")
         self._server = _BoundedServer(("127.0.0.1", 0), self._handler())
 
@@ -74,7 +74,7 @@ class Receiver:
                     body = self.rfile.read(int(length))
                     # What was cut short has said nothing: the deadline passed, or the sender went away.
                     whole = len(body) == int(length)
-                    self._answer(400 if not whole else 403 if receiver.judge(headers, body) else 204)
+                    self._answer(400 if not whole else 403 if receiver.check(headers, body) else 204)
 
             def _answer(self, status: int) -> None:
                 self.send_response(status)
@@ -86,13 +86,13 @@ class Receiver:
                 self._answer(code)
 
             def log_message(self, *_: object) -> None:
-                pass  # what matters is said once, by ``judge``
+                pass  # what matters is said once, by ``check``
 
         return Handler
 
-    def judge(self, headers: dict[str, str], body: bytes) -> str | None:
+    def check(self, headers: dict[str, str], body: bytes) -> str | None:
         """Why a delivery is refused; None where it will be acted on."""
-        with self._judging:
+        with self._checking:
             problem = self._deliveries.problem(headers, body, time.time())
             if problem is None:
                 self._came.set()
@@ -100,7 +100,7 @@ class Receiver:
             self._refused += 1
             if time.monotonic() - self._said >= SAID_SECONDS:
                 more = f" ({self._refused} since the last such line)" if self._refused > 1 else ""
-                self._say(f"a delivery of the registry's webhook was refused: {problem}{more}")
+                self._log(f"a delivery of the registry's webhook was refused: {problem}{more}")
                 self._refused, self._said = 0, time.monotonic()
         return problem
 
@@ -112,7 +112,7 @@ class Receiver:
             try:
                 self._act()
             except Exception as error:  # noqa: BLE001 - the poll comes in a minute; a receiver that died would go unnoticed
-                self._say(f"promotion after a delivery failed: {' '.join(str(error).split())[:300]}")
+                self._log(f"promotion after a delivery failed: {' '.join(str(error).split())[:300]}")
 
 
 class _BoundedServer(ThreadingHTTPServer):
@@ -149,10 +149,10 @@ def _hang_up(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-def receive(plant: Plant, act: Callable[[], object], say: Callable[[str], None]) -> Receiver:
+def receive(plant: Plant, act: Callable[[], object], log: Callable[[str], None]) -> Receiver:
     """Listen for the plant's registry, and ask it to deliver here."""
     secret = prepare(plant.state / "mlflow").webhook
-    receiver = Receiver(secret, act, say)
+    receiver = Receiver(secret, act, log)
     receiver.start()
     subscribe(connect_as(plant, "admin"), receiver.url, secret)
     return receiver

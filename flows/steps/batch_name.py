@@ -7,10 +7,10 @@ from flows.cron_line import fires_at, fires_once_on, local_zone
 
 
 def scheduled_batch(now: datetime.datetime, cron: str | None = None) -> str:
-    """The name of a batch that is asked for at ``now``, its scheduled time: one name a run.
+    """The name of the batch of a run that was scheduled for ``now``; no two runs give the same.
 
-    Its local date, such as 2026-11-21, where ``cron`` fires at that time and at no other of the day, or is None. Else with the
-    time behind it: 2026-11-21-1800; a run between the firings has its seconds too. ``""``: there is no cron line.
+    The local date, such as 2026-11-21, if ``cron`` is None or fires at that time and at no other of the day. Else date and time,
+    2026-11-21-1800; a run between two firings adds its seconds. ``""``: there is no cron line.
     """
     local = now.astimezone(ZoneInfo(local_zone()))
     name = local.date().isoformat()

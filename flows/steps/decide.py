@@ -50,10 +50,10 @@ def decide(job: Job) -> Decided:
             restore_set_up(job.plant, folder)
             return recorded
         # Decided by an older Changeover, which set nothing up.
-        told = set_up(job, connect_as(job.plant, "trainer"))
+        start = set_up(job, connect_as(job.plant, "trainer"))
         decision = json.loads(folder.file("decision.json").read_text(encoding="utf-8"))
-        write_json(folder.file("decision.json"), decision | {"set_up": told})
-        return replace(recorded, set_up=told)
+        write_json(folder.file("decision.json"), decision | {"set_up": start})
+        return replace(recorded, set_up=start)
     connection = connect_as(job.plant, "trainer")
     version = champion_of(connection, job.product)
     champion = fetch(job.plant, connection, version) if version else None
@@ -61,22 +61,22 @@ def decide(job: Job) -> Decided:
     _lay(folder, champion)
     if trained is None:
         decision = _ask(job, champion)
-        told = set_up(job, connection) if decision["action"] == "retrain" else ""
+        start = set_up(job, connection) if decision["action"] == "retrain" else ""
     else:
-        decision, told = {"action": "retrain", "reason": OTHERWISE}, trained
+        decision, start = {"action": "retrain", "reason": OTHERWISE}, trained
         restore_set_up(job.plant, folder)
     number = champion.version.version if champion else None
     training = {"training": job.training_digest()}
-    write_json(folder.file("decision.json"), key | training | {"champion": number, "set_up": told} | decision)
-    return Decided(decision["action"], decision["reason"], number, told)
+    write_json(folder.file("decision.json"), key | training | {"champion": number, "set_up": start} | decision)
+    return Decided(decision["action"], decision["reason"], number, start)
 
 
 OTHERWISE = "this very batch was trained, and only what is done with the training is new"
 
 
 def _trained_otherwise(folder: BatchFolder, key: dict[str, str], training: str) -> str | None:
-    """What training of these images started from, in words, where this order trains the same: then it still does, whatever there
-    may be by now. None where it was not trained so."""
+    """What an earlier training of these images started from, in words, if this order trains the same: it starts from that again,
+    whatever is newer by now. None if there was no such training."""
     try:
         found = json.loads(folder.file("decision.json").read_text(encoding="utf-8"))
         same = (found["action"], found["images"], found["training"]) == ("retrain", key["images"], training)
@@ -123,16 +123,16 @@ def _ask(job: Job, champion: Fetched | None) -> dict[str, Any]:
 
 
 def unseen(job: Job, batch: str) -> list[ImageRecord]:
-    """The images of the job's batch that a champion of ``batch`` was not trained on: what it knows by heart, and a memory of
-    patches does, says nothing about drift. All of them where none would be left, or ``batch`` is not in this plant any more."""
+    """The images of the job's batch that a champion of ``batch`` was not trained on. Training images say nothing about drift: a
+    memory bank knows them by heart. All of them where none would be left, or ``batch`` is not in this plant any more."""
     images = list(job.folder.read_record().images)
     try:
         before = job.plant.batch(job.product, batch)
         train = set(json.loads(before.file("split.json").read_text(encoding="utf-8"))["train"])
-        learned = {image.sha256 for image in before.read_record().images if image.name in train}
+        trained_on = {image.sha256 for image in before.read_record().images if image.name in train}
     except (ChangeoverError, OSError, ValueError, KeyError, TypeError):
         return images
-    return [image for image in images if image.sha256 not in learned] or images
+    return [image for image in images if image.sha256 not in trained_on] or images
 
 
 def _lay(folder: BatchFolder, champion: Fetched | None) -> None:

@@ -57,7 +57,7 @@ class Job:
         return _digest(self.params())
 
     def training_digest(self) -> str:
-        """The same of what tuning and training follow: all but the section ``evaluate``."""
+        """Likewise of what tuning and training depend on: all but the section ``evaluate``."""
         return _digest({name: value for name, value in self.params().items() if name != "evaluate"})
 
 

@@ -50,7 +50,7 @@ def promote_approved(plant: Plant, log: Callable[[str], None], since: str | None
     """Make what the line reads what QA decided, for every product; what was done.
 
     Approved versions are promoted and published, a champion that is not published yet is, and what has no champion any more is
-    retracted. Aliases that were moved past the gate are put back first. ``log`` is told of each, and of every product that
+    retracted. Aliases that were moved past the gate are put back first. ``log`` gets a line for each, and of every product that
     could not be seen to: one must not hold up the others. ``since``: see ``registry.client.flags.put_back_aliases``.
     """
     connection = connect_as(plant, "promoter")
@@ -90,10 +90,12 @@ def roll_back(plant: Plant, product: str, reason: str, person: Connection | None
 
 
 def _publish(plant: Plant, connection: Connection, version: Version) -> Path:
-    """Publish a champion, with an event where the last one said anything else of the line."""
+    """Publish a champion, with an event unless the last one says the same."""
     folder = publish(connection, version.product, version.version, plant.publish)
-    told = [event for event in recorded(connection, version.product) if event.action in ("publish", "retract") and event.allowed]
-    if not told or (told[-1].action, told[-1].version, told[-1].subject) != ("publish", version.version, str(folder)):
+    events = [
+        event for event in recorded(connection, version.product) if event.action in ("publish", "retract") and event.allowed
+    ]
+    if not events or (events[-1].action, events[-1].version, events[-1].subject) != ("publish", version.version, str(folder)):
         record(connection, "publish", version.product, version=version.version, digest=version.digest, subject=str(folder))
     return folder
 

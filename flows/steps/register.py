@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from flows.asked import Asked, proved
 from flows.plant import Plant
+from flows.requester import Requester, proved
 from flows.serving.servers import address
 from flows.serving.services import connect_as
 from flows.steps.decide import Decided
@@ -26,7 +26,7 @@ class Registered:
     reason: str
 
 
-def register(job: Job, commit: str, asked: Asked) -> Registered:
+def register(job: Job, commit: str, requester: Requester) -> Registered:
     """Register the batch's model, made by ``commit`` of the plant, for who asked. The same model of the same batch gives the
     same version."""
     metrics = metrics_of(job.folder, "delete it and run again")
@@ -38,7 +38,7 @@ def register(job: Job, commit: str, asked: Asked) -> Registered:
         folder=job.folder.file("report"),
         commit=commit,
         images_digest=job.folder.read_record().digest,
-        requested_by=proved(connection, asked, job.product, job.batch),
+        requested_by=proved(connection, requester, job.product, job.batch),
     )
     version = register_version(connection, request)
     passed = version.gates == "passed"

@@ -17,8 +17,8 @@ from flows.plant import Plant, ignore_large_files
 from flows.serving.services import connect_as
 from flows.steps.fetch import fetch_metrics
 from flows.steps.job import Job
-from flows.steps.learned import learned
 from flows.steps.record_file import read_object
+from flows.steps.training_overlap import training_overlap
 from flows.teachers.teacher import register_packaged
 from models.teachers.imagenet import IMAGENET
 from registry.client.connection import Connection
@@ -36,8 +36,8 @@ WARM, START, WEIGHTS, TRAINING = "warm", "warm.json", "weights.pt", "training.js
 def set_up(job: Job, connection: Connection) -> str:
     """Lay ``teacher/`` and ``warm/`` beside the batch, inputs of tune and train; returns in words what there is.
 
-    What is not there is said and laid as such: ``{"digest": null}``, ``{"version": null}``. It is an error only where it was
-    pinned (``name@version``), or where a file is not the one on record.
+    What does not exist is recorded as such: ``{"digest": null}``, ``{"version": null}``. It is an error only where it was pinned
+    (``name@version``), or where a file is not the one on record.
     """
     place = job.plant.path
     with plant_lock(place):  # a plant of an older version would commit the large files
@@ -53,17 +53,17 @@ def teacher_at_hand(plant: Plant, connection: Connection) -> tuple[TeacherVersio
     if named is None:
         return None, "no teacher, as changeover.yaml says: detectors start from random features"
     try:
-        return _told(teacher_of(connection, named.name, named.version))
+        return _in_words(teacher_of(connection, named.name, named.version))
     except NotFound:
         if named.version is not None:
             raise
     try:
-        return _told(teacher_of(connection, IMAGENET, None))
+        return _in_words(teacher_of(connection, IMAGENET, None))
     except NotFound:
         return None, f"neither teacher {named.name!r} nor {IMAGENET!r} on record: detectors start from random features"
 
 
-def _told(teacher: TeacherVersion) -> tuple[TeacherVersion, str]:
+def _in_words(teacher: TeacherVersion) -> tuple[TeacherVersion, str]:
     return teacher, f"teacher {teacher.name}, version {teacher.version} ({teacher.network}, {teacher.source})"
 
 
@@ -75,7 +75,7 @@ def is_set_up(folder: BatchFolder) -> bool:
 def restore_set_up(plant: Plant, folder: BatchFolder, connection: Connection | None = None) -> None:
     """Fetch the large files on record again where they are missing or changed: git leaves them out of a clone.
 
-    PlantError, BadModel or a registry's error where they are to be had no more.
+    PlantError, BadModel or a registry's error where they are no longer available.
     """
     digest = _pinned(folder.file(TEACHER) / CARD, "digest", "digest")
     features = folder.file(TEACHER) / FEATURES
@@ -99,19 +99,19 @@ def restore_set_up(plant: Plant, folder: BatchFolder, connection: Connection | N
 
 
 def _lay_teacher(job: Job, connection: Connection) -> str:
-    teacher, told = teacher_at_hand(job.plant, connection)
+    teacher, words = teacher_at_hand(job.plant, connection)
     if teacher is None and job.plant.config.named_teacher is not None:
         with suppress(BadModel):  # its package is not installed
-            teacher, told = _told(register_packaged(job.plant, connection))
+            teacher, words = _in_words(register_packaged(job.plant, connection))
     target = job.folder.file(TEACHER)
     if teacher is None:
         (target / FEATURES).unlink(missing_ok=True)
         write_json(target / CARD, {"digest": None})
-        return told
+        return words
     place = _fetch(job.plant, connection, teacher)
     _link(place / FEATURES, target / FEATURES)
     _copy(place / CARD, target / CARD)
-    return told
+    return words
 
 
 def _fetch(plant: Plant, connection: Connection, teacher: TeacherVersion) -> Path:
@@ -148,13 +148,13 @@ def _lay_start(job: Job, connection: Connection) -> str:
     digest = _weights_digest(connection, source) if source else None
     hindrance = ""
     if source is not None and digest is not None and (source.product, source.batch) != (job.product, job.batch):
-        known, hindrance = _learned(job, connection, source)
+        known, hindrance = _overlap(job, connection, source)
         if not hindrance:
             _lay_model(job.plant, source, digest, target)
             start = {"product": source.product, "version": source.version, "weights_digest": digest}
             write_json(target / START, start | ({"learned": known} if known else {}))
-            told = f"starts warm from version {source.version} of {source.product}"
-            return f"{told}, which has learned {len(known)} images that neither calibrate nor test" if known else told
+            words = f"starts warm from version {source.version} of {source.product}"
+            return f"{words}, which has learned {len(known)} images that neither calibrate nor test" if known else words
     for name in (WEIGHTS, TRAINING):
         (target / name).unlink(missing_ok=True)
     write_json(target / START, {"version": None})
@@ -170,11 +170,11 @@ def _lay_start(job: Job, connection: Connection) -> str:
     return f"no warm start: champion {source.version} comes from this very batch, and may have seen what measures it"
 
 
-def _learned(job: Job, connection: Connection, source: Version) -> tuple[list[str], str]:
+def _overlap(job: Job, connection: Connection, source: Version) -> tuple[list[str], str]:
     """The images of the batch that must not measure a model that starts from ``source``, or why it cannot start from it."""
     name = f"champion {source.version} of {source.product}"
     try:
-        found = learned(job.plant, connection, source, job.folder)
+        found = training_overlap(job.plant, connection, source, job.folder)
     except ChangeoverError as problem:
         return [], f"it cannot be told which of these images {name} has learned ({problem})"
     for subset, images in found.items():

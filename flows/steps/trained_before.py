@@ -33,10 +33,11 @@ def _key_at(job: Job, commit: str) -> dict[str, str]:
 
 
 def lay_again(job: Job, version: Version) -> list[Lost]:
-    """Lay the batch as it was when ``version`` was made, with what its stages left; from the store where the cache has it not.
+    """Restore the batch as it was when ``version`` was made, with its stages' outputs; what the cache lacks comes from the
+    store.
 
-    Gives what neither has any more, nor the folder itself: then what is in the folder stays as it is. StorageTrouble where the
-    store does not answer.
+    Returns what neither cache, store nor folder holds any more; the folder then stays as it is. StorageError where the store
+    does not answer.
     """
     lay_as_at(job.plant.path, version.commit, job.folder)
     if fetch_lost(job.plant.path, job.folder):

@@ -53,23 +53,24 @@ class Fetched:
 
 def hub_weights(name: str) -> HubWeights:
     """The weights of a timm model (``resnet18``, ``resnet18.a1_in1k``) or of an encoder of segmentation-models-pytorch
-    (``smp:resnet18/imagenet``); nothing is asked for this. BadSettings for names that are not known, or not usable as a teacher.
+    (``smp:resnet18/imagenet``); no network is used for this. BadSettings for names that are not known, or not usable as a
+    teacher.
     """
     return _of_smp(name) if name.startswith(SMP) else _of_timm(name, name)
 
 
-def _of_timm(name: str, asked: str) -> HubWeights:
+def _of_timm(name: str, given: str) -> HubWeights:
     from timm.models import get_pretrained_cfg
 
     try:
         known = get_pretrained_cfg(name)
     except RuntimeError as error:
         raise BadSettings(
-            f"{asked[:80]!r}: timm knows no such weights of that network; leave away what follows the dot"
+            f"{given[:80]!r}: timm knows no such weights of that network; leave away what follows the dot"
         ) from error
     if known is None or not known.has_weights:
         raise BadSettings(
-            f"{asked[:80]!r} is not a network with published weights that timm knows; try resnet18, or smp:resnet18/imagenet"
+            f"{given[:80]!r} is not a network with published weights that timm knows; try resnet18, or smp:resnet18/imagenet"
         )
     note = None if known.license in _NO_NOTE else f"{known.license} (timm's note on {known.hf_hub_id or name})"
     backbone = name.partition(".")[0]
@@ -77,20 +78,20 @@ def _of_timm(name: str, asked: str) -> HubWeights:
         return HubWeights(backbone, *_on_hub(known.hf_hub_id, "main", known.hf_hub_filename or "model.safetensors"), note)
     address = known.url if isinstance(known.url, str) else ""
     if known.custom_load or Path(urlsplit(address).path).suffix not in (".pth", ".pt", ".bin", ".safetensors"):
-        raise BadSettings(f"the weights of {asked[:80]!r} are kept in a format that is not read; choose another network")
+        raise BadSettings(f"the weights of {given[:80]!r} are kept in a format that is not read; choose another network")
     return HubWeights(backbone, address, address, note)
 
 
-def _of_smp(asked: str) -> HubWeights:
-    encoder, _, weights = asked.removeprefix(SMP).partition("/")
+def _of_smp(given: str) -> HubWeights:
+    encoder, _, weights = given.removeprefix(SMP).partition("/")
     if encoder.startswith("tu-"):  # timm's networks under another name
-        return _of_timm(encoder.removeprefix("tu-"), asked)
+        return _of_timm(encoder.removeprefix("tu-"), given)
     from segmentation_models_pytorch.encoders import encoders
 
     kept: dict[str, Any] = encoders.get(encoder, {}).get("pretrained_settings", {})
     if weights not in kept:
         fix = f"it has {', '.join(f'{SMP}{encoder}/{one}' for one in kept)}" if kept else "try smp:resnet18/imagenet"
-        raise BadSettings(f"{asked[:80]!r} is not an encoder and weights of segmentation-models-pytorch; {fix}")
+        raise BadSettings(f"{given[:80]!r} is not an encoder and weights of segmentation-models-pytorch; {fix}")
     backbone = _twin(encoder)
     if backbone is None:
         raise BadSettings(
@@ -116,7 +117,8 @@ def _on_hub(repository: str, revision: str, file: str) -> tuple[str, str]:
 
 
 def download(address: str, target: Path, report: Report) -> Fetched:
-    """Fetch ``address`` into ``target``. HubError, in one line, where that fails; it never waits long for a sign of life."""
+    """Fetch ``address`` into ``target``. HubError, in one line, where that fails; it does not wait long for a server that is
+    silent."""
     for attempt in range(1, TRIES + 1):
         try:
             return _once(address, target, report)
@@ -145,7 +147,7 @@ class _Began:
 def _once(address: str, target: Path, report: Report) -> Fetched:
     host = urlsplit(address).netloc
     report(f"asking {host}", None)
-    # In a thread of its own, which is left behind: looking a name up knows no time limit.
+    # Looking a name up has no time limit, so a thread of its own does it and may be left behind.
     news: queue.Queue[_Began | bytes | _Refused | None] = queue.Queue(maxsize=16)
     threading.Thread(target=_transfer, args=(address, news), daemon=True).start()
     digest, done, began = hashlib.sha256(), 0, _Began(None, "")
@@ -171,7 +173,7 @@ def _once(address: str, target: Path, report: Report) -> Fetched:
 
 
 def _transfer(address: str, news: "queue.Queue[_Began | bytes | _Refused | None]") -> None:
-    """Put what comes from ``address`` into ``news``: its size, its bytes, and None at the end, or why it is refused."""
+    """Put the answer of ``address`` into ``news``: its size, its bytes, and None at the end; or why it is refused."""
     import httpx
 
     try:

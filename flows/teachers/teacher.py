@@ -92,7 +92,7 @@ def register_packaged(plant: Plant, connection: Connection, network: str = DEFAU
         return register_teacher(connection, Path(scratch))
 
 
-def have_packaged(plant: Plant, say: Callable[[str], None]) -> None:
+def have_packaged(plant: Plant, log: Callable[[str], None]) -> None:
     """See that the plant has the teacher ``imagenet``, unless it goes without one; the servers have to be up. Where it cannot be
     had now, the first changeover tries again."""
     if plant.config.named_teacher is None:
@@ -100,10 +100,10 @@ def have_packaged(plant: Plant, say: Callable[[str], None]) -> None:
     try:
         connection = connect_as(plant, "trainer")
         if not any(teacher.name == IMAGENET for teacher in teachers(connection)):
-            say(f"registering the teacher {IMAGENET}")
+            log(f"registering the teacher {IMAGENET}")
             register_packaged(plant, connection)
     except ChangeoverError as error:
-        say(f"the teacher {IMAGENET} is not registered yet: {error}")
+        log(f"the teacher {IMAGENET} is not registered yet: {error}")
 
 
 def check_licence(text: str) -> str:

@@ -32,10 +32,11 @@ OWN_IMAGES = "the plant's own: trained here on its images"
 
 @dataclass(frozen=True)
 class TeacherOrder:
-    """What to train. ``seconds``: the budget. ``parent``: the teacher to distil; then ``into`` says what it becomes."""
+    """What to train. ``method``: how it learns; files, settings and the command line call it ``recipe``. ``seconds``: the budget.
+    ``parent``: the teacher to distil; then ``into`` says what it becomes."""
 
     name: str
-    recipe: TeacherMethod | Literal["distilled"]
+    method: TeacherMethod | Literal["distilled"]
     seconds: float
     seed: int = 1
     backbone: str = BACKBONE
@@ -44,8 +45,8 @@ class TeacherOrder:
 
     def __post_init__(self) -> None:
         check_teacher_name(self.name)
-        if self.recipe not in (*get_args(TeacherMethod), "distilled"):
-            raise BadSettings(f"recipe {self.recipe[:40]!r} is not one of {', '.join(get_args(TeacherMethod))}")
+        if self.method not in (*get_args(TeacherMethod), "distilled"):
+            raise BadSettings(f"recipe {self.method[:40]!r} is not one of {', '.join(get_args(TeacherMethod))}")
         if self.into not in get_args(Into):
             raise BadSettings(f"--into {self.into[:40]!r} is not one of {', '.join(get_args(Into))}")
         if not 0 <= self.seed < 2**31:
@@ -92,7 +93,7 @@ def _params(order: TeacherOrder, images: TeacherImages) -> dict[str, Any]:
     from models.training.machine import code_digest
 
     parent = order.parent
-    teacher: dict[str, Any] = {"name": order.name, "recipe": order.recipe, "backbone": order.backbone}
+    teacher: dict[str, Any] = {"name": order.name, "recipe": order.method, "backbone": order.backbone}
     teacher |= ({"into": order.into} if parent else {}) | {"seconds": order.seconds}
     record = images.record()
     seen = {one.tag: one.digest for one in images.batches}

@@ -1,4 +1,4 @@
-"""``changeover adopt``: a copy of a plant becomes a plant of its own, and the audit trail is told."""
+"""``changeover adopt``: a copy of a plant becomes a plant of its own, and the audit trail records it."""
 
 import getpass
 import json
@@ -35,15 +35,15 @@ def adopt(plant: Plant, original_is_gone: bool) -> Adopted | None:
     that is gone for good: ``original_is_gone``. No server is ended, the original's least of all.
     """
     with servers_lock(plant):
-        told, known = copied(plant), identity_of(plant)
-        if not told or known is None:
+        copy, known = copied(plant), identity_of(plant)
+        if not copy or known is None:
             return None
         now = outside(plant)
         shared = {name: value for name, value in now.items() if known.outside.get(name) == value}
         if shared and not original_is_gone:
             names = ", ".join(f"{name} {value}" for name, value in shared.items())
             raise PlantError(
-                f"{told}, and both would write to {names}; give the copy its own in changeover.yaml, or say --original-is-gone"
+                f"{copy}, and both would write to {names}; give the copy its own in changeover.yaml, or say --original-is-gone"
             )
         # The former place's: a dead run's stages would be ended by their number.
         remarks = tuple(_left_running(plant, known))
@@ -51,11 +51,11 @@ def adopt(plant: Plant, original_is_gone: bool) -> Adopted | None:
         shutil.rmtree(plant.state / "runs", ignore_errors=True)
         gone = ", which is said to be gone," if original_is_gone else ""
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        fresh = renewed(plant, f"{told}; adopted{gone} at {when} by os:{getpass.getuser()}; the original was plant {known.id}")
+        fresh = renewed(plant, f"{copy}; adopted{gone} at {when} by os:{getpass.getuser()}; the original was plant {known.id}")
         return Adopted(fresh.id, remarks)
 
 
-def tell_trail(plant: Plant, say: Callable[[str], None]) -> None:
+def record_adoption(plant: Plant, log: Callable[[str], None]) -> None:
     """Put the adoption on the audit trail, once, when the registry is up; where that fails it is tried at the next start."""
     known = identity_of(plant)
     if known is None or not known.adopted:
@@ -65,7 +65,7 @@ def tell_trail(plant: Plant, say: Callable[[str], None]) -> None:
         if not any((one.action, one.subject) == ("adopt", known.id) for one in recorded(connection)):  # by a killed one
             record(connection, "adopt", "", subject=known.id, reason=known.adopted[:2000])
     except RegistryError as problem:
-        say(f"the audit trail could not be told that this plant was adopted: {problem}; it is tried again at the next 'up'")
+        log(f"the audit trail could not be told that this plant was adopted: {problem}; it is tried again at the next 'up'")
         return
     write_identity(plant, replace(known, adopted=""))
 

@@ -71,7 +71,7 @@ class LastBackup:
     target: str
 
 
-def backup(plant: Plant, target: Path, say: Callable[[str], None]) -> Made:
+def backup(plant: Plant, target: Path, log: Callable[[str], None]) -> Made:
     """Back the plant up into ``target``, which must not exist. A killed one leaves no folder of that name.
 
     The backup holds the plant's secrets and is for its account alone (mode 0700). BackupError says why there is none.
@@ -82,12 +82,12 @@ def backup(plant: Plant, target: Path, say: Callable[[str], None]) -> Made:
     with unfinished(target) as room:
         (room / CONTENTS).mkdir(mode=0o700)
         made = datetime.now(UTC)
-        say("the database and git's history")
+        log("the database and git's history")
         with plant_lock(plant.path):
             entries, dump, head = _database(plant, room)
             for name in FIRST:
                 entries += _tree(plant, room, plant.path / name)
-        say("files")
+        log("files")
         for place in sorted(plant.path.iterdir()):
             if place.name not in FIRST:
                 entries += _tree(plant, room, place)

@@ -113,8 +113,8 @@ def _processor() -> Iterator[Finding]:
             yield Finding("warning", "processor", f"there is a GPU, but torch {torch.__version__} cannot use it", fix)
         else:
             abilities = f"{torch.backends.cpu.get_cpu_capability()}, trains in {fastest_on(torch.device('cpu'))}"
-            told = f"{cores} cores ({abilities}), no GPU: preset standard takes its 6 minutes all the same"
-            yield Finding("ok", "processor", told)
+            words = f"{cores} cores ({abilities}), no GPU: preset standard takes its 6 minutes all the same"
+            yield Finding("ok", "processor", words)
     except Exception as error:  # noqa: BLE001  # a broken torch raises anything from OSError to AttributeError
         yield Finding("error", "processor", f"torch does not load: {error}"[:200], "run 'make clean setup'")
 

@@ -29,7 +29,7 @@ class Changed:
     database: str | None = None
 
 
-def restore(source: Path, target: Path, changed: Changed, say: Callable[[str], None]) -> tuple[Path, Backup]:
+def restore(source: Path, target: Path, changed: Changed, log: Callable[[str], None]) -> tuple[Path, Backup]:
     """Lay the backup ``source`` out as the plant ``target``, which has to be new or empty; its path, and what it was made of.
 
     Every content is compared with its digest before anything is written. A killed one leaves no folder of that name.
@@ -39,20 +39,20 @@ def restore(source: Path, target: Path, changed: Changed, say: Callable[[str], N
     _check_target(source, target)
     found = read_backup(source)
     _check_changes(found, changed)
-    say("comparing every file with its digest")
+    log("comparing every file with its digest")
     check_contents(source, found)
     if changed.database:
         check_empty(changed.database)
     with unfinished(target) as room:
-        say(f"laying out {sum(entry.kind == 'file' for entry in found.entries)} files")
+        log(f"laying out {sum(entry.kind == 'file' for entry in found.entries)} files")
         _lay(source, found, room, target)
         _settings(room, Path(found.plant["path"]), target, changed)
         plant = Plant.init(room)  # completes what depends on the settings, and commits that
         if found.plant["id"]:
-            told = f"of {found.made}, {found.head.partition(':')[0] or 'no'} events"
-            write_identity(plant, Identity(found.plant["id"], None, {}, restored=told))
+            backup_text = f"of {found.made}, {found.head.partition(':')[0] or 'no'} events"
+            write_identity(plant, Identity(found.plant["id"], None, {}, restored=backup_text))
         if changed.database:
-            say("filling the database")
+            log("filling the database")
             restore_database(content(source, found.dump), changed.database)
         room.chmod(stat.S_IMODE(found.mode))  # lines may read below it as other users
     return target, found
@@ -110,7 +110,7 @@ def _lay(source: Path, found: Backup, room: Path, target: Path) -> None:
 
 
 def _settings(room: Path, home: Path, target: Path, changed: Changed) -> None:
-    """What was asked for, and paths into the former folder made relative; comments of the file stay."""
+    """Make the changes that were asked for, and paths into the former folder relative; comments of the file stay."""
     file = room / SETTINGS
     values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     wanted: dict[str, dict[str, Any]] = {
@@ -129,8 +129,8 @@ def _settings(room: Path, home: Path, target: Path, changed: Changed) -> None:
 
 
 def _moved(setting: str, value: str, home: Path) -> str | None:
-    """What a path in the settings is called from another place: one into the plant leads into the new one, and a store beside the
-    plant stays where it is. Where the line reads is not named anew: a copy must not write there. None: as it was."""
+    """How the settings name a path from another place: one into the plant leads into the new one, and a store beside the plant
+    stays where it is. The published folder is not named anew: a copy must not write there. None: as it was."""
     if "://" in value or value.startswith("~"):
         return None
     if Path(value).is_relative_to(home):

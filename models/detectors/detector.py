@@ -10,7 +10,7 @@ from models.trainable import Trainable
 
 Kind = Literal["segmentation", "feature_distance"]
 """How a detector finds defects: it has learned to mark drawn ones, or it compares with a teacher's view of good images. The two
-fail on different defects, so that they are told apart where maps are fused."""
+fail on different defects, so fusion treats them apart."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Detector(Trainable):
         raise NotImplementedError
 
     def build_memory_bank(self, good: Iterable[Whole], number: int) -> float:
-        """Where ``trainable`` is False: take in ``number`` whole good images. How far (0 and up) what was seen is from what was
-        kept."""
+        """Where ``trainable`` is False: fill the memory bank from ``number`` whole good images. Gives the largest distance (0
+        and up) of what was seen from what was kept."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from models.detectors.encoders import conv_block
 
 
 class AttentionGate(nn.Module):
-    """Additive attention (Oktay 2018, arXiv 1804.03999, eq. 1): of ``skip`` as much passes, place by place, as agrees with what
-    was decoded so far."""
+    """Additive attention (Oktay 2018, arXiv 1804.03999, eq. 1): at each place ``skip`` passes as far as it agrees with what was
+    decoded so far."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class FeatureDecoder(nn.Module):
     at the same levels.
 
     The deepest level is halved once more, and all that is decoded starts from there; the levels themselves come in beside it,
-    through a ``AttentionGate`` where ``attention`` is given. ``width``: channels inside.
+    through an ``AttentionGate`` where ``attention`` is given. ``width``: channels inside.
     """
 
     def __init__(self, inputs: list[int], outputs: list[int], width: int, attention: bool) -> None:

@@ -24,10 +24,11 @@ class SegmentationDetector(Detector):
     soft form of UNet 3+'s multiplication by the predicted class (Huang 2020). ``classification_weight`` 0 leaves the
     classification out.
 
-    An encoder of timm (``tu-…``) may start from a teacher: it then is the teacher's own network, and ``spread`` (of the images
-    that the teacher knows, whereas these have 1) is not None. With ``keep_upper`` its deepest level alone is trained on; those
-    above it, statistics included, stay as they came, and a step takes two thirds of the time. So it is with teachers that were
-    trained on photographs (decision 13); those of a plant, which may be of an hour, are trained on as a whole.
+    An encoder of timm (``tu-…``) may start from a teacher: it then is the teacher's own network, and ``spread`` is the standard
+    deviation of the images that the teacher was trained on (None without a teacher; images come here with 1). With
+    ``keep_upper`` only its deepest level is trained on; those above it, statistics included, stay as they came, and a step takes
+    two thirds of the time. Teachers that were trained on photographs are used like that (decision 13); a plant's own, which may
+    come from an hour's training, are trained on as a whole.
     """
 
     kind: ClassVar[Kind] = "segmentation"
@@ -42,7 +43,7 @@ class SegmentationDetector(Detector):
 
     @classmethod
     def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], spread: float | None) -> dict[str, Any]:
-        """As of ``Detector``; networks whose encoder is part of what they are keep it, and start from nothing."""
+        """As of ``Detector``; a network that is defined by its encoder keeps it, and starts from nothing."""
         backbone = str(teacher["backbone"])
         if not str(settings.get("encoder", "")).startswith(OF_TIMM) or backbone.startswith(TORCHVISION):
             return dict(settings)
@@ -53,7 +54,8 @@ class SegmentationDetector(Detector):
         assert self.spread is not None  # noqa: S101 - it has no kind of teacher else
         network = self.encoder.network.model
         first, own = next(iter(network.state_dict().items()))
-        # What a network of three channels makes of grey shown three times; and of images of another spread than it knows.
+        # Summed over its three channels, the layer does for grey what it does for grey shown three times; the factor brings
+        # images to the spread that the teacher knows.
         shown = weights[first] if own.shape[1] == weights[first].shape[1] else weights[first].sum(1, keepdim=True)
         network.load_state_dict(matched(network, {**weights, first: shown * self.spread}, "the teacher"))
         for parameter in _before_deepest(network) if self.keep_upper else ():

@@ -37,7 +37,7 @@ class Assembled:
 def score_images(
     inspector: ExportedInspector, exams: Sequence[LabelledImage], on_image: Callable[[str], None] = lambda name: None
 ) -> list[ScoredImage]:
-    """What ``inspector`` says of each image; ``on_image`` is told its name."""
+    """What ``inspector`` says of each image; ``on_image`` is called with its name."""
     scored = []
     for exam in exams:
         scored.append(ScoredImage(exam, inspector.inspect(exam.image)))

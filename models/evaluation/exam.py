@@ -79,7 +79,7 @@ def read_split(folder: BatchFolder) -> dict[str, Any]:
 
 
 def read_batch(folder: BatchFolder, subsets: tuple[str, ...]) -> Batch:
-    """Load the good images and exam defects of ``subsets``; what is not asked for is not looked at."""
+    """Load the good images and exam defects of ``subsets``; other subsets are not read."""
     split, channels = read_split(folder), folder.channels()
     parts = split.get("groups") or {}
     good = {

@@ -17,17 +17,17 @@ CLASSIFICATION_WEIGHTS = (1.0, 0.0)
 MOST, GAIN = 3, 0.01
 """Readings at most, and what each further one has to bring."""
 WORTH = 0.4
-"""Share of the better kind's objective that a kind has to reach alone to be read at all. Exam defects are drawn by the hand that
-drew those that segmentation networks train on, so they rate these higher than real defects do: between the kinds they only tell
-what is blind (decision 13)."""
+"""A kind is read if it alone reaches this share of the better kind's objective. Exam defects and the defects that segmentation
+networks train on come from the same hand, so they rate these networks higher than real defects do. Between the kinds they can
+only show which one is blind (decision 13)."""
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """``chosen``: numbers of the detectors that are read. ``reductions``: of them. ``classification_weight``: weight of their
-    classification heads, None where they have none. ``share``: what segmentation networks weigh, None where one kind alone is
-    read. ``value``: of the objective. ``tried``: the objective of what was looked at. ``left_out``: the kind that was not worth
-    pooling, or ""."""
+    """``chosen``: numbers of the detectors that are read; ``reductions``: of their views. ``classification_weight``: of their
+    classification heads, None where they have none. ``share``: weight of the segmentation networks, None where one kind alone is
+    read. ``value``: the objective. ``tried``: the objective of everything that was tried. ``left_out``: the kind that was not
+    worth pooling, or ""."""
 
     chosen: tuple[int, ...]
     reductions: tuple[int, ...]
@@ -40,12 +40,13 @@ class Fusion:
 
 
 def choose_fusion(detectors: Sequence[Detector], reductions: Sequence[int], tune: TuneSet) -> Fusion:
-    """The mean of each kind of detectors, weighed by what each kind finds alone, unless one is blind, over the square that finds
-    most; then, while it brings at least .01, another square; three at most.
+    """Choose the fusion. Maps are averaged within each kind of detectors, and the kinds are weighed by what each finds alone; a
+    blind kind is left out. The square that finds most is read first, then further ones while each brings at least .01; three at
+    most.
 
-    Of the segmentation networks' heads first: fused or not, whichever finds more, and fused where they are equal. The networks
-    are left with the weight that was chosen. Ties go to the smaller square. Where all detectors are of one kind and see several
-    views, each view is tried alone, too.
+    Before that, the segmentation networks' two heads are fused or not, whichever finds more; fused in a tie. The networks keep
+    the weight that was chosen. A tie between squares goes to the smaller one. Where all detectors are of one kind and see
+    several views, each view is tried alone, too.
     """
     views = sorted(set(reductions))
     if not tune.defects:

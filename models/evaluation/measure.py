@@ -16,9 +16,9 @@ from models.exported import ExportedInspector
 def measure(
     inspector: ExportedInspector, images: Sequence[TestImage], on_image: Callable[[int], None] = lambda count: None
 ) -> dict[str, Any]:
-    """Every figure of the benchmark table: overkill and escape at the threshold with 95 % bounds, image AUROC (in all and by kind
-    of defect), image average precision, largest F1, pixel AP, AUPRO, milliseconds an image. ``on_image`` is told how many are
-    done. BadBatch unless there are both good and defective images."""
+    """Every figure of the benchmark table: overkill and escape at the threshold with 95 % bounds, image AUROC (in all and by
+    kind of defect), image average precision, largest F1, pixel AP, AUPRO, milliseconds an image. ``on_image`` is called with the
+    number of images done. BadBatch unless there are both good and defective images."""
     kinds = sorted({image.kind for image in images if image.kind})
     if not kinds or all(image.kind for image in images):
         raise BadBatch(f"{len(images)} test images of kinds {kinds} cannot measure anything; both good and defective are needed")

@@ -1,7 +1,7 @@
 """What tuning maximises, when there is not one real defect to measure on.
 
-Exam defects, of families that no detector trains on, at all difficulties: an easy one says as little about a detector that
-masters it as a hard one about a detector that is still blind, so both count (decision 7).
+Exam defects, of families that no detector trains on, at all difficulties: an easy one says little about a good detector, and a
+hard one little about a detector that is still blind, so both count (decision 7).
 """
 
 from collections.abc import Collection, Sequence
@@ -27,10 +27,10 @@ NEAR = 9
 
 @dataclass(frozen=True)
 class Objective:
-    """``value``: mean over all families and over the worse half of them, halved, of the families' scores; larger is better. A
+    """``value``: half the sum of two means, that of all families' scores and that of their worse half; larger is better. A
     family's score is the mean of its two figures here.
 
-    ``pixel_ap``: by family. ``separation``: how well the image score would tell a part with such a defect from a good part,
+    ``pixel_ap``: by family. ``separation``: how well the image score would separate a part with such a defect from a good part,
     2 AUROC - 1.
     """
 
@@ -140,7 +140,7 @@ def objective_of(good_scores: Sequence[float], seen: Sequence[tuple[LabelledImag
         shown = [(exam.label[::2, ::2], m) for exam, m in seen if exam.family == family and exam.label is not None]
         truth, scores = pooled([m for _, m in shown], [label for label, _ in shown], stride=1)
         pixel_ap[family] = average_precision(truth, scores)
-        separation[family] = float(np.mean([told_apart(_peak(label, m), good_scores) for label, m in shown]))
+        separation[family] = float(np.mean([separability(_peak(label, m), good_scores) for label, m in shown]))
     if not pixel_ap:
         return Objective(0.0, {}, {})
     values = sorted(0.5 * pixel_ap[family] + 0.5 * separation[family] for family in pixel_ap)
@@ -154,13 +154,13 @@ def _peak(label: NDArray[np.float32], shown: NDArray[np.float32]) -> float:
     return float(shown[near].max())
 
 
-def told_apart(peak: float, good_scores: Sequence[float]) -> float:
+def separability(peak: float, good_scores: Sequence[float]) -> float:
     """2 AUROC - 1 of parts with a defect that gives ``peak``, against good ones.
 
-    A part with a defect scores what the part would score without it or ``peak``, whichever is higher; every good image stands in
-    for that part against every other. Taking the image that the defect happened to be drawn on would let the images decide: on
-    few of them a family came out far below zero because its good image scored less than the others. One good image alone is
-    compared with the peak itself.
+    A part with a defect scores ``peak``, or what it would score without the defect if that is higher. Each good image stands in
+    for that part and is compared with every other one. Taking only the image that the defect was drawn on would let chance
+    decide: with few images, a family came out far below zero because its good image scored less than the others. A single good
+    image is compared with the peak itself.
     """
     good = np.asarray(good_scores, np.float64)
     if len(good) < 2:

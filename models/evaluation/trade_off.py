@@ -13,8 +13,8 @@ MOST = 24
 
 
 def remedy(product: str, calibrate: Sequence[float], parts: Sequence[str], defects: Sequence[float], most: float) -> str:
-    """What can be done where more than a share ``most`` of ``defects`` (scores) pass: which other overkill target of ``product``
-    would hold them, if one below a half does. ``calibrate`` and ``parts`` are those of ``trade_off``."""
+    """A remedy in words, where more than a share ``most`` of ``defects`` (scores) pass: the overkill target of ``product`` that
+    would stop them, if one below a half does. ``calibrate`` and ``parts`` are those of ``trade_off``."""
     thresholds, promised = promises(calibrate, parts)
     found = np.asarray(defects, np.float64)
     for threshold, promise in zip(thresholds.tolist(), promised.tolist(), strict=True):

@@ -74,7 +74,7 @@ class Crossing:
     in_order: bool = False
 
     def qualify(self, guarantee: str, calibrated: int, tested: int) -> str:
-        """``guarantee`` with what takes away from it, which comes first; ``calibrated`` and ``tested``: all images of each."""
+        """``guarantee``, and before it what weakens it; ``calibrated`` and ``tested``: all images of each."""
         if self.calibrate or self.test:
             return (
                 f"No promise for parts other than these: {self.calibrate} of {calibrated} calibration images, and {self.test} of "
@@ -112,9 +112,10 @@ def calibrate(scores: ArrayLike, wish: float, parts: Sequence[str] | None = None
 def promises(scores: ArrayLike, parts: Sequence[str] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Good ``scores``, the largest first, and the overkill that each of them promises as a threshold.
 
-    A new good part's score exceeds the k-th largest of n in at most k of n + 1 cases on average. Several images of one part hang
-    together and count as one: of m parts each weighs 1 / (m + 1), shared out evenly among its images, and a threshold promises
-    1 / (m + 1) and what weighs more than it (hierarchical conformal prediction: Lee, Barber and Willett 2023, arXiv 2306.06342).
+    A new good part's score exceeds the k-th largest of n in at most k of n + 1 cases on average. Several images of one part are
+    not independent and count as one: each of m parts weighs 1 / (m + 1), shared evenly among its images. A threshold promises 1
+    / (m + 1) plus the weights of all higher scores (hierarchical conformal prediction: Lee, Barber and Willett 2023, arXiv
+    2306.06342).
     """
     values = np.asarray(scores, np.float64).ravel()
     _, which = np.unique(np.arange(len(values)) if parts is None else np.asarray(parts, dtype=str), return_inverse=True)

@@ -20,8 +20,8 @@ MARGIN = 16
 """Pixels beyond an image's sides that detectors see."""
 MIN_SPREAD = 1e-2
 USUAL_SPREAD, USUAL_WEIGHT = 0.3, 4
-"""How much the largest value of a map varies from good image to good image, in units of how far it lies above the map's median
-(.23 to .47 over five detectors and 40 magnetic tiles), and how many images that counts as."""
+"""The usual standard deviation of a map's largest value over good images, in units of its distance from the map's median (.23 to
+.47 over five detectors and 40 magnetic tiles), and how many images that counts as."""
 EVERY = 0
 """View of a pooling that reads the detectors of all of them."""
 
@@ -76,11 +76,11 @@ class MapPooling:
 class Inspector(nn.Module):
     """Pre-processing, detectors, test-time flips, fusion, smoothing, score and threshold in one module.
 
-    ``reductions``: of each detector's view (see ``models.training.view``). ``poolings``: how their maps are read. Of each pooling
-    the maps of its detectors, those of its view and kind, are averaged, first of each kind, then over the kinds by its share, in
-    units of ``centres`` and ``spreads``, mean and standard deviation of their largest values over good tuning images; then the
-    largest of the poolings counts: what is seen at one size need not be seen at another. ``flips``: 1 (as it is), 2 (+
-    left-right) or 4 (+ both). The score is the largest value of the fused map."""
+    ``reductions``: of each detector's view (see ``models.training.view``). ``poolings``: how their maps are read. A pooling
+    averages the maps of its detectors, those of its view and kind: first within each kind, then over the kinds by its share.
+    Maps are in units of ``centres`` and ``spreads``, mean and standard deviation of their largest values over good tuning
+    images. The largest of the poolings counts: what is seen at one size need not be seen at another. ``flips``: 1 (as it is), 2
+    (+ left-right) or 4 (+ both). The score is the largest value of the fused map."""
 
     def __init__(
         self,

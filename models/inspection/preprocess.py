@@ -23,7 +23,7 @@ def working_scale(images: Sequence[Image], max_pixels: int) -> float:
     """Factor (at most 1) at which detectors look at images (H, W, C).
 
     It brings the median image down to ``max_pixels`` (rounded to 1/64, so that it is exact in a file), and halves images whose
-    detail is all coarser than their pixels: four times the surface is then learned from in the same time.
+    detail is all coarser than their pixels: training then covers four times the surface in the same time.
     """
     pixels = float(np.median([image.shape[0] * image.shape[1] for image in images]))
     scale = float(min(1.0, max(round(64 * (max_pixels / pixels) ** 0.5), 8) / 64))

@@ -125,5 +125,5 @@ def _row(row: Row, edges: NDArray[np.float64], x: Axis, top: float, threshold: f
     if len(scores) <= RUG_LIMIT:
         parts += [line(x(float(s)), base + 4, x(float(s)), base + 12, "rug") for s in np.sort(scores)]
     above = int((scores > threshold).sum())
-    told = text(place, upper, f"{above} of {len(scores)}", "strong", anchor), text(place, lower, "rejected", "name", anchor)
-    return [*parts, *told]
+    labels = text(place, upper, f"{above} of {len(scores)}", "strong", anchor), text(place, lower, "rejected", "name", anchor)
+    return [*parts, *labels]

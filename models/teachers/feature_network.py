@@ -75,8 +75,8 @@ class TorchvisionFeatures(nn.Module):
 
 
 def matched(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The state of a feature network out of ``weights``, as the classifier that it was cut from names them, or as it names them
-    itself. BadModel, naming ``source``, where one is missing or of another shape; what is not asked for is left out."""
+    """The state of a feature network out of ``weights``, whose names are its own or those of the classifier that it was cut
+    from. BadModel, naming ``source``, where one is missing or of another shape; surplus ones are left out."""
     state: dict[str, Tensor] = {}
     for key, present in network.state_dict().items():
         plain = key.removeprefix("network.")

@@ -1,5 +1,5 @@
-"""Networks that describe a patch, run over whole images at once: what they give at a place is what they give on the patch there,
-cut out (fast dense feature extraction: Bailer 2018, arXiv 1805.03096)."""
+"""Networks that describe a patch, run over whole images at once: the output at a place is that of the patch there, cut out (fast
+dense feature extraction: Bailer 2018, arXiv 1805.03096)."""
 
 from collections.abc import Mapping
 from typing import Any

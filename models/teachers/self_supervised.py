@@ -73,7 +73,7 @@ class SelfSupervised(Trainable):
 
     At ``PLACES`` random places of each crop that both views show, each level's features go through an expander (three layers of
     ``width`` channels) into ``vicreg``. Dense, so that a feature stands for its place and not for the image; without negatives,
-    so that the many places of a texture that look alike need not be told apart.
+    since a texture has many places that look alike.
     """
 
     learns_from_good_only = True

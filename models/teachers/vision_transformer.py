@@ -28,9 +28,8 @@ def is_transformer(backbone: str) -> bool:
 
 
 class TransformerFeatures(nn.Module):
-    """What the patches of an image are after each quarter of the blocks: level 1 to 4 is the end of that quarter, normalised as
-    the last one is. Weights keep timm's names, which are those of DINO and DINOv2 too. What lies behind the last level is left
-    out.
+    """The patches' tokens after each quarter of the blocks, as levels 1 to 4, each normalised as the last one is. Weights keep
+    timm's names, which are those of DINO and DINOv2 too. What lies behind the last level is left out.
 
     A patch of 14 or 16 px is one cell of stride 16 (of 8 px, stride 8): images are brought to whole patches first, 14/16 of their
     size for patches of 14 px. Positions are interpolated to the image's grid, bicubically, as both papers do.

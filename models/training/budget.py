@@ -66,8 +66,8 @@ def choose_threads(seconds: Callable[[], float]) -> None:
 
 
 def planned(plan: Plan, measured: Callable[[bool, Format], Costs], device: torch.device) -> TrainingLog:
-    """The log of a training that begins: how many steps and validations fit into the plan's seconds, of which measuring them is a
-    part. ``measured``: takes whether to measure a validation too, and the number format."""
+    """The log of a training that begins: how many steps and validations fit into the plan's seconds, measuring included.
+    ``measured``: called with whether to measure a validation too, and the number format."""
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
     started = time.monotonic()
@@ -91,9 +91,9 @@ def planned(plan: Plan, measured: Callable[[bool, Format], Costs], device: torch
 
 
 def plan_anew(plan: Plan, log: TrainingLog) -> None:
-    """Between two paces: note in ``log`` how many steps fit from here on, where the last paces were so much slower or faster than
-    planned that it matters. Learning rate and curriculum go on from where they are and still come to their ends; a training that
-    is merely cut off when its time is over has neither. A recorded training is planned anew where it was then."""
+    """Called between two paces: if the last paces were much slower or faster than planned, note in ``log`` how many steps fit
+    from here on. Learning rate and curriculum then still reach their ends, which a training that is cut off when its time is
+    over does not. A recorded training is planned anew where it was then."""
     if plan.steps is not None:
         log.changes += [change for change in plan.changes if change[0] == log.steps]
         return

@@ -9,6 +9,9 @@ import torch
 from core.files import replacing
 from models.training.training_log import TrainingLog
 
+_DICE_IN_0_1 = "mastered"
+"""What 0.1 called ``TrainingLog.recent_dice``: a training that it began goes on."""
+
 
 def save_checkpoint(target: Path, key: str, log: TrainingLog, state: dict[str, Any]) -> None:
     """Replace ``target`` whole. ``key``: stands for what the training is made from; ``state``: tensors and plain values."""
@@ -29,7 +32,10 @@ def load_checkpoint(source: Path | None, key: str) -> dict[str, Any] | None:
 
 def resumed_log(state: dict[str, Any]) -> TrainingLog:
     """The log of a checkpoint, from where training goes on with as many threads as before."""
-    log = TrainingLog(**state["log"])
+    fields = dict(state["log"])
+    if _DICE_IN_0_1 in fields:
+        fields["recent_dice"] = fields.pop(_DICE_IN_0_1)
+    log = TrainingLog(**fields)
     log.resumed_at = log.steps
     torch.set_num_threads(log.threads)
     return log

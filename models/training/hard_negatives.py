@@ -29,7 +29,7 @@ def searched(steps: int, batch_size: int, side: int) -> float:
 
 
 def paces_between(pixels: float, images: Sequence[Image]) -> int:
-    """After how many paces hard negatives are looked for, where ``pixels`` may be searched for each: enough for one image."""
+    """Paces between two searches, where ``pixels`` may be searched for each pace: enough of them for one image."""
     largest: int = max(image.shape[0] * image.shape[1] for image in images)
     return max(math.ceil(largest / pixels), 1)
 
@@ -38,8 +38,8 @@ def paces_between(pixels: float, images: Sequence[Image]) -> int:
 def find_spots(
     detector: Detector, images: Sequence[Image], side: int, rng: np.random.Generator, pixels: float = PIXELS
 ) -> list[Spot]:
-    """The half of the highest peaks of ``detector``'s map on good ``images`` (H, W, C), chosen at random up to ``pixels``, one
-    at least; up to three an image, at least half a ``side`` apart."""
+    """The higher half of the peaks of ``detector``'s map on good ``images`` (H, W, C): up to three an image, at least half a
+    ``side`` apart. Images are drawn at random, at least one and ``pixels`` at most."""
     inspector = Inspector([detector], 1.0).to(detector.device).eval()
     found: list[tuple[float, Spot]] = []
     left = pixels

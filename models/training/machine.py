@@ -25,7 +25,7 @@ _INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "a
 
 
 def environment() -> dict[str, str]:
-    """The machine and the code; ``threads`` are PyTorch's of this process, ``code`` names what ``models`` and ``data`` say."""
+    """The machine and the code; ``threads`` are PyTorch's of this process, ``code`` is a digest of the source files."""
     cpu, instructions = _processor()
     threads = str(torch.get_num_threads())
     return {

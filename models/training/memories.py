@@ -1,4 +1,4 @@
-"""The memories of a changeover: detectors that learn nothing step by step, at every scale that may tell parts apart."""
+"""The memories of a changeover: detectors that are not trained step by step, at every scale that may show a difference."""
 
 from collections.abc import Sequence
 
@@ -19,9 +19,9 @@ DEEPER = {"patchcore": "patchcore_deep"}
 def memories(network: str, images: Sequence[Image], side: int, teacher: TeacherFile | None) -> tuple[tuple[str, View], ...]:
     """Named networks and the views of good ``images`` that they remember.
 
-    What frozen features tell apart depends more on the scale than on the network, and a memory costs seconds. So there is one on
-    images as they are and, where half of their shorter side is still 96 px or more, one on halved images, and one of deeper
-    levels if the teacher has them (one that a plant has made has not).
+    What frozen features distinguish depends more on the scale than on the network, and a memory costs seconds. So there is one
+    on images as they are. If half of their shorter side is still 96 px or more, there is one on halved images, and one of deeper
+    levels where the teacher has them (a plant's own has not).
     """
     whole = View(1, side)
     shorter = float(np.median([min(image.shape[:2]) for image in images]))

@@ -20,7 +20,7 @@ def fill_memory_bank(
     detector: Detector, crops: Tensor, images: Sequence[Image], validate: Callable[[Detector], float] | None = None
 ) -> tuple[Detector, TrainingLog]:
     """``detector`` (fresh, on its device), prepared on good ``crops`` (N, C, H, W) and with good ``images`` (H, W, C) in its
-    memory; in the log that is one step, and its loss how far what was seen is from what was kept.
+    memory; the log has one step, whose loss is the distance that ``build_memory_bank`` gives.
 
     Images are taken in as they are, not mirrored: test-time flips would show the detector what it has never seen.
     """

@@ -1,7 +1,7 @@
-"""In which numbers a network computes while it is trained: bfloat16 where the processor has instructions for them, else float32.
+"""The number format of a training: bfloat16 where the processor has instructions for it, else float32.
 
-Without such instructions a processor imitates bfloat16, and a step takes up to twenty times as long; with them it takes half.
-A processor's name does not tell, and settings of the libraries count too, so it is measured on a small convolution.
+Without such instructions a processor imitates bfloat16, and a step takes up to twenty times as long; with them it takes half. A
+processor's name does not show which, and settings of the libraries count too. So a small convolution is measured.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""The paces of a training: twenty times the crops that follow are adapted to what the network can and cannot do."""
+"""The paces of a training: twenty times, the crops that follow are adapted to what the network finds and misses."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,7 +12,7 @@ from models.training.training_log import TrainingLog
 REMEMBERED = 4
 """Rounds of hard negatives that are shown."""
 Mine = Callable[[int, int], list[Spot] | None]
-"""Looks for hard negatives, at a step and with so many steps a pace; None where it is not the pace to do so."""
+"""Finds hard negatives at a step, given the steps of a pace; None in a pace without a search."""
 
 
 def course_of(log: TrainingLog, batch_size: int) -> Course:
@@ -36,16 +36,16 @@ def paced_batches(
     mine: Mine | None,
     replan: Callable[[], None],
 ) -> Iterator[TrainingBatch]:
-    """The batches from ``log.steps`` on, in twenty paces. Before each of them but the first two, ``mine``, where it is
-    given, may look for hard negatives and, ``by_competence``, what was mastered; the crops that follow are drawn accordingly.
-    ``replan``: is asked between paces whether the steps left are to be planned anew."""
+    """The batches from ``log.steps`` on, in twenty paces. Before each of them but the first two, ``mine``, where it is given, may
+    find hard negatives; ``by_competence``, the dice since the last pace may raise the competence. The crops that follow are drawn
+    accordingly. ``replan`` is called between paces and may plan the steps that are left anew."""
     while log.steps < log.total:
         pace = pace_of(log)
         if log.steps and (log.steps - log.plan[0]) % pace == 0:
             if by_competence:
-                dice = sum(log.mastered) / len(log.mastered) if log.mastered else None
+                dice = sum(log.recent_dice) / len(log.recent_dice) if log.recent_dice else None
                 log.competences.append((log.steps, round(advanced(log.competence, dice), 4)))
-                log.mastered = []
+                log.recent_dice = []
             if mine is not None and log.steps >= 2 * pace and (spots := mine(log.steps, pace)) is not None:
                 log.spots = [*log.spots, spots][-REMEMBERED:]
             replan()

@@ -29,8 +29,8 @@ class NetworkRecord:
 
 
 def network_records(training: Mapping[str, Any]) -> list[NetworkRecord]:
-    """Of each network in the order of the weights; ``training``: the content of ``training.json``. Older trainings, all of one
-    family, say once for all what they trained."""
+    """The record of each network, in the order of the weights; ``training``: the content of ``training.json``. Older trainings
+    are of one family, which they name once for all networks."""
     return [
         NetworkRecord(
             str(log.get("detector", training["detector"])), dict(log.get("settings", training["settings"])), int(reduction)
@@ -70,8 +70,8 @@ def read_trained(folder: BatchFolder, channels: int) -> tuple[list[Detector], di
 
 
 def of_kind(kind: Kind, detectors: Sequence[Detector], training: Mapping[str, Any]) -> tuple[list[Detector], dict[str, Any]]:
-    """Of ``read_trained`` the detectors of one ``kind``, with the training's record of these alone: what is assembled from them
-    is what they would be without the others."""
+    """The detectors of one ``kind`` out of ``read_trained``, with their part of the training's record: as if the others had not
+    been trained."""
     numbers = [number for number, detector in enumerate(detectors) if detector.kind == kind]
     kept = {key: [training[key][number] for number in numbers] for key in ("networks", "reductions")}
     return [detectors[number] for number in numbers], {**training, **kept}
@@ -84,8 +84,8 @@ def fused_text(training: Mapping[str, Any], chosen: Sequence[int]) -> str:
 
 
 def teacher_text(training: Mapping[str, Any]) -> str:
-    """Whose view of images the networks were trained against or started from, in words: the teacher and its licence, random
-    features, or none."""
+    """The teacher that the networks were trained against or started from, in words: its title and licence, random features, or
+    none."""
     networks = [(families()[record.detector], record.settings) for record in network_records(training)]
     compares = any(family.kind == "feature_distance" and family.teacher_kind is not None for family, _ in networks)
     card = None if training.get("teacher") is None else TeacherCard.model_validate(training["teacher"])

@@ -17,7 +17,7 @@ class TrainingLog:
     """What happened.
 
     ``losses``: (step, seconds, smoothed loss). ``spots``: hard negatives of the last times that they were looked for.
-    ``mastered``: dice of the steps since the competence was last looked at; ``competences``: (step, competence from there on).
+    ``recent_dice``: of the steps since the competence was last updated; ``competences``: (step, competence from there on).
     ``steps_planned``: at first; ``changes``: where that was planned anew. ``marks``: (step, seconds) where the last paces began;
     ``reserve``: seconds kept for the last validation.
     ``form``: the number format of the steps; logs of before it was chosen are of bfloat16.
@@ -37,7 +37,7 @@ class TrainingLog:
     validations: list[tuple[int, float]] = field(default_factory=list)
     smoothed: float = 0.0
     spots: list[list["Spot"]] = field(default_factory=list)
-    mastered: list[float] = field(default_factory=list)
+    recent_dice: list[float] = field(default_factory=list)
     competences: list[tuple[int, float]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     marks: list[tuple[int, float]] = field(default_factory=list)
@@ -67,7 +67,7 @@ class TrainingLog:
     def note(self, loss: float, seconds: float, dice: float | None = None) -> None:
         """Count one more step with its ``loss``, ``seconds`` after the start; about a hundred of them are kept for the curve."""
         if dice is not None:
-            self.mastered.append(round(dice, 4))
+            self.recent_dice.append(round(dice, 4))
         self.smoothed = loss if self.steps == 0 else 0.95 * self.smoothed + 0.05 * loss
         self.steps += 1
         self.seconds = seconds

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from core.errors import BadSettings
 from data.defects.recipe import TRAINING_FAMILIES, Recipe
 from models.detectors.catalogue import NETWORKS
 from models.detectors.teaching import with_teacher
 from models.teachers.teacher_file import TeacherCard
+from models.training.curriculum import SCHEDULES
 from models.training.fit import Spec
 
 MIXES: dict[str, tuple[str, ...]] = {
@@ -22,13 +24,16 @@ def default_of(network: str) -> dict[str, Any]:
 
 
 def spec_of(params: Mapping[str, Any], side: int, teacher: TeacherCard | None = None) -> Spec:
-    """A trial's parameters as a training specification, with ``teacher`` for a family that takes it."""
-    network = NETWORKS[params["detector"]]
+    """A trial's parameters as a training specification, with ``teacher`` for a family that takes it. BadSettings for an
+    unknown schedule: trials come from a file."""
+    network, schedule = NETWORKS[params["detector"]], params.get("schedule", "none")
+    if schedule not in SCHEDULES:
+        raise BadSettings(f"schedule {schedule!r} of the trial is not one of {', '.join(SCHEDULES)}; delete study and run again")
     # As many pixels a step, whatever the crops' side: small crops cost their overhead otherwise.
     return Spec(
         network.detector.family,
         with_teacher(network.detector.family, network.settings, teacher),
-        params.get("schedule", "none"),
+        schedule,
         params.get("learning_rate", Spec.learning_rate),
         side=side,
         batch_size=16 * max(128 // side, 1),

@@ -72,7 +72,7 @@ def publish(connection: Connection, product: str, version: str | int, target: Pa
         _repair(place, made)
         place.replace(PUBLIC_FILE, publisher.public_pem.encode())
         pointer.point(place, publisher, record.product, record.version, record.digest)
-        _look_again(connection, record, place, publisher)
+        _check_sign_off(connection, record, place, publisher)
     return target / product / made.name
 
 
@@ -219,7 +219,7 @@ def _compare(folder: Folder, made: _Made) -> None:
             )
 
 
-def _look_again(connection: Connection, record: Version, place: Folder, publisher: Publisher) -> None:
+def _check_sign_off(connection: Connection, record: Version, place: Folder, publisher: Publisher) -> None:
     """A decision of quality assurance that came meanwhile took the former pointer away, not the one that was set after it."""
     now = version_of(connection, record.product, record.version)
     if CHAMPION in now.aliases and all(now.tags.get(key) == record.tags.get(key) for key in (TAG_QA, *STAMPS)):

@@ -157,10 +157,10 @@ def _registered(client: "MlflowClient", card: Card) -> TeacherVersion | None:
     for one in _teachers(client, f"name = '{TEACHER}{card.name}'"):
         if one.digest != card.digest:
             continue
-        for what, told, now in (("licence", one.licence, wanted[TAG_LICENCE]), ("network", one.network, wanted[TAG_NETWORK])):
-            if told != now:
+        for what, then, now in (("licence", one.licence, wanted[TAG_LICENCE]), ("network", one.network, wanted[TAG_NETWORK])):
+            if then != now:
                 raise Refused(
-                    f"{one.model} version {one.version} holds these weights with {what} {told[:80]!r},"
+                    f"{one.model} version {one.version} holds these weights with {what} {then[:80]!r},"
                     f" the card says {now[:80]!r}: a record is written once; register the teacher under another name"
                 )
         return one
@@ -194,8 +194,8 @@ def download_teacher(connection: Connection, teacher: TeacherVersion, target: Pa
     with tempfile.TemporaryDirectory(prefix=".incoming-", dir=target) as scratch:
         card = download(connection, teacher.model, teacher.version, CARD, teacher.card, Path(scratch) / CARD)
         try:
-            told = read_card(card)
-            same = (told.name, told.digest) == (teacher.name, teacher.digest)
+            read = read_card(card)
+            same = (read.name, read.digest) == (teacher.name, teacher.digest)
         except Refused:
             same = False
         if not same:

@@ -51,7 +51,7 @@ class VersionFacts:
     def life(self) -> str:
         return self.tags.get(TAG_LIFE, "")
 
-    def asked_for_by(self, name: str) -> bool:
+    def is_requested_by(self, name: str) -> bool:
         """Whether the user ``name`` asked for the changeover, under that name or with an account of the operating system that is
         called so (or like what stands before an '@')."""
         kind, _, who = self.tags.get(TAG_REQUESTED_BY, "").partition(":")

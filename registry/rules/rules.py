@@ -79,7 +79,7 @@ def set_version_tag(  # noqa: PLR0911 - a rule is a list of refusals
         if version.decision != "pending":
             return f"the record of {version} was signed as it is ({version.decision}) and is closed; register a new version"
         return None
-    if _looks_reserved(key):
+    if _is_reserved(key):
         return (
             f"tag '{key}' looks like one of the registry's own; use a name of plain ASCII that does not start with 'qa' or"
             " 'changeover'"
@@ -129,9 +129,9 @@ def registered_record(tags: Mapping[str, str]) -> str:
     return _RECORD + hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
-def is_other_record(told: str, tags: Mapping[str, str]) -> bool:
-    """Whether ``tags`` are not those of which ``told``, the reason of a registration's event, speaks. Older ones say nothing."""
-    return told.startswith(_RECORD) and told != registered_record(tags)
+def is_other_record(reason: str, tags: Mapping[str, str]) -> bool:
+    """Whether ``reason``, of a registration's event, names other ``tags`` than these. Older events name none."""
+    return reason.startswith(_RECORD) and reason != registered_record(tags)
 
 
 def sign_off_problem(version: VersionFacts) -> str | None:
@@ -190,7 +190,7 @@ def administer(who: Person, what: str) -> str | None:
     return f"{who} may not {what}: only role {ADMIN} does; ask an administrator"
 
 
-def _looks_reserved(key: str) -> bool:
+def _is_reserved(key: str) -> bool:
     # Letters of other alphabets and invisible ones look like ours, and nobody can tell.
     strange = not key.isascii() or not key.isprintable()
     return strange or key.strip().casefold().startswith(("qa", "changeover", "mlflow."))

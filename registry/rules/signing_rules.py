@@ -35,15 +35,15 @@ def may_decide(who: Person) -> str | None:
     return None
 
 
-def _is_theirs(who: Person, version: VersionFacts, deed: str) -> str | None:
-    """Why ``version`` is the work of ``who``, who so may not ``deed``."""
+def _is_theirs(who: Person, version: VersionFacts, action: str) -> str | None:
+    """Why ``version`` is the work of ``who``, who so may not ``action``."""
     if version.registered_by is None:
-        return f"the audit trail does not say who registered {version}, so nobody can {deed}; register the model again"
+        return f"the audit trail does not say who registered {version}, so nobody can {action}; register the model again"
     if version.registered_by == who.name:
         return f"nobody signs what they trained, and '{who.name}' registered {version}; ask another person of role {QA}"
-    if version.asked_for_by(who.name):
-        asked = version.tags.get(TAG_REQUESTED_BY, "")
-        return f"nobody signs what they asked for, and '{asked}' asked for {version}; ask another person of role {QA}"
+    if version.is_requested_by(who.name):
+        requester = version.tags.get(TAG_REQUESTED_BY, "")
+        return f"nobody signs what they asked for, and '{requester}' asked for {version}; ask another person of role {QA}"
     return None
 
 

@@ -14,8 +14,8 @@ from registry.rules.facts import VersionFacts
 from registry.rules.rules import sign_off_problem
 from registry.server.attempts import approval_problem, holder, version_facts, versions_with_digest
 from registry.signature import Publisher
-from registry.trail.deed import Deeds
 from registry.trail.events import Entry, Event, Trail
+from registry.trail.transaction import Transactions
 
 SERVER: Final = "(server)"
 
@@ -23,8 +23,8 @@ SERVER: Final = "(server)"
 class Aliases:
     """Of one registry. ``published``: the folder that the line reads, None where there is none; ``key``: the publisher's."""
 
-    def __init__(self, trail: Trail, deeds: Deeds, published: Path | None, key: Path) -> None:
-        self._trail, self._deeds, self._published, self._key = trail, deeds, published, key
+    def __init__(self, trail: Trail, transactions: Transactions, published: Path | None, key: Path) -> None:
+        self._trail, self._transactions, self._published, self._key = trail, transactions, published, key
 
     def follow(self, product: str, version: str, decision: str, actor: str, address: str) -> None:
         """After the sign-off of a version was set, or taken away (``""``, ``pending``). Each step is an event of ``actor``."""
@@ -54,7 +54,7 @@ class Aliases:
         self._step(facts, CHAMPION, successor, why, actor, address)
         if successor:
             self._step(facts, PREVIOUS, "", why, actor, address)
-        self.tell_the_line(facts.product, successor, why, address)
+        self.point_line(facts.product, successor, why, address)
 
     def _step(self, facts: VersionFacts, alias: str, target: str, why: str, actor: str, address: str) -> None:
         action = "alias.set" if target else "alias.delete"
@@ -86,13 +86,14 @@ class Aliases:
         elif before:
             registry.delete_registered_model_alias(product, alias)
 
-    def tell_the_line(self, product: str, champion: str, why: str, address: str) -> None:
+    def point_line(self, product: str, champion: str, why: str, address: str) -> None:
         """Points what is published at the version ``champion``, or takes the pointer away ("", and where that cannot be shown
-        whole): as soon as the deed is certain, with or without 'changeover serve'. What was done is an event of the server."""
+        whole): as soon as the transaction is committed, with or without 'changeover serve'. What was done is an event of the
+        server."""
         if self._published is not None and (self._published / product).exists():
-            self._deeds.afterwards(lambda: self._tell(product, champion, why, address))
+            self._transactions.afterwards(lambda: self._point_line(product, champion, why, address))
 
-    def _tell(self, product: str, champion: str, why: str, address: str) -> None:
+    def _point_line(self, product: str, champion: str, why: str, address: str) -> None:
         from registry.client.publish import take_off_line
 
         if self._published is None:
@@ -118,8 +119,8 @@ class Aliases:
         )  # fmt: skip
 
     def see_to_the_line(self, product: str) -> Event | None:
-        """Finishes what a process left open that died between a deed and what follows from it: a pointer at a version that is not
-        the champion, or one without its event. The event of it; None where all is well."""
+        """Finishes what a process left open that died between a transaction and what follows from it: a pointer at a version that
+        is not the champion, or one without its event. The event of it; None where all is well."""
         found = self._pointer(product)
         if found is None:
             return None
@@ -128,16 +129,16 @@ class Aliases:
         is_due = bool(champion) and bool(found) and self.holds(product, found, remembered=True)
         if found and found != champion and not is_due:
             why = f"the line was still pointed at version {found}, which is not the champion and not validly signed"
-            self._tell(product, champion if champion and self.holds(product, champion) else "", why, "")
-            return self._last_told(product)
-        last = self._last_told(product)
-        told = "" if last is None or last.action == "retract" else last.version
-        if told == found:
+            self._point_line(product, champion if champion and self.holds(product, champion) else "", why, "")
+            return self._last_published(product)
+        last = self._last_published(product)
+        published = "" if last is None or last.action == "retract" else last.version
+        if published == found:
             return None
         digest = _get_model_registry_store().get_model_version(product, found).tags.get(TAG_DIGEST, "") if found else ""
         return self._on_the_line(product, found, digest, "found done: who did it was cut off before writing it down", "")
 
-    def _last_told(self, product: str) -> Event | None:
+    def _last_published(self, product: str) -> Event | None:
         found = self._trail.find(actions=("publish", "retract"), product=product, allowed=True, newest_first=True, at_most=1)
         return found[0] if found else None
 

@@ -204,8 +204,8 @@ def create_app() -> Any:
     from registry.server.serving import Serving
     from registry.server.strangers import Strangers
     from registry.server.watch import see_to_everything_at_start
-    from registry.trail.deed import Deeds
     from registry.trail.events import Trail
+    from registry.trail.transaction import Transactions
 
     # The workers of a first start would create the same tables, users and roles at once.
     with FileLock(state / "start.lock", timeout=START_SECONDS):
@@ -223,10 +223,10 @@ def create_app() -> Any:
     log_ins = LogIns(auth.store, lambda user, password: auth._authenticate_cached(user, password) is not None)
     published = Path(os.environ[PUBLISHED]) if os.environ.get(PUBLISHED) else None
     users = state / "users.db"  # in PostgreSQL everything lies in one database
-    deeds = Deeds(trail, users if trail.engine.dialect.name == "sqlite" else None)
+    transactions = Transactions(trail, users if trail.engine.dialect.name == "sqlite" else None)
     for store in (_get_tracking_store(), _get_model_registry_store(), auth.store):
-        deeds.join(store)
-    gate = Authorisation(trail, deeds, state, published, os.environ.get(SIGNATURE, TAGS))
+        transactions.join(store)
+    gate = Authorisation(trail, transactions, state, published, os.environ.get(SIGNATURE, TAGS))
     gate.install(flask_app)
     watch = _add_own_pages(flask_app, trail, gate, log_ins, Serving(state))
     # Last, so that its hook runs first of all that see an answer, and the front is outside of all.

@@ -118,12 +118,12 @@ class ArtifactGate:
             if closed := why_closed(scope["method"], scope["path"]):
                 await _answer(send, 403, "PERMISSION_DENIED", closed)
                 return
-            refusal = None if artifact is None else await anyio.to_thread.run_sync(self._look, artifact.group(1))
+            refusal = None if artifact is None else await anyio.to_thread.run_sync(self._exchanged, artifact.group(1))
             await (self._app(scope, receive, send) if refusal is None else _answer(send, 409, EXCHANGED, refusal))
             return
         try:
             path = None if artifact is None else artifact.group(1)
-            user, refusal = await anyio.to_thread.run_sync(self._judge, request, path)
+            user, refusal = await anyio.to_thread.run_sync(self._authorise, request, path)
             if refusal is not None:
                 await _answer(send, 403, "PERMISSION_DENIED", refusal)
             elif path is None or user is None:
@@ -134,7 +134,7 @@ class ArtifactGate:
             why = "another change of the registry takes too long" if isinstance(problem, Timeout) else str(problem)
             await _answer(send, 503, "TEMPORARILY_UNAVAILABLE", f"{why}; try again in a minute")
 
-    def _judge(self, request: Request, artifact: str | None) -> tuple[str | None, str | None]:
+    def _authorise(self, request: Request, artifact: str | None) -> tuple[str | None, str | None]:
         """Who asks for what MLflow answers outside Flask, and why they may not; the gate inside Flask judges everything else."""
         from mlflow.server import auth
 
@@ -165,7 +165,7 @@ class ArtifactGate:
         )
         self._trail.append(entry)
 
-    def _look(self, path: str) -> str | None:
+    def _exchanged(self, path: str) -> str | None:
         found = re.match(r"\d{1,20}/(?:models/)?((?:m-)?[0-9a-f]{32})/", path, re.ASCII)
         return None if found is None else exchanged(found.group(1), self._files)
 
@@ -195,7 +195,7 @@ class _Upload:
                 return message
             self._digest.update(message.get("body", b""))
             if not message.get("more_body", False) and not self._held:
-                await anyio.to_thread.run_sync(self._last_look, limiter=self._gate.waiting)
+                await anyio.to_thread.run_sync(self._check_seal, limiter=self._gate.waiting)
                 if self._refusal:
                     return {"type": "http.disconnect"}  # MLflow throws away what it has
             return message
@@ -222,7 +222,7 @@ class _Upload:
             if self._held:
                 self._gate.release()
 
-    def _last_look(self) -> None:
+    def _check_seal(self) -> None:
         self._gate.acquire()
         self._held = True
         self._refusal = _sealed(self._path) or ""

@@ -183,9 +183,11 @@ def approval_problem(facts: VersionFacts, trail: Trail, *, remembered: bool = Fa
                 f"the audit trail was found broken ({found.reason}), so nothing is promoted; see event {found.seq} and confirm it"
             )
     signed = last_decision(facts, trail)
-    told = (facts.tags.get(TAG_QA), facts.tags.get(TAG_BY), facts.digest)
-    if signed is None or (signed.after, signed.actor, signed.digest) != told:
-        return f"the audit trail holds no approval of {facts} by '{told[1]}': its tags were set past the gate; find out by whom"
+    expected = (facts.tags.get(TAG_QA), facts.tags.get(TAG_BY), facts.digest)
+    if signed is None or (signed.after, signed.actor, signed.digest) != expected:
+        return (
+            f"the audit trail holds no approval of {facts} by '{expected[1]}': its tags were set past the gate; find out by whom"
+        )
     if back := rolled_back(facts, trail):
         return (
             f"'{back.actor}' rolled back from {facts} after it was approved (event {back.seq}): withdraw the approval and"

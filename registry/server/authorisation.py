@@ -3,9 +3,9 @@
 MLflow's own check of user, password and permission runs first. What it lets pass is judged here by ``registry.rules.rules``;
 what it refuses is recorded here too, and answered with a sentence that MLflow's dialogs can show.
 
-One lock a plant serialises gated changes, so that nothing moves between judging and doing. A change and its events are one deed
-(``registry.trail.deed``): where the trail cannot be written nothing happens, and where the change fails or the process dies
-nothing is on record as done."""
+One lock a plant serialises gated changes, so that nothing moves between judging and doing. A change and its events are one
+transaction (``registry.trail.transaction``): where the trail cannot be written nothing happens, and where the change fails or
+the process dies nothing is on record as done."""
 
 import json
 import logging
@@ -41,9 +41,9 @@ from registry.server.graphql_body import graphql_problem
 from registry.server.inner_text import without_inner_text
 from registry.server.routes import reader_of_request
 from registry.server.shown import refuse_shown
-from registry.trail.deed import Deeds
 from registry.trail.events import NOT_DONE, Entry, Trail
 from registry.trail.people import People
+from registry.trail.transaction import Transactions
 
 _LOG = logging.getLogger(__name__)
 LONGEST_ANSWER: Final = 600
@@ -56,13 +56,15 @@ class Authorisation:
     """Judges requests of one server. ``state`` is the folder that all its workers share, ``published`` the one that the line
     reads, ``signature`` ``rules.TAGS`` or ``rules.STRICT``."""
 
-    def __init__(self, trail: Trail, deeds: Deeds, state: Path, published: Path | None = None, signature: str = TAGS) -> None:
+    def __init__(
+        self, trail: Trail, transactions: Transactions, state: Path, published: Path | None = None, signature: str = TAGS
+    ) -> None:
         self.trail = trail
-        self.deeds = deeds
+        self.transactions = transactions
         self.lock = FairLock(state / "gate.lock")
         self.files = Files(state)
         self.people = People(trail)
-        self.aliases = Aliases(trail, deeds, published, publisher_key_file(state))
+        self.aliases = Aliases(trail, transactions, published, publisher_key_file(state))
         self.signature = signature
 
     def install(self, app: Flask) -> None:
@@ -74,7 +76,7 @@ class Authorisation:
         app.before_request(self._before)
         # Flask runs these in reverse order of registration: ours before MLflow's.
         app.after_request(self._after)
-        # After MLflow's, which gives permissions to who made something: that belongs to the deed.
+        # After MLflow's, which gives permissions to who made something: that belongs to the transaction.
         app.after_request_funcs[None].insert(0, self._finish)
         app.teardown_request(self._release)
 
@@ -90,7 +92,7 @@ class Authorisation:
             return answer(503, "TEMPORARILY_UNAVAILABLE", "another change of the registry takes too long; try again in a minute")
         g.changeover_locked = True
         g.changeover_judged = True
-        attempt = self._judge(reader, person())
+        attempt = self._check(reader, person())
         if isinstance(attempt, Response):
             return attempt
         if attempt.refusal is not None:
@@ -103,7 +105,7 @@ class Authorisation:
     def _begin(self, attempt: Attempt) -> None:
         """What comes before MLflow does what was allowed."""
         if attempt.action != WRITE:  # files cannot be undone: their event is certain before they are written
-            self.deeds.begin()
+            self.transactions.begin()
         if attempt.action != "register":  # a registration is recorded with its version's number
             self._record(attempt, allowed=True)
         if attempt.action == "tag.delete":
@@ -116,7 +118,7 @@ class Authorisation:
         refusal = refuse_shown(self.files)
         return None if refusal is None else answer(409, EXCHANGED, refusal)
 
-    def _judge(self, reader: Reader, who: Person) -> Attempt | Response:
+    def _check(self, reader: Reader, who: Person) -> Attempt | Response:
         """The attempt in the current request, judged; MLflow's own answer where it speaks of what is not there."""
         try:
             attempt = reader(who, self.trail)
@@ -160,16 +162,16 @@ class Authorisation:
             self.aliases.move(facts.product, CANDIDATE, facts.version, entry)
 
     def _finish(self, response: Response) -> Response:
-        """Ends the deed of the current request: done as a whole, or not at all, and then that is on record."""
+        """Ends the transaction of the current request: done as a whole, or not at all, and then that is on record."""
         attempt: Attempt | None = g.get("changeover_attempt")
         if attempt is None or not attempt.recorded:
             return response
         if response.status_code >= 400:
-            self.deeds.abandon()
+            self.transactions.abandon()
             self._append(person().name, attempt, allowed=False, reason=f"{NOT_DONE}: {_sentence(response)}")
             return response
         try:
-            self.deeds.finish()
+            self.transactions.finish()
         except SQLAlchemyError as problem:
             why = "the database failed while the change was made certain: look it up with history before you try again"
             _LOG.error("%s: %s", why, problem)
@@ -203,7 +205,7 @@ class Authorisation:
         reader = reader_of_request()
         if reader is None:
             return response
-        attempt = self._judge(reader, person())
+        attempt = self._check(reader, person())
         if isinstance(attempt, Response):
             return attempt
         sentence = f"MLflow's own permissions refuse {person()} this change; ask an administrator to look at the role"
@@ -234,20 +236,20 @@ class Authorisation:
         )
 
     @contextmanager
-    def deed(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """A change that one of our own endpoints makes: alone, and with its events in one transaction. ``filelock.Timeout`` after
         half a minute."""
-        with self.turn(), self.deeds.one():
+        with self.turn(), self.transactions.one():
             yield
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """The lock of all changes, for a change that has no deed; ``filelock.Timeout`` after half a minute."""
+        """The lock of all changes, for a change without a transaction; ``filelock.Timeout`` after half a minute."""
         with self.lock.acquire(timeout=LOCK_SECONDS):
             yield
 
     def _release(self, _problem: BaseException | None) -> None:
-        self.deeds.abandon()  # where an answer failed so early that nobody ended it
+        self.transactions.abandon()  # where an answer failed so early that nobody ended it
         if g.pop("changeover_locked", False):
             self.lock.release()
 
@@ -284,8 +286,8 @@ def _route() -> str:
 def _sentence(response: Response) -> str:
     """What an answer says, for the trail."""
     body = response.get_json(silent=True)
-    told = body.get("message") if isinstance(body, dict) else None
-    return plainly(str(told)) if told else f"status {response.status_code}"
+    message = body.get("message") if isinstance(body, dict) else None
+    return plainly(str(message)) if message else f"status {response.status_code}"
 
 
 def plainly(text: str) -> str:

@@ -35,7 +35,7 @@ Answer = Response | tuple[Response, int]
 
 
 class Report(Body):
-    """One decision or deed of the flows."""
+    """One decision or action of the flows."""
 
     action: Literal["ingest", "keep", "retrain", "fail", "rebuild", "publish", "retract", "adopt"]
     product: str = Field(max_length=63)

@@ -88,7 +88,7 @@ class Front:
         reading = scope["method"] in _READS or scope["path"] == "/graphql"
         exchange = Exchange(receive, send, self._limits, has_body(scope), longest, seconds, lambda: _unavailable(lost), reading)
         try:
-            refusal = await self._judge(scope, longest)
+            refusal = await self._refusal(scope, longest)
             if refusal is None:
                 await self._app(scope, exchange.receive, exchange.send)
                 refusal = exchange.refusal
@@ -101,8 +101,8 @@ class Front:
         except Exception as problem:
             if exchange.answered:
                 raise
-            asked = f"{scope['method']} {scope['path'][:_LONGEST_SHOWN]}"
-            refusal = exchange.refusal or _unavailable(lost) or inner_failure(problem, asked)
+            request_line = f"{scope['method']} {scope['path'][:_LONGEST_SHOWN]}"
+            refusal = exchange.refusal or _unavailable(lost) or inner_failure(problem, request_line)
         if refusal is not None and not exchange.answered:
             await refusal.send(scope, send)
 
@@ -114,7 +114,7 @@ class Front:
             return self._limits.artifact_bytes, None
         return self._limits.body_bytes, self._limits.body_seconds
 
-    async def _judge(self, scope: Scope, longest: int) -> Refusal | None:
+    async def _refusal(self, scope: Scope, longest: int) -> Refusal | None:
         """Why the request is not let in, recorded where it leaves an event; None where it is."""
         crooked = _crooked(scope)
         if crooked is not None:
@@ -155,15 +155,15 @@ class Front:
 
     async def _record(self, scope: Scope, who: str | Refusal | None, reason: str) -> None:
         """One event; of a request without a valid log-in, perhaps only counted into one."""
-        asked = f"{scope['method'][:20]} {scope['path'][:_LONGEST_SHOWN]}"
-        entry = Entry(actor=NOBODY, action=asked, address=_address(scope), allowed=False, reason=reason)
+        request_line = f"{scope['method'][:20]} {scope['path'][:_LONGEST_SHOWN]}"
+        entry = Entry(actor=NOBODY, action=request_line, address=_address(scope), allowed=False, reason=reason)
         if isinstance(who, str):
             await anyio.to_thread.run_sync(self._trail.append, entry.model_copy(update={"actor": who}))
             return
         if _values(scope, b"authorization") and isinstance(who, Refusal) and _crooked(scope) is None:
             user = (credentials(_values(scope, b"authorization")) or ("", ""))[0]
             ending = ", and no password is looked at for some seconds" if who.status == 429 else ""
-            words = {"action": "log-in", "subject": user[:80], "reason": f"{reason} for {asked}{ending}"}
+            words = {"action": "log-in", "subject": user[:80], "reason": f"{reason} for {request_line}{ending}"}
             entry = Entry(actor=NOBODY, address=_address(scope), allowed=False, **words)
         elif scope["method"] in _READS:
             return
@@ -174,18 +174,18 @@ def _unavailable(sentences: list[str]) -> Refusal | None:
     return Refusal(503, "TEMPORARILY_UNAVAILABLE", sentences[0]) if sentences else None
 
 
-def inner_failure(problem: BaseException, asked: str) -> Refusal:
+def inner_failure(problem: BaseException, request_line: str) -> Refusal:
     """The answer to a request that failed inside, and what the log says about it under the same reference.
 
     503 and what it is where a database, a disk or the trail cannot do its part now; else 500.
     """
     known = f"{problem}" if isinstance(problem, RegistryError) else sentence_of(problem)
     if known is not None:
-        _log.error("%s: %s", asked, known)
+        _log.error("%s: %s", request_line, known)
         return Refusal(503, "TEMPORARILY_UNAVAILABLE", known)
     reference = secrets.token_hex(4)
-    told = without_hashes("".join(traceback.format_exception(problem)))
-    _log.error("reference %s: %s failed\n%s", reference, asked, told)
+    trace = without_hashes("".join(traceback.format_exception(problem)))
+    _log.error("reference %s: %s failed\n%s", reference, request_line, trace)
     sentence = f"something went wrong inside the registry; its log says what (reference {reference})"
     return Refusal(500, "INTERNAL_ERROR", sentence)
 

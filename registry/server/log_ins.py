@@ -82,17 +82,17 @@ class LogIns:
 
     def _try(self, user: str, password: str, address: str, check: Callable[[str, str], bool]) -> Outcome:
         # A database can hold or look up no such name; the time is the same as for one that it can.
-        asked = user if user.isprintable() and len(user) <= _LONGEST_NAME else ""
+        name = user if user.isprintable() and len(user) <= _LONGEST_NAME else ""
         password = password.encode("utf-8", "backslashreplace").decode("utf-8")
         if self.remembers(user, password):
-            right = self._check(asked, password, check)
+            right = self._check(name, password, check)
         else:
             with self._hashing:
                 # Asked within: those who were let in together do not all pass before the first is counted.
                 wait = self._delays.seconds(user, address)
                 if wait > 0:
                     return Outcome(False, wait)
-                right = self._check(asked, password, check)
+                right = self._check(name, password, check)
                 if not right:
                     self._delays.failed(user, address)
         with self._lock:

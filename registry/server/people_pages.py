@@ -75,7 +75,7 @@ class PeoplePages:
         who = person()
         wanted = sent(FullName)
         name = " ".join(wanted.name.split())
-        with self._gate.deed():
+        with self._gate.transaction():
             problem = foreign_page() or rules.administer(who, f"enter the name of '{wanted.user}'") or _name_problem(name)
             if problem is None and not store.has_user(wanted.user):
                 problem = f"there is no user '{wanted.user}'; see 'changeover users list'"
@@ -87,7 +87,7 @@ class PeoplePages:
         who = person()
         wanted = sent(NewPerson)
         name = " ".join(wanted.name.split())
-        with self._gate.deed():
+        with self._gate.transaction():
             problem = foreign_page() or rules.administer(who, f"create user '{wanted.user}'")
             problem = problem or user_name_problem(wanted.user, self._trail) or _name_problem(name)
             self._record(CREATED, wanted.user, "", problem)

@@ -1,4 +1,4 @@
-"""Promotion on the server: every alias that it moves, in one deed.
+"""Promotion on the server: every alias that it moves, in one transaction.
 
 POST /changeover/promote  {product, version}   the promoter
 """
@@ -41,7 +41,7 @@ class Promotions:
         nothing."""
         who = person()
         wanted = sent(Wanted)
-        with self._gate.deed():
+        with self._gate.transaction():
             facts = version_facts(wanted.product, wanted.version, self._trail)
             former = holder(wanted.product, CHAMPION)
             step = Entry(actor=who.name, action=_SET, address=request.remote_addr or "", allowed=True)

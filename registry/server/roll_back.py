@@ -63,7 +63,7 @@ class RollBacks:
         """The champion becomes the version before it; the one that was champion keeps no name."""
         who = person()
         wanted = sent(RollBack)
-        with self._gate.deed():
+        with self._gate.transaction():
             before, target = _holder(wanted.product, CHAMPION), _holder(wanted.product, PREVIOUS)
             problem = foreign_page() or refuse_roll_back(who, wanted.emergency) or self._cannot(wanted.product, before, target)
             entry = Entry(
@@ -80,7 +80,7 @@ class RollBacks:
             aliases = self._gate.aliases
             aliases.move(wanted.product, CHAMPION, target, step)
             aliases.move(wanted.product, PREVIOUS, "", step.model_copy(update={"action": "alias.delete"}))
-            aliases.tell_the_line(wanted.product, target, step.reason, entry.address)
+            aliases.point_line(wanted.product, target, step.reason, entry.address)
             if who.holds(QA):
                 self._gate.flag_if_fresh(who, version_facts(wanted.product, target, self._trail), "roll-back")
         return jsonify({"product": wanted.product, "version": target, "before": before, "event": event.seq})
@@ -98,7 +98,7 @@ class RollBacks:
         """A person of quality assurance has looked at a flag."""
         who = person()
         wanted = sent(Confirmation)
-        with self._gate.deed():
+        with self._gate.transaction():
             flag = next((event for event in flags(self._trail) if event.seq == wanted.event), None)
             problem = foreign_page() or self._may_not_confirm(who, wanted.event, flag)
             entry = Entry(

@@ -28,15 +28,15 @@ def create_experiment(who: Person, _trail: Trail) -> Attempt:
 
 def change_experiment(who: Person, _trail: Trail) -> Attempt:
     """Renames, tags, deletes or restores an experiment: for administrators, and for nobody where versions stand on its runs."""
-    deed = request.path.rpartition("/")[2]
+    verb = request.path.rpartition("/")[2]
     numbers = list(dict.fromkeys(_values_of(("experiment_id", "experimentId"), *_sources()))) or [""]
     names = [_get_tracking_store().get_experiment(number).name for number in numbers]
-    name, refusal = names[0], rules.administer(who, f"{deed} experiment '{names[0]}'")
+    name, refusal = names[0], rules.administer(who, f"{verb} experiment '{names[0]}'")
     for one in names:
         if version := holds_versions(one):
             refusal = f"experiment '{one}' holds the runs of registered versions ({version} among them) and is kept as it is"
     more = {"product": name} if is_model(name) else {}
-    return Attempt(f"experiment.{deed}", refusal, subject=name, after=_shown(), **more)
+    return Attempt(f"experiment.{verb}", refusal, subject=name, after=_shown(), **more)
 
 
 _IDS: Final = frozenset(("run_id", "run_uuid", "runId", "runUuid", "model_id", "modelId", "source_run_id", "sourceRunId"))
@@ -86,7 +86,7 @@ def write_run(who: Person, _trail: Trail) -> Attempt:
     """Logging to runs and logged models: the trainer's, until a version is registered from them."""
     ids = _ids()
     refusal = None if who.holds(TRAINER) else rules.administer(who, "log to runs")
-    # An administrator's deeds are recorded; the trainer's many lines before a registration are the run itself.
+    # What an administrator does is recorded; the trainer's many lines before a registration are the run itself.
     return Attempt("run.write", refusal or _closed(ids), subject=" ".join(ids), recorded=not who.holds(TRAINER))
 
 

@@ -78,7 +78,7 @@ class Signing:
         wanted = sent(Signature)
         # Outside the lock: looking at a password takes its time, on purpose.
         wrong = foreign_page() or self._passwords.verify(who.name, wanted.password, request.remote_addr or "")
-        with self._gate.deed():
+        with self._gate.transaction():
             facts = version_facts(wanted.product, wanted.version, self._trail)
             if wrong is None and self._is_so_already(who, facts, wanted):
                 return jsonify({"changed": False, "decision": facts.decision})

@@ -71,19 +71,19 @@ class Strangers:
             if self._more == 0:
                 self._begun = self._now()
                 self._written = EACH_MINUTE
-                self._look_later(self._minute)
+                self._schedule(self._minute)
             self._more += more
             self._last = self._last or last
             self._addresses |= addresses
 
-    def _look_later(self, seconds: float) -> None:
+    def _schedule(self, seconds: float) -> None:
         timer = threading.Timer(seconds, self._minute_is_over)
         timer.daemon = True
         timer.start()
 
     def _count(self, entry: Entry) -> None:
         if self._more == 0:
-            self._look_later(max(0.0, self._begun + self._minute - self._now()))
+            self._schedule(max(0.0, self._begun + self._minute - self._now()))
         self._more += 1
         self._last = entry
         if len(self._addresses) < _MOST_ADDRESSES:

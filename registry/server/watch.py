@@ -40,7 +40,7 @@ RECHECKED: Final = 20_000
 _LOG = logging.getLogger(__name__)
 
 
-class Look(Body):
+class WatchBody(Body):
     """Body of the request. ``since``: when 'changeover serve' was started, ISO 8601."""
 
     since: str | None = Field(None, max_length=40, pattern=r"^[0-9T:.+Z-]+$")
@@ -59,7 +59,7 @@ class Watch:
     def watch(self) -> Answer:
         """Sees to everything, proves some older events once more, and notes that 'changeover serve' lives."""
         who = person()
-        look = sent(Look)
+        body = sent(WatchBody)
         problem = foreign_page()
         if problem is None and not who.holds(PROMOTER):
             problem = f"{who} may not put aliases back: only role {PROMOTER} does; run changeover serve"
@@ -71,7 +71,7 @@ class Watch:
         if broken and not any(flag.action == TRAIL_BROKEN for flag in flags(self._trail)):
             self._trail.append(Entry(actor=SERVER, action=TRAIL_BROKEN, allowed=False, reason=broken))
         found = self.see_to_everything()
-        self._serving.seen(look.since)
+        self._serving.seen(body.since)
         return jsonify({"undone": [event.model_dump(mode="json") for event in found]})
 
     def see_to_everything(self) -> list[Event]:
@@ -79,7 +79,7 @@ class Watch:
         found: list[Event] = []
         for name in [model.name for model in models()]:
             try:
-                with self._gate.deed():
+                with self._gate.transaction():
                     found += self._see_to(name)
                 with self._gate.turn():
                     pointed = self._gate.aliases.see_to_the_line(name)
@@ -93,7 +93,7 @@ class Watch:
         return [
             *self._undo_registrations(product),
             *self._put_back(product, {alias: str(version) for alias, version in aliases.items()}),
-            *self._look_at_champion(product),
+            *self._check_champion(product),
         ]
 
     def _undo_registrations(self, product: str) -> list[Event]:
@@ -140,22 +140,22 @@ class Watch:
                 why = f"version {was} was the champion, but its sign-off does not hold"
                 gone = Entry(actor=SERVER, action="alias.delete", allowed=True, reason=why)
                 self._gate.aliases.move(product, alias, "", gone)
-                self._gate.aliases.tell_the_line(product, "", why, "")
+                self._gate.aliases.point_line(product, "", why, "")
             elif was and alias in ALIASES:
                 registry.set_registered_model_alias(product, alias, was)
             else:
                 registry.delete_registered_model_alias(product, alias)
         return undone
 
-    def _look_at_champion(self, product: str) -> list[Event]:
+    def _check_champion(self, product: str) -> list[Event]:
         """A champion that would not be promoted any more: the line keeps it, until somebody has looked."""
         champion = holder(product, CHAMPION)
         problem = self._gate.aliases.problem(product, champion, remembered=True) if champion else None
         if problem is None or self._trail.problem():  # where the trail itself is broken, that is what has to be said
             return []
         reason = f"the champion's sign-off does not hold: {problem}"
-        told = self._trail.find(actions=(VOID,), product=product, version=champion, newest_first=True, at_most=1)
-        if told and told[0].reason == reason:
+        noted = self._trail.find(actions=(VOID,), product=product, version=champion, newest_first=True, at_most=1)
+        if noted and noted[0].reason == reason:
             return []
         entry = Entry(
             actor=SERVER, action=VOID, product=product, version=champion, subject=CHAMPION, allowed=False, reason=reason

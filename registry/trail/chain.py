@@ -68,7 +68,7 @@ class Chain:
                 self._ask_time(number, before, time)
             seq, last, before = number, stored, time if isinstance(time, str) else before
         self.end = End(seq, last, before)
-        self._tell_unproven()
+        self._report_unproven()
 
     def _ask_time(self, number: int, before: str, time: str) -> None:
         try:
@@ -85,7 +85,7 @@ class Chain:
         except (ValueError, TypeError):
             return  # it cannot be read, which was said already
 
-    def _tell_unproven(self) -> None:
+    def _report_unproven(self) -> None:
         """Runs of events without a right MAC, one sentence a run."""
         if self._unproven and self._key is None:
             self.problems.append(

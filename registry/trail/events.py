@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from registry.errors import Broken, RegistryError
 from registry.names import TAG_QA
-from registry.trail import deed, verification
 from registry.trail import table as trail_table
+from registry.trail import transaction, verification
 from registry.trail.append_only import kind_of, writing
 from registry.trail.chain import content_problem, plain_row
 from registry.trail.entries import GENESIS, NOT_DONE, Entry, Event, digest_of, event_of_row, row_of_event
@@ -121,7 +121,7 @@ class Trail:
 
         In order of ``seq``, or the newest first. Each is proven by itself, content and MAC: ``Broken`` where one does not hold.
         """
-        asked = {
+        conditions = {
             "product": product,
             "version": version,
             "subject": subject,
@@ -129,7 +129,7 @@ class Trail:
             "actor": actor,
             "after": after_value,
         }
-        wanted = {"action": tuple(actions)} | {column: (value,) for column, value in asked.items() if value is not None}
+        wanted = {"action": tuple(actions)} | {column: (value,) for column, value in conditions.items() if value is not None}
         query = trail_table.query(trail_table.raw_columns(self._has_mac()), wanted, after, newest_first).limit(at_most)
         if allowed is not None:
             query = query.where(TABLE.c.allowed.is_(allowed))
@@ -148,9 +148,9 @@ class Trail:
     def problem(self) -> str | None:
         """The first thing that is wrong with the trail; None where it holds. Quick: it remembers what it has proven.
 
-        Events of a deed that is still open are not looked at: they may be undone.
+        Events of a transaction that is still open are left out: they may be undone.
         """
-        with deed.apart():
+        with transaction.apart():
             return self._checked.problem()
 
     def recheck(self, at_most: int) -> str | None:
@@ -158,7 +158,7 @@ class Trail:
 
         Call it now and then where nobody waits: an event that was edited after ``problem`` had seen it is found by this.
         """
-        with deed.apart():
+        with transaction.apart():
             return self._checked.recheck(at_most)
 
     def slice(self, after: int | None, at_most: int) -> list[tuple[Any, ...]]:
@@ -184,8 +184,8 @@ class Trail:
         with self._reading() as connection:
             missing = sorted(self.guards - self.kind.guarding(connection))
             foreign = self.kind.not_ours(connection)
-        told = "is missing or was changed: somebody could have changed events; find out who opened the database"
-        return [*(f"trigger {name} {told}" for name in missing), *foreign]
+        change = "is missing or was changed: somebody could have changed events; find out who opened the database"
+        return [*(f"trigger {name} {change}" for name in missing), *foreign]
 
     def hash_of(self, seq: int) -> str | None:
         """Hash of event ``seq`` as it is written there; None where there is no such event."""
@@ -254,8 +254,8 @@ class Trail:
 
     @contextmanager
     def _alone(self) -> Iterator[sa.Connection]:
-        """A transaction without another writer: the open deed's, or one of its own."""
-        joined = deed.connection_of(self)
+        """A transaction without another writer: the open one, or one of its own."""
+        joined = transaction.connection_of(self)
         if joined is not None:
             yield joined
             return
@@ -264,7 +264,7 @@ class Trail:
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
-        joined = deed.connection_of(self)
+        joined = transaction.connection_of(self)
         if joined is not None:
             yield joined
             return

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from core.errors import BadBatch, StorageTrouble
+from core.errors import BadBatch, StorageError
 from data.batch import BatchFolder
 from data.dvc_settings import read_settings, set_remote
 from data.lost import fetch_lost, lost
@@ -72,7 +72,7 @@ def test_a_store_out_of_reach_and_a_damaged_record(plant: Path, batch: BatchFold
     version_batch(plant, batch)
     shutil.rmtree(plant / ".dvc" / "cache")
     (plant / ".dvc" / "config.local").write_text("['remote \"store\"']\n    url = s3://nobody-made-this\n")
-    with pytest.raises(StorageTrouble, match=r"storage s3://nobody-made-this at .* cannot be read: there is no such bucket"):
+    with pytest.raises(StorageError, match=r"storage s3://nobody-made-this at .* cannot be read: there is no such bucket"):
         fetch_lost(plant, batch)
     pointer = batch.file("good.dvc")
     pointer.write_text("outs:\n- md5: ../../etc/passwd\n  path: good\n")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import StorageTrouble
+from core.errors import StorageError
 from data.dvc_settings import set_remote
-from data.storage_trouble import storage_trouble
+from data.storage_error import storage_error
 from data.store import probe_store
 from tests.data.conftest import git
 from tests.s3 import S3, s3, s3_server
@@ -30,7 +30,7 @@ def point(plant: Path, url: str) -> None:
 
 
 def trouble(plant: Path) -> str:
-    with pytest.raises(StorageTrouble) as raised:
+    with pytest.raises(StorageError) as raised:
         probe_store(plant)
     said = str(raised.value)
     assert "\n" not in said and ";" in said and "secret-of-a-test" not in said and "key-of-a-test" not in said
@@ -231,7 +231,7 @@ def test_a_full_disk_and_one_that_is_read_only(plant: Path, tmp_path: Path) -> N
     ],
 )
 def test_other_troubles_of_a_disk(number: int, words: str) -> None:
-    said = str(storage_trouble(OSError(number, os.strerror(number)), "storage /mnt/nas", "cannot be written"))
+    said = str(storage_error(OSError(number, os.strerror(number)), "storage /mnt/nas", "cannot be written"))
     assert said.startswith("storage /mnt/nas cannot be written: ") and words in said and re.search(r"; \w", said)
 
 

@@ -29,7 +29,7 @@ from flows.serving import servers
 from flows.serving.identity import copied, settled
 from flows.serving.services import connect_as, connect_as_person
 from flows.steps.promote import promote
-from flows.upkeep.adopt import adopt, tell_trail
+from flows.upkeep.adopt import adopt, record_adoption
 from flows.upkeep.backup import backup, last_backup
 from flows.upkeep.backup_file import LIST, SUM, content, read_backup, unfinished
 from flows.upkeep.doctor import examine
@@ -429,8 +429,8 @@ def test_a_drill_on_postgresql(  # noqa: PLR0915 - one story
         assert "is a copy until" in the_error(changeover("up", "--plant", back.path))
         assert changeover("adopt", "--plant", back.path).exit_code == 0
         assert servers.up(back)["mlflow"].port == other
-        tell_trail(back, quiet)
-        tell_trail(back, quiet)
+        record_adoption(back, quiet)
+        record_adoption(back, quiet)
 
         trainer = connect_as(back, "trainer")
         told = [event for event in recorded(trainer) if event.action == "adopt"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from core.errors import StorageTrouble
+from core.errors import StorageError
 from data.checkout import pulled
 from data.store import push
 from data.version import version_batch
@@ -221,9 +221,7 @@ def test_what_a_lost_store_and_half_a_cache_leave(running: Plant, sample: Path, 
     assert json.loads(again.stdout)["version"] == "1"
     assert f"cache and store have lost the list of files of model/ ({md5}): restore the store" in again.stderr
     with (
-        pytest.raises(
-            StorageTrouble, match=rf"has lost the list of files of model/ \({md5}\) of {PRODUCT}/b1; restore the store"
-        ),
+        pytest.raises(StorageError, match=rf"has lost the list of files of model/ \({md5}\) of {PRODUCT}/b1; restore the store"),
         pulled(running.path, version.commit, PRODUCT, "b1", "model"),
     ):
         pass

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from prefect.logging import disable_run_logger
 
-from core.errors import StorageTrouble
+from core.errors import StorageError
 from flows.plant import Plant
 from flows.promotion import promotion
 from flows.records import locked_heads
@@ -121,7 +121,7 @@ def test_a_bucket_out_of_reach_is_said_and_stops_nothing(
     assert verify.exit_code == 1 and "it does not answer" in verify.stdout
     assert (audit_bucket(plant).state, "it does not answer" in audit_bucket(plant).found) == ("error", True)
     append(plant, 1)
-    with pytest.raises(StorageTrouble, match="does not take the head of the audit trail: it does not answer"):
+    with pytest.raises(StorageError, match="does not take the head of the audit trail: it does not answer"):
         keep_head(plant)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
     keep_head(plant)
@@ -136,7 +136,7 @@ def test_a_bucket_without_object_lock(plant: Plant, s3: S3) -> None:
     bucket = s3.bucket()
     plant = with_bucket(plant, bucket)
     append(plant, 3)
-    with pytest.raises(StorageTrouble, match=rf"s3://{bucket}/plant-7 at {s3.url} does not take .* has object lock"):
+    with pytest.raises(StorageError, match=rf"s3://{bucket}/plant-7 at {s3.url} does not take .* has object lock"):
         keep_head(plant)
     finding = audit_bucket(plant)
     assert (finding.state, "the bucket has no object lock" in finding.found) == ("error", True)
@@ -158,7 +158,7 @@ def test_only_heads_count(locked: tuple[Plant, str], s3: S3) -> None:
 
 
 def test_a_clock_400_days_ahead_has_not_the_last_word_anywhere(locked: tuple[Plant, str], s3: S3) -> None:
-    """An event and its head from a clock that ran ahead; then the clock is set right. RunRequest is the number."""
+    """An event and its head from a clock that ran ahead; then the clock is set right. The number says which is newest."""
     plant, bucket = locked
     append(plant, 1)
     ahead = datetime.now(UTC) + timedelta(days=400)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from flows.asked import Asked, requested_by
 from flows.errors import PlantError
 from flows.plant import Plant
 from flows.request import _post, request
+from flows.requester import Requester, requested_by
 from flows.serving.prefect_password import log_in
 from flows.serving.servers import address
 from flows.serving.services import connect_as, connect_as_person
@@ -123,7 +123,7 @@ def test_a_run_for_another_plant_does_nothing(serving: Plant, tmp_path: Path) ->
 
 def test_an_event_starts_a_changeover(serving: Plant, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    request(serving, "bolt", "b1", tmp_path / "images", Asked(requested_by()))
+    request(serving, "bolt", "b1", tmp_path / "images", Requester(requested_by()))
     run = eventually(lambda: runs_of(serving, "on-event", ["FAILED", "COMPLETED", "CRASHED"]), 90)[0]
     assert run["name"] == "bolt b1"
     assert run["parameters"]["images"] == str(tmp_path / "images")
@@ -187,7 +187,7 @@ room.changeover(str(plant.path), "victim", "b1", str(plant.path / "empty"))
 
 def test_a_request_without_a_folder_is_refused(running: Plant, tmp_path: Path) -> None:
     with pytest.raises(PlantError, match="is not a folder"):
-        request(running, "bolt", "b1", tmp_path / "nowhere", Asked(requested_by()))
+        request(running, "bolt", "b1", tmp_path / "nowhere", Requester(requested_by()))
 
 
 def test_a_cron_line_that_does_not_parse_is_named(running: Plant) -> None:

@@ -97,11 +97,11 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Records:
     return made
 
 
-RunRequest = Callable[..., Job]
+MakeJob = Callable[..., Job]
 
 
 @pytest.fixture
-def order(plant: Plant, tmp_path: Path) -> RunRequest:
+def order(plant: Plant, tmp_path: Path) -> MakeJob:
     """``order(settings="", **arguments)``: a job for bolt b1 in the plant with these lines in its ``changeover.yaml``."""
     (tmp_path / "images").mkdir()
 
@@ -118,7 +118,7 @@ def laid(job: Job, name: str) -> dict[str, object]:
     return found
 
 
-def test_a_plant_without_a_teacher_of_its_own_gets_imagenet_once(records: Records, order: RunRequest) -> None:
+def test_a_plant_without_a_teacher_of_its_own_gets_imagenet_once(records: Records, order: MakeJob) -> None:
     first, second = order(), order(batch="b2")
     assert set_up(first, NOWHERE) == "teacher imagenet, version 1 (tf_efficientnet_lite0, imported)"
     assert laid(first, "teacher/teacher.json")["licence"] == "Apache-2.0"
@@ -127,7 +127,7 @@ def test_a_plant_without_a_teacher_of_its_own_gets_imagenet_once(records: Record
     assert set_up(second, NOWHERE) == "teacher plant, version 1 (resnet10t, imported)"
 
 
-def test_what_is_not_there_is_said_and_laid_as_such(records: Records, order: RunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_there_is_said_and_laid_as_such(records: Records, order: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PACKAGES, "efficientnet-lite0", "a-package-that-nobody-has")
     job = order()
     told = set_up(job, NOWHERE)
@@ -137,7 +137,7 @@ def test_what_is_not_there_is_said_and_laid_as_such(records: Records, order: Run
     restore_set_up(job.plant, job.folder, NOWHERE)
 
 
-def test_the_newest_teacher_is_laid_whole(records: Records, order: RunRequest) -> None:
+def test_the_newest_teacher_is_laid_whole(records: Records, order: MakeJob) -> None:
     records.add("plant")
     newest, job = records.add("plant"), order()
     assert set_up(job, NOWHERE) == "teacher plant, version 2 (resnet10t, imported)"
@@ -157,7 +157,7 @@ def test_the_newest_teacher_is_laid_whole(records: Records, order: RunRequest) -
     assert [file.name for file in job.folder.file("teacher").iterdir()] == ["teacher.json"]
 
 
-def test_a_pinned_version_is_that_one_or_an_error(records: Records, order: RunRequest) -> None:
+def test_a_pinned_version_is_that_one_or_an_error(records: Records, order: MakeJob) -> None:
     first = records.add("plant")
     records.add("plant")
     job = order("teacher: plant@1\n")
@@ -170,7 +170,7 @@ def test_a_pinned_version_is_that_one_or_an_error(records: Records, order: RunRe
     assert "as changeover.yaml says" in teacher_at_hand(order("teacher: none\n").plant, NOWHERE)[1]
 
 
-def test_files_of_another_digest_are_refused(records: Records, order: RunRequest) -> None:
+def test_files_of_another_digest_are_refused(records: Records, order: MakeJob) -> None:
     teacher, job = records.add("plant"), order()
     weights = records.folder / "plant" / "1" / "teacher.safetensors"
     right = weights.read_bytes()
@@ -187,7 +187,7 @@ def test_files_of_another_digest_are_refused(records: Records, order: RunRequest
     assert file_digest(other.folder.file("teacher") / "teacher.safetensors") == teacher.digest
 
 
-def test_the_large_file_comes_back_from_cache_or_registry(records: Records, order: RunRequest) -> None:
+def test_the_large_file_comes_back_from_cache_or_registry(records: Records, order: MakeJob) -> None:
     records.add("plant")
     job = order()
     set_up(job, NOWHERE)
@@ -239,7 +239,7 @@ def champion(plant: Plant, records: Records, monkeypatch: pytest.MonkeyPatch) ->
     return made
 
 
-def test_a_champion_is_laid_to_start_from(records: Records, order: RunRequest, champion: Version) -> None:
+def test_a_champion_is_laid_to_start_from(records: Records, order: MakeJob, champion: Version) -> None:
     job = order("products: {nut: {}}\n", warm_start="nut")
     assert set_up(job, NOWHERE).endswith("starts warm from version 4 of nut")
     pinned = {"product": "nut", "version": "4", "weights_digest": records.training["weights_digest"]}
@@ -278,7 +278,7 @@ def test_a_champion_is_laid_to_start_from(records: Records, order: RunRequest, c
         pass
 
 
-def test_a_start_that_is_not_to_be_had_is_said(records: Records, order: RunRequest, plant: Plant) -> None:
+def test_a_start_that_is_not_to_be_had_is_said(records: Records, order: MakeJob, plant: Plant) -> None:
     job = order(warm_start="same")
     assert set_up(job, NOWHERE).endswith("no warm start: bolt has no champion yet")
     here = Version("bolt", "2", "b1", "ab" * 32, "cd" * 32, "0" * 40, "passed", "approved", ("champion",), 0.5, NOW, "", "", {})
@@ -289,7 +289,7 @@ def test_a_start_that_is_not_to_be_had_is_said(records: Records, order: RunReque
     assert laid(job, "warm/warm.json") == {"version": None}
 
 
-def test_who_to_start_from_is_part_of_the_order(order: RunRequest) -> None:
+def test_who_to_start_from_is_part_of_the_order(order: MakeJob) -> None:
     plain = order()
     assert "set_up" not in plain.params() and plain.order.warm_start is None
     assert order(warm_start="same").params()["set_up"] == {"warm_start": "bolt"}
@@ -301,7 +301,7 @@ def test_who_to_start_from_is_part_of_the_order(order: RunRequest) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_what_is_on_record_stands(records: Records, order: RunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_on_record_stands(records: Records, order: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the step itself: a newer teacher changes nothing for these images and this order, another order does."""
     monkeypatch.setattr(steps, "connect_as", lambda plant, service: NOWHERE)
     monkeypatch.setattr(steps, "champion_of", lambda connection, product: None)
@@ -349,7 +349,7 @@ def test_a_real_registry_gives_what_was_registered(running: Plant, tmp_path: Pat
         shutil.rmtree(job.folder.path.parent)
 
 
-def test_a_plant_of_before_never_commits_the_large_files(records: Records, order: RunRequest) -> None:
+def test_a_plant_of_before_never_commits_the_large_files(records: Records, order: MakeJob) -> None:
     records.add("plant")
     job = order()
     ignore = job.plant.path / ".gitignore"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from core.errors import BadSettings
 from flows.plant import Plant
 from flows.records.spreadsheet import cell
-from flows.terminal import answer, print_table, reporting, say, waiting
+from flows.terminal import answer, log, print_table, reporting, waiting
 from registry.client.versions import register
 
 from ..registry.conftest import PASSWORD, request_for, running
@@ -36,7 +36,7 @@ def harmless(text: str) -> bool:
 
 
 def test_lines_and_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    say(EVIL)
+    log(EVIL)
     answer(EVIL)
     answer()
     print_table(EVIL, ("a", "b"), [(EVIL, "x\ty\nz")])
@@ -60,10 +60,10 @@ def test_on_a_terminal_only_our_own_commands_are_sent() -> None:
     """On a pseudo-terminal Rich draws; of the text nothing is taken for a command, nor for Rich's own markup."""
     code = f"""
 import time
-from flows.terminal import print_table, say, reporting, waiting
+from flows.terminal import print_table, log, reporting, waiting
 evil = {EVIL!r}
 print_table(evil, ("a",), [(evil,)])
-say(evil)
+log(evil)
 with waiting(evil) as news:
     news(evil)
     time.sleep(0.3)
@@ -91,11 +91,11 @@ with reporting(evil) as report:
 
 STRICT = """
 import os, sys, time
-from flows.terminal import answer, print_table, say, reporting, waiting
+from flows.terminal import answer, print_table, log, reporting, waiting
 name = os.fsdecode(b"b\\xffad \\xe2\\x89\\xa5 \\xc3\\xbc.png")
 print_table(name, ("image", name), [(name, "first"), (name, "last")])
 answer(name)
-say(name)
+log(name)
 with waiting(name) as news:
     news(name)
 with reporting(name) as report:

@@ -20,12 +20,6 @@ def test_paced_by_progress_it_opens_from_the_easy_end_and_is_open_at_three_fifth
     assert tops == sorted(tops) and all(difficulty_range(schedule, i / 100)[0] == 0.0 for i in range(101))
 
 
-def test_reversed_is_the_mirror_image_of_linear() -> None:
-    for progress in (0.0, 0.2, 0.5, 1.0):
-        low, high = difficulty_range("linear", progress)
-        assert difficulty_range("reversed", progress) == pytest.approx((1 - high, 1 - low))
-
-
 def test_competence_advances_only_by_mastery_and_stops_at_one() -> None:
     assert advanced(0.3, 0.49) == 0.3
     assert advanced(0.3, 0.5) == pytest.approx(0.4)

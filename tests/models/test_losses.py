@@ -40,10 +40,9 @@ def test_curriculum_opens_monotonically_and_ends_with_everything(schedule: str) 
     assert ranges[-1] == (0.0, 1.0)
 
 
-def test_curriculum_starts_easy_and_reversed_starts_hard() -> None:
+def test_curriculum_starts_easy() -> None:
     assert difficulty_range("linear", 0.0) == (0.0, 0.2)
     assert difficulty_range("root", 0.15) == pytest.approx((0.0, 0.6))
-    assert difficulty_range("reversed", 0.0) == (0.8, 1.0)
 
 
 def test_learning_rate_warms_up_and_cools_down() -> None:

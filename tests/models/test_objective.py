@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import rankdata
 
 from models.evaluation.exam import LabelledImage
-from models.evaluation.objective import objective_of, told_apart
+from models.evaluation.objective import objective_of, separability
 
 GOOD = [0.1, 0.4, 0.5, 0.9, 1.3]
 
@@ -20,12 +20,12 @@ def test_a_defect_is_told_apart_as_on_every_part_it_could_have_been_on(peak: flo
     each = [
         auroc_by_ranks(GOOD[:i] + GOOD[i + 1 :], [max(part, peak)]) for i, part in enumerate(GOOD)
     ]  # fmt: skip
-    assert told_apart(peak, GOOD) == pytest.approx(2 * np.mean(each) - 1)
+    assert separability(peak, GOOD) == pytest.approx(2 * np.mean(each) - 1)
 
 
 def test_a_defect_that_nothing_shows_is_worth_nothing_and_never_less() -> None:
-    assert told_apart(-5.0, GOOD) == pytest.approx(0.0)
-    assert told_apart(9.0, GOOD) == 1.0
+    assert separability(-5.0, GOOD) == pytest.approx(0.0)
+    assert separability(9.0, GOOD) == 1.0
 
 
 def exam(family: str, at: int) -> LabelledImage:

@@ -101,9 +101,9 @@ def test_self_supervised_features_tell_places_better_than_random_ones() -> None:
     assert hits(learner.network.state_dict()) > hits(random) + 0.1
 
 
-@pytest.mark.parametrize("recipe", ["pseudo-defects", "self-supervised"])
-def test_the_same_order_gives_the_same_teacher_of_one_network(recipe: str) -> None:
-    order = TeacherSettings.model_validate({"name": "t", "recipe": recipe, "steps": 2})
+@pytest.mark.parametrize("method", ["pseudo-defects", "self-supervised"])
+def test_the_same_order_gives_the_same_teacher_of_one_network(method: str) -> None:
+    order = TeacherSettings.model_validate({"name": "t", "recipe": method, "steps": 2})
     first, second = (train_teacher(PRODUCTS, order, 7) for _ in range(2))
     assert all(torch.equal(first.weights[key], second.weights[key]) for key in first.weights)
     assert first.weights.keys() == feature_network("test", "resnet10t", 3, (1, 2, 3)).state_dict().keys()

@@ -19,7 +19,7 @@ from models.detectors.catalogue import NETWORKS, build_detector, families
 from models.settings import TuneSettings
 from models.teachers.teacher_file import TeacherCard
 from models.training.trial import MIXES, default_of, recipe_of, spec_of
-from models.tune import asked, first_trials, suggest
+from models.tune import as_suggested, first_trials, suggest
 from tests.models.trained_batch import a_batch
 
 
@@ -36,13 +36,18 @@ def test_the_settings_tried_first_are_what_the_study_may_suggest() -> None:
     trials = first_trials(["unet", "patchcore", "stpm", "unet3plus"])
     assert [trial["detector"] for trial in trials] == ["unet", "patchcore", "stpm", "unet3plus", "unet", "unet3plus"]
     for default in first_trials(list(NETWORKS)):
-        assert suggest(FixedTrial(asked(default)), TuneSettings(detectors=(default["detector"],))) == default
+        assert suggest(FixedTrial(as_suggested(default)), TuneSettings(detectors=(default["detector"],))) == default
         assert set(recipe_of(default, Recipe()).families) <= set(MIXES["all"])
 
 
 def test_every_network_has_parameters_without_a_search() -> None:
     for name in NETWORKS:
         assert default_of(name)["detector"] == name and spec_of(default_of(name), 64).learning_rate > 0
+
+
+def test_a_schedule_that_no_study_proposes_is_refused() -> None:
+    with pytest.raises(BadSettings, match="schedule 'reversed' of the trial is not one of none, linear, root, competence"):
+        spec_of({**default_of("unet3plus"), "schedule": "reversed"}, 64)
 
 
 def test_a_teacher_changes_the_networks_of_the_families_that_take_it() -> None:

@@ -346,7 +346,7 @@ def main() -> None:
 
         gate = flask_app.extensions["changeover"]
         engines = [store.engine for store in (_get_tracking_store(), _get_model_registry_store(), auth.store)]
-        for engine in (*engines, gate.trail.engine, gate.deeds._engine):
+        for engine in (*engines, gate.trail.engine, gate.transactions._engine):
             engine.dispose()
 
     let_go()

@@ -125,8 +125,8 @@ def test_what_has_versions_keeps_its_name(registry: Registry, pending: Version, 
 )  # fmt: skip
 def test_who_asked_is_known_under_every_spelling(asked: str) -> None:
     facts = VersionFacts("x", "1", {TAG_REQUESTED_BY: asked})
-    assert facts.asked_for_by("ana") and not facts.asked_for_by("bo")
-    assert VersionFacts("x", "1", {TAG_REQUESTED_BY: "user:ana"}).asked_for_by("ana@plant.example")
+    assert facts.is_requested_by("ana") and not facts.is_requested_by("bo")
+    assert VersionFacts("x", "1", {TAG_REQUESTED_BY: "user:ana"}).is_requested_by("ana@plant.example")
 
 
 @pytest.mark.parametrize(

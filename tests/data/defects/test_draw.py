@@ -248,14 +248,6 @@ def test_fill_turns_its_sign_where_there_is_no_room() -> None:
     assert all(fills.signed(np.random.default_rng(i), white, inside, 60.0) < 0 for i in range(20))
 
 
-@pytest.mark.parametrize(
-    "bad", [{"families": ("nonsense",)}, {"families": ()}, {"size_easy": 0.02}, {"strength_easy": 1.0}, {"clean_fraction": 0.99}]
-)
-def test_contradictory_recipes_are_refused(bad: dict[str, object]) -> None:
-    with pytest.raises(ValueError):
-        Recipe.model_validate(bad)
-
-
 def test_exam_defects_lie_on_the_part_where_the_background_is_plain() -> None:
     image = np.full((160, 200, 1), 15, np.uint8)
     image[40:120, 60:150] = brushed(3)[40:120, 60:150]
@@ -415,13 +407,10 @@ def test_grain_is_the_correlation_length_of_the_texture() -> None:
     assert 3.0 < measure_scale(as_images[1]).grain < 8.0
 
 
-def test_binary_labels_are_all_that_was_touched(images: list[np.ndarray], scale: BatchScale) -> None:
+def test_what_nobody_can_see_is_not_labelled(scale: BatchScale) -> None:
     before = np.full((64, 64, 1), 100.0, np.float32)
     after = before.copy()
     after[10:20, 10:20] += 0.4 * scale.visible  # touched, but nobody could see it
     after[40:50, 40:50] += 10 * scale.visible
-    assert not blend.label_of_change(before, after, scale)[5:25, 5:25].any()
-    binary = blend.label_of_change(before, after, scale, saturating=False)
-    assert binary.sum() == 200 and set(np.unique(binary)) == {0.0, 1.0}
-    drawn = [draw_crop(Recipe(saturating=False), scale, images, 96, 1, i) for i in range(20)]
-    assert all(set(np.unique(d.label)) <= {0.0, 1.0} for d in drawn)
+    label = blend.label_of_change(before, after, scale)
+    assert not label[5:25, 5:25].any() and label[42:48, 42:48].min() > 0.9

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit, urlunsplit
 
-from core.errors import StorageTrouble
+from core.errors import StorageError
 
 _CREDENTIALS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, for the account that runs changeover and its servers"
@@ -100,13 +100,13 @@ _NUMBERS: dict[int, tuple[str, str]] = {
 }
 
 
-def storage_trouble(problem: BaseException, place: str, doing: str, fix: str = "") -> StorageTrouble:
+def storage_error(problem: BaseException, place: str, doing: str, fix: str = "") -> StorageError:
     """The error to raise for ``problem`` with the store at ``place``. ``doing``: what failed ("cannot be written").
 
     ``fix`` is used where the reason names none of its own.
     """
     what, remedy = _reason(problem)
-    return StorageTrouble(f"{place} {doing}: {what}; {remedy or fix or 'repair that and run again'}")
+    return StorageError(f"{place} {doing}: {what}; {remedy or fix or 'repair that and run again'}")
 
 
 def without_user(address: str) -> str:
@@ -119,10 +119,10 @@ def _reason(problem: BaseException) -> tuple[str, str]:
     for error in _causes(problem):
         response = getattr(error, "response", None)
         if isinstance(response, dict):
-            told = response.get("Error") or {}
-            code = str(told.get("Code", ""))
+            details = response.get("Error") or {}
+            code = str(details.get("Code", ""))
             what, fix = _CODES.get(code, ("the server refuses", ""))
-            return f"{what} ({code}{_server_words(str(told.get('Message', '')), code)})", fix
+            return f"{what} ({code}{_server_words(str(details.get('Message', '')), code)})", fix
     for error in _causes(problem):
         # Of a family of errors the nearest: a time-out is one kind of not answering.
         known = next((_CLASSES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _CLASSES), None)

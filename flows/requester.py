@@ -17,14 +17,14 @@ PERSON: Final = "user:"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Requester:
     """``by``: ``os:NAME`` or ``user:NAME``; ``event``: the number of the person's request in the trail, None for an account."""
 
     by: str
     event: int | None = None
 
     @classmethod
-    def of_parameters(cls, by: object, event: object) -> "Asked":
+    def of_parameters(cls, by: object, event: object) -> "Requester":
         """What a run's parameters claim. They may be anything; an event that said nothing leaves empty texts."""
         if not isinstance(by, str) or not by:
             return cls(requested_by())
@@ -41,14 +41,14 @@ def requested_by() -> str:
     return f"os:{account()}"
 
 
-def ask_as_person(connection: Connection, product: str, batch: str) -> Asked:
+def ask_as_person(connection: Connection, product: str, batch: str) -> Requester:
     """Put the request of the connection's user on the trail. ``registry.errors.Refused`` for a wrong password."""
     connection.check()
     answer = connection.call("POST", "/changeover/requests", json={"product": product, "batch": batch})
-    return Asked(f"{PERSON}{connection.user}", int(answer["event"]))
+    return Requester(f"{PERSON}{connection.user}", int(answer["event"]))
 
 
-def proved(connection: Connection, claimed: Asked, product: str, batch: str) -> str:
+def proved(connection: Connection, claimed: Requester, product: str, batch: str) -> str:
     """Who asked, as far as it is proved: the person that ``claimed`` names if the trail holds their request of just this
     batch, else the account that this process runs as."""
     if claimed.event and claimed.by.startswith(PERSON):
@@ -59,6 +59,6 @@ def proved(connection: Connection, claimed: Asked, product: str, batch: str) -> 
     return requested_by()
 
 
-def _is_request(event: Event, claimed: Asked, product: str, batch: str) -> bool:
+def _is_request(event: Event, claimed: Requester, product: str, batch: str) -> bool:
     said = (event.seq, event.allowed, event.action, f"{PERSON}{event.actor}", event.product, event.subject)
     return said == (claimed.event, True, ACTION, claimed.by, product, batch)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from flows.asked import Asked, ask_as_person, proved, requested_by
 from flows.plant import Plant
+from flows.requester import Requester, ask_as_person, proved, requested_by
 from flows.serving.services import connect_as, connect_as_person
 from registry.client.record import recorded
 from registry.client.users import add_user
@@ -33,17 +33,17 @@ def test_the_account_is_the_systems_word_not_the_environments(monkeypatch: pytes
 
 @pytest.mark.parametrize("by", [None, "", 5, ["user:eva"], {"a": 1}])
 def test_parameters_that_name_nobody(by: Any) -> None:
-    assert Asked.of_parameters(by, "1").by == HERE
+    assert Requester.of_parameters(by, "1").by == HERE
 
 
 @pytest.mark.parametrize("event", [None, "", "-1", "1.0", "x", 7, ["7"], "9" * 5000, "\u00b2", " 7"])
 def test_parameters_that_number_nothing(event: Any) -> None:
-    assert Asked.of_parameters("user:eva", event) == Asked("user:eva", None)
+    assert Requester.of_parameters("user:eva", event) == Requester("user:eva", None)
 
 
 def test_what_is_sent_comes_back() -> None:
-    for asked in (Asked("user:eva", 7), Asked(HERE)):
-        assert Asked.of_parameters(*asked.as_parameters()) == asked
+    for requester in (Requester("user:eva", 7), Requester(HERE)):
+        assert Requester.of_parameters(*requester.as_parameters()) == requester
 
 
 def test_the_flow_takes_texts_because_an_event_carries_nothing_else() -> None:
@@ -60,25 +60,25 @@ def test_a_claim_counts_as_far_as_the_trail_bears_it_out(running: Plant) -> None
         add_user(connect_as(running, "admin"), name, "correct horse battery", "qa")
     trainer = connect_as(running, "trainer")
     one = connect_as_person(running, "asker.one", "correct horse battery")
-    asked = ask_as_person(one, "bolt", "b7")
-    assert asked.by == "user:asker.one" and asked.event
-    assert proved(trainer, asked, "bolt", "b7") == "user:asker.one"
+    requester = ask_as_person(one, "bolt", "b7")
+    assert requester.by == "user:asker.one" and requester.event
+    assert proved(trainer, requester, "bolt", "b7") == "user:asker.one"
 
     later = ask_as_person(one, "nut", "b7").event
     for claim, product, batch in (
-        (Asked("user:asker.two", asked.event), "bolt", "b7"),  # another person
-        (Asked("user:asker.one", asked.event), "bolt", "b8"),  # another batch
-        (Asked("user:asker.one", asked.event), "nut", "b7"),  # another product
-        (Asked("user:asker.one", asked.event - 1), "bolt", "b7"),  # another event
-        (Asked("user:asker.one", asked.event + 1), "bolt", "b7"),
-        (Asked("user:asker.one", later), "bolt", "b7"),
-        (Asked("user:asker.one", 10**11), "bolt", "b7"),
-        (Asked("user:asker.one", 0), "bolt", "b7"),
-        (Asked("user:asker.one"), "bolt", "b7"),
-        (Asked("user:(server)", asked.event), "bolt", "b7"),
-        (Asked("asker.one", asked.event), "bolt", "b7"),
-        (Asked("os:somebody.else"), "bolt", "b7"),
-        (Asked("os:somebody.else", asked.event), "bolt", "b7"),
+        (Requester("user:asker.two", requester.event), "bolt", "b7"),  # another person
+        (Requester("user:asker.one", requester.event), "bolt", "b8"),  # another batch
+        (Requester("user:asker.one", requester.event), "nut", "b7"),  # another product
+        (Requester("user:asker.one", requester.event - 1), "bolt", "b7"),  # another event
+        (Requester("user:asker.one", requester.event + 1), "bolt", "b7"),
+        (Requester("user:asker.one", later), "bolt", "b7"),
+        (Requester("user:asker.one", 10**11), "bolt", "b7"),
+        (Requester("user:asker.one", 0), "bolt", "b7"),
+        (Requester("user:asker.one"), "bolt", "b7"),
+        (Requester("user:(server)", requester.event), "bolt", "b7"),
+        (Requester("asker.one", requester.event), "bolt", "b7"),
+        (Requester("os:somebody.else"), "bolt", "b7"),
+        (Requester("os:somebody.else", requester.event), "bolt", "b7"),
     ):
         assert proved(trainer, claim, product, batch) == HERE, claim
 
@@ -127,19 +127,19 @@ def test_the_command_asks_as_a_person_and_the_record_names_them(running: Plant, 
     trainer = connect_as(running, "trainer")
     event = [one for one in recorded(trainer, "washer") if one.action == "request" and one.allowed][-1]
     assert (event.actor, event.subject) == ("asker.three", "b1")
-    asked = Asked("user:asker.three", event.seq)
-    version = registered(running, tmp_path, "b1", asked)
+    requester = Requester("user:asker.three", event.seq)
+    version = registered(running, tmp_path, "b1", requester)
     assert version.tags["changeover.requested_by"] == "user:asker.three"
     # The same claim for another batch is worth nothing.
-    other = registered(running, tmp_path, "b2", asked)
+    other = registered(running, tmp_path, "b2", requester)
     assert other.tags["changeover.requested_by"] == HERE
 
 
-def registered(plant: Plant, folder: Path, batch: str, asked: Asked) -> Version:
+def registered(plant: Plant, folder: Path, batch: str, requester: Requester) -> Version:
     """What the step register makes of a batch with a report and nothing else."""
     from flows.steps.register import register
 
     made = request_for(folder, "washer", batch)
     files = SimpleNamespace(file=lambda name: made.folder, read_record=lambda: SimpleNamespace(digest=made.images_digest))
     job: Any = SimpleNamespace(plant=plant, product="washer", batch=batch, folder=files)
-    return version_of(connect_as(plant, "trainer"), "washer", register(job, made.commit, asked).version)
+    return version_of(connect_as(plant, "trainer"), "washer", register(job, made.commit, requester).version)

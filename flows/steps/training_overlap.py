@@ -1,4 +1,5 @@
-"""What a champion has learned of a batch: images that it, or what it started from, was trained on, and near-duplicates."""
+"""The overlap of a batch with a champion's training: images that it, or what it started from, was trained on, and
+near-duplicates."""
 
 import json
 import os
@@ -30,11 +31,11 @@ MEASURING = ("calibrate", "test")
 here)."""
 
 
-def learned(plant: Plant, connection: Connection, champion: Version, folder: BatchFolder) -> dict[str, list[str]]:
-    """Of each of the subsets ``MEASURING`` of the batch in ``folder``, the images that ``champion`` has learned, sorted: those of
-    parts that it was trained on. Nothing where the batch has not been split.
+def training_overlap(plant: Plant, connection: Connection, champion: Version, folder: BatchFolder) -> dict[str, list[str]]:
+    """For each subset in ``MEASURING``, the sorted names of the images of the batch in ``folder`` that show parts which
+    ``champion`` was trained on. Empty where the batch has not been split.
 
-    ChangeoverError or a registry's error where it cannot be told: records or images of then are not to be had.
+    ChangeoverError or a registry's error where that cannot be determined, since records or images of that time are missing.
     """
     if not folder.file("split.json").is_file():
         return {subset: [] for subset in MEASURING}
@@ -92,13 +93,13 @@ def _known_again(before: list[tuple[Path, ImageRecord]], now: list[tuple[Path, I
         small = list(pool.map(_thumbnail, [path for path, _ in (*before, *now)]))
     # What was before comes first in the order of names: what repeats it points to it.
     names = [f"0 {number:06d}" for number in range(len(before))] + [f"1 {image.name}" for _, image in now]
-    asked = list(range(len(before)))
-    while asked:
-        rows = [*asked, *(row for row in range(len(before), len(names)) if names[row][2:] not in known)]
+    references = list(range(len(before)))
+    while references:
+        rows = [*references, *(row for row in range(len(before), len(names)) if names[row][2:] not in known)]
         repeats = find_duplicates([names[row] for row in rows], np.stack([small[row] for row in rows]))
         known |= {name[2:] for name, other in repeats.items() if name[0] == "1" and other[0] == "0"}
-        # Of images of before that are alike only the first was compared: the others are asked for by themselves.
-        asked = [row for row in asked if names[row] in repeats]
+        # Of training images that are alike, only the first was compared: the others are compared in the next round.
+        references = [row for row in references if names[row] in repeats]
     return known
 
 

@@ -1,7 +1,7 @@
-"""A deed: one change of the registry and its events, in one transaction.
+"""One change of the registry and its events, in one transaction.
 
-MLflow's stores open a session of their own for every step. While a deed is open, all of them, and the audit trail, work in
-the deed's transaction instead. So whatever dies, and wherever: afterwards the change is there with its events, or neither is.
+MLflow's stores open a session of their own for every step. While a transaction of ours is open, all of them, and the audit
+trail, work in it instead. So whatever dies, and wherever: afterwards the change is there with its events, or neither is.
 Files are outside of it: what has to be done to them is put off until the transaction has ended (``afterwards``), and finished by
 ``registry.server.watch`` where even that was cut off.
 """
@@ -24,31 +24,31 @@ _LOG = logging.getLogger(__name__)
 
 
 class InDatabase(Protocol):
-    """What a deed is done in (``registry.trail.events.Trail``)."""
+    """The database of a transaction (``registry.trail.events.Trail``)."""
 
     kind: AppendOnly
     engine: sa.Engine
 
 
 @dataclass
-class _Deed:
+class _Transaction:
     owner: InDatabase
     connection: sa.Connection
     afterwards: list[Callable[[], None]] = field(default_factory=list)
 
 
-_OPEN: ContextVar[_Deed | None] = ContextVar("deed", default=None)
+_OPEN: ContextVar[_Transaction | None] = ContextVar("transaction", default=None)
 
 
 def connection_of(owner: InDatabase) -> sa.Connection | None:
-    """The connection of the deed that is open here in ``owner``; None where none is."""
-    deed = _OPEN.get()
-    return deed.connection if deed is not None and deed.owner is owner else None
+    """The connection of the transaction that is open here in ``owner``; None where none is."""
+    transaction = _OPEN.get()
+    return transaction.connection if transaction is not None and transaction.owner is owner else None
 
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """What is asked inside sees what is certain already, and nothing of the deed that is open."""
+    """Queries inside see what is committed, and nothing of the transaction that is open."""
     token = _OPEN.set(None)
     try:
         yield
@@ -56,9 +56,9 @@ def apart() -> Iterator[None]:
         _OPEN.reset(token)
 
 
-class Deeds:
-    """Opens and ends deeds in the database of ``trail``. ``users``: the SQLite file in which MLflow keeps its users, where that
-    is another one; what is done to both is done to both or to neither."""
+class Transactions:
+    """Opens and ends transactions in the database of ``trail``. ``users``: the SQLite file in which MLflow keeps its users, where
+    that is another one; what is done to both is done to both or to neither."""
 
     def __init__(self, trail: InDatabase, users: Path | None = None) -> None:
         self._trail, self._users = trail, users
@@ -74,7 +74,7 @@ class Deeds:
             raw.execute("ATTACH DATABASE ? AS users_of_mlflow", (str(self._users),))
 
     def join(self, store: Any) -> None:
-        """From now on ``store``, an SQL store of MLflow's, works in the deed that is open, and alone where none is."""
+        """From now on ``store``, an SQL store of MLflow's, works in the transaction that is open, and alone where none is."""
         from mlflow.store.db.utils import _get_managed_session_maker
 
         alone = store.ManagedSessionMaker
@@ -91,45 +91,45 @@ class Deeds:
         return Session(bind=connection_of(self._trail), join_transaction_mode="create_savepoint")
 
     def begin(self) -> None:
-        """Opens a deed for the current request: alone with the trail until ``finish`` or ``abandon``."""
+        """Opens a transaction for the current request: alone with the trail until ``finish`` or ``abandon``."""
         if _OPEN.get() is not None:
-            raise RegistryError("a deed is open already: end it first")
+            raise RegistryError("a transaction is open already: end it first")
         connection = self._engine.connect()
         try:
             self._trail.kind.lock(connection)
         except BaseException:
             connection.close()
             raise
-        _OPEN.set(_Deed(self._trail, connection))
+        _OPEN.set(_Transaction(self._trail, connection))
 
     def finish(self) -> None:
-        """Makes everything certain at once, then does what was put off. Where the former fails, nothing is done; it raises."""
-        deed = _OPEN.get()
-        if deed is None:
+        """Commits everything at once, then does what was put off. Where the commit fails, nothing is done; it raises."""
+        transaction = _OPEN.get()
+        if transaction is None:
             return
         _OPEN.set(None)
         try:
-            deed.connection.commit()
+            transaction.connection.commit()
         finally:
-            deed.connection.close()
-        for step in deed.afterwards:
+            transaction.connection.close()
+        for step in transaction.afterwards:
             try:
                 step()
             except (RegistryError, sa.exc.SQLAlchemyError, OSError):
-                # The deed is done; ``registry.server.watch`` finishes what follows from it.
+                # The change is committed; ``registry.server.watch`` finishes what follows from it.
                 _LOG.exception("a step after a change of the registry failed")
 
     def abandon(self) -> None:
-        """Undoes everything since ``begin``; does nothing where no deed is open."""
-        deed = _OPEN.get()
-        if deed is None:
+        """Undoes everything since ``begin``; does nothing where none is open."""
+        transaction = _OPEN.get()
+        if transaction is None:
             return
         _OPEN.set(None)
-        deed.connection.close()  # a transaction that was not committed is rolled back
+        transaction.connection.close()  # a transaction that was not committed is rolled back
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """A deed that is done when the block ends, and not done when the block raises."""
+        """A transaction that is committed when the block ends, and rolled back when the block raises."""
         self.begin()
         try:
             yield
@@ -139,9 +139,9 @@ class Deeds:
         self.finish()
 
     def afterwards(self, step: Callable[[], None]) -> None:
-        """Does ``step`` when the open deed is certain; at once where none is open."""
-        deed = _OPEN.get()
-        if deed is None:
+        """Does ``step`` when the open transaction is committed; at once where none is open."""
+        transaction = _OPEN.get()
+        if transaction is None:
             step()
         else:
-            deed.afterwards.append(step)
+            transaction.afterwards.append(step)

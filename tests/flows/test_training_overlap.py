@@ -16,11 +16,11 @@ from core.files import file_digest, write_json
 from data.batch import BatchFolder, BatchRecord, ImageRecord, images_digest
 from data.version import commit_files
 from flows.plant import Plant
-from flows.steps import learned as room
 from flows.steps import set_up as setting_up
+from flows.steps import training_overlap as room
 from flows.steps.job import make_job
-from flows.steps.learned import learned
 from flows.steps.set_up import set_up
+from flows.steps.training_overlap import training_overlap
 from models.evaluation.metrics_file import Metrics
 from registry.client.connection import Connection
 from registry.client.versions import Version
@@ -118,12 +118,12 @@ def overlapping(plant: Plant, known: Sequence[str] = ("x00.png", "x01.png")) -> 
 
 def test_copies_near_duplicates_and_images_of_the_same_part_are_known(plant: Plant, line: Line) -> None:
     folder = overlapping(plant)
-    found = learned(plant, NOWHERE, line.versions["nut", "2"], folder)
+    found = training_overlap(plant, NOWHERE, line.versions["nut", "2"], folder)
     assert found == {"calibrate": ["x00.png", "x01.png", "x02.jpg"], "test": ["x08.png"]}
     # The first of the line had learned a alone; x01 is its a01.
-    assert learned(plant, NOWHERE, line.versions["nut", "1"], folder) == {"calibrate": ["x01.png"], "test": []}
+    assert training_overlap(plant, NOWHERE, line.versions["nut", "1"], folder) == {"calibrate": ["x01.png"], "test": []}
     folder.file("split.json").unlink()
-    assert learned(plant, NOWHERE, line.versions["nut", "2"], folder) == {"calibrate": [], "test": []}
+    assert training_overlap(plant, NOWHERE, line.versions["nut", "2"], folder) == {"calibrate": [], "test": []}
 
 
 def test_learned_images_that_are_alike_do_not_hide_one_another(plant: Plant, line: Line) -> None:
@@ -139,7 +139,7 @@ def test_learned_images_that_are_alike_do_not_hide_one_another(plant: Plant, lin
     new = {name: 700 + number for number, name in enumerate(names("n", 14))} | {"z.png": place / "third.png"}
     lay(plant, "nut", "e", new, {"train": [], "calibrate": list(new), "test": []})
     started = replace(line.versions["nut", "1"], batch="d", commit=commit)
-    assert learned(plant, NOWHERE, started, plant.batch("nut", "e"))["calibrate"] == ["z.png"]
+    assert training_overlap(plant, NOWHERE, started, plant.batch("nut", "e"))["calibrate"] == ["z.png"]
 
 
 def test_what_cannot_be_told_is_an_error(plant: Plant, line: Line) -> None:
@@ -149,17 +149,17 @@ def test_what_cannot_be_told_is_an_error(plant: Plant, line: Line) -> None:
         (replace(second, batch="c"), "git has no record"),
     ):
         with pytest.raises(ChangeoverError, match=words):
-            learned(plant, NOWHERE, broken, folder)
+            training_overlap(plant, NOWHERE, broken, folder)
     image = plant.batch("nut", "a").good / "a05.png"
     image.write_bytes(b"")
     with pytest.raises(ChangeoverError, match=r"a05\.png was changed after version 1 of nut was trained on it"):
-        learned(plant, NOWHERE, second, folder)
+        training_overlap(plant, NOWHERE, second, folder)
     image.unlink()
     with pytest.raises(ChangeoverError, match="the images that version 1 of nut was trained on are not in"):
-        learned(plant, NOWHERE, second, folder)
+        training_overlap(plant, NOWHERE, second, folder)
     del line.versions["nut", "1"]
     with pytest.raises(NotFound):
-        learned(plant, NOWHERE, second, folder)
+        training_overlap(plant, NOWHERE, second, folder)
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from data.stage import read_params, read_settings, run_stage
 from models.evaluation.assemble import ScoredImage, assemble, score_images
 from models.evaluation.exam import MEASURING, Batch, LabelledImage, read_batch, read_split
 from models.evaluation.gates import check_gates
-from models.evaluation.metrics import auroc, average_precision, pooled, rate, rate_over_sources
+from models.evaluation.metrics import auroc, average_precision, pooled
 from models.evaluation.metrics_file import Champion, Family, Figures, Found, Metrics, Scores, Study, Timing, Training
+from models.evaluation.rate import rate, rate_over_sources
 from models.evaluation.trade_off import remedy, trade_off
 from models.exported import ExportedInspector
 from models.inspection.calibration import Calibration, Crossing

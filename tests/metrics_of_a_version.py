@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from typing import Any
 
-from models.evaluation.metrics import rate
 from models.evaluation.metrics_file import Metrics
+from models.evaluation.rate import rate
 
 
 def metrics_with(**parts: Any) -> Metrics:

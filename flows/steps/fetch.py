@@ -2,17 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.files import file_digest
 from flows.errors import PlantError
 from flows.plant import Plant
 from flows.serving.services import connect_as
-from models.evaluation.metrics_file import Metrics, read_metrics
 from registry.client.connection import Connection
 from registry.client.sign_off import status_of
 from registry.client.versions import Version, download_model, version_of, versions
 from registry.errors import Refused
 from registry.names import ALIASES, CANDIDATE, CHAMPION
+
+if TYPE_CHECKING:
+    from models.evaluation.metrics_file import Metrics
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,10 @@ def fetch(plant: Plant, connection: Connection, version: Version) -> Fetched:
     return Fetched(version, target)
 
 
-def fetch_metrics(connection: Connection, version: Version) -> Metrics:
+def fetch_metrics(connection: Connection, version: Version) -> "Metrics":
     """``metrics.json`` as it was registered with ``version``. NotFound if it was taken away, PlantError if it is damaged."""
+    from models.evaluation.metrics_file import read_metrics
+
     chunks: list[bytes] = []
     connection.fetch("/get-artifact", {"path": "metrics.json", "run_uuid": version.run_id}, chunks.append)
     try:

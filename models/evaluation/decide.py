@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.image import in_channels
-from models.evaluation.metrics import Rate, rate
+from models.evaluation.rate import Rate, rate
 from models.exported import ExportedInspector
 
 MAX_IMAGES = 40

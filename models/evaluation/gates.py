@@ -1,7 +1,7 @@
 """Gates: what a model must show on frozen images before QA is asked to look at it."""
 
-from models.evaluation.metrics import Rate
 from models.evaluation.metrics_file import Figures, QualityGate
+from models.evaluation.rate import Rate
 from models.settings import GateLimits
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from core.errors import BadBatch
 from data.benchmark_set import TestImage
-from models.evaluation.metrics import aupro, auroc, average_precision, f1_max, pooled, rate
+from models.evaluation.metrics import aupro, auroc, average_precision, f1_max, pooled
+from models.evaluation.rate import rate
 from models.exported import ExportedInspector
 
 

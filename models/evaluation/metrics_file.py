@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from data.split import of_today
-from models.evaluation.metrics import Rate
+from models.evaluation.rate import Rate
 from models.training.training_log import Change, steps_text
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -23,9 +23,9 @@ def _named_as_today(found: Any) -> Any:
 
 
 class Part(BaseModel):
-    """Base of all parts. What stands below a field is its description."""
+    """Base of all parts."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="allow", coerce_numbers_to_str=True)
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in the file: what was said, with its keys in order."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.evaluation.metrics import rate, rate_over_sources
 from models.evaluation.metrics_file import Choice
+from models.evaluation.rate import rate, rate_over_sources
 from models.inspection.calibration import promises
 
 MOST = 24

@@ -6,8 +6,8 @@ from math import ceil, floor, log10
 
 from markupsafe import Markup
 
-from models.evaluation.metrics import Rate
 from models.evaluation.metrics_file import Choice
+from models.evaluation.rate import Rate
 from models.report.wording import known, number_text, percent_text
 
 NOTHING = Markup("")

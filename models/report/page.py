@@ -11,8 +11,8 @@ from markupsafe import Markup
 from core.files import write_text
 from data.batch import BatchRecord
 from data.page import templates
-from models.evaluation.metrics import Rate
 from models.evaluation.metrics_file import Choice, Family, Metrics
+from models.evaluation.rate import Rate
 from models.report import charts, wording
 from models.report.contact_sheet import write_sheet
 from models.report.example import Example, by_family, closest_calls, spread, worst_escapes, worst_false_alarms

@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 
 from markupsafe import Markup
 
-from models.evaluation.metrics import Rate
+from models.evaluation.rate import Rate
 
 MISSING = "not measured"
 SPACE = "\u00a0"  # no line break between a number and its unit

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from models.evaluation.gates import check_gates
-from models.evaluation.metrics import rate
 from models.evaluation.metrics_file import Figures, QualityGate
+from models.evaluation.rate import rate
 from models.settings import GateLimits
 
 GOOD: dict[str, Any] = {

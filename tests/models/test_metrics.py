@@ -11,7 +11,8 @@ from scipy.stats import binom
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from core.errors import BadBatch
-from models.evaluation.metrics import aupro, auroc, average_precision, f1_max, rate
+from models.evaluation.metrics import aupro, auroc, average_precision, f1_max
+from models.evaluation.rate import rate
 from models.inspection.calibration import calibrate
 
 

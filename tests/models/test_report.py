@@ -12,8 +12,8 @@ import pytest
 
 from core.errors import BadModel
 from data.batch import BatchRecord, ImageRecord, Rejection
-from models.evaluation.metrics import rate
 from models.evaluation.metrics_file import Metrics
+from models.evaluation.rate import rate
 from models.report.example import Example, closest_calls, spread, worst_escapes, worst_false_alarms
 from models.report.page import ReportContents, write_report
 from tests.models.report_contents import champion, contents

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from models.evaluation.metrics import rate, rate_over_sources
+from models.evaluation.rate import rate, rate_over_sources
 from models.evaluation.trade_off import MOST, remedy, trade_off
 from models.inspection.calibration import calibrate
 

@@ -48,7 +48,7 @@ def test_a_competence_paced_run_resumes_where_it_stood(tmp_path: Path, monkeypat
     monkeypatch.setattr(fit_module, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr("models.training.pacing.PACES", 4)
     monkeypatch.setattr("models.training.hard_negatives.SHARE", 10.0)  # so that they are looked for in every pace
-    monkeypatch.setattr("models.training.curriculum.MASTERED", 0.0)  # so that it advances
+    monkeypatch.setattr("models.training.curriculum.ADVANCE_FROM", 0.0)  # so that it advances
     images, spec = [good_image(i) for i in range(4)], replace(SPEC, schedule="competence")
     crops = replace(plan(images), schedule="competence")
     whole, log = fit(images, crops, spec, Plan(1e9, 12))

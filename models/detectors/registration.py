@@ -1,0 +1,281 @@
+"""Registration: where in an image the part of a stored picture (the template) lies, to a fraction of a pixel.
+
+First a shift: masked normalised cross-correlation (Padfield 2012, "Masked object registration in the Fourier domain", computed
+here as plain convolutions) at an eighth of the finest level's resolution. Then an affine map: the inverse compositional
+algorithm (Baker and Matthews 2004, "Lucas-Kanade 20 years on") on four levels, each twice as fine as the one before. What an
+iteration needs of the template is computed once and kept, so that one iteration is a sampling and a product of matrices, in
+torch and in the exported file. Brightness and contrast are taken out of each comparison, as the enhanced correlation coefficient
+does (Evangelidis and Psarakis 2008).
+
+Coordinates: a pixel's centre lies at half numbers, so that an image of width W reaches from 0 to W at every resolution. The
+template's own are measured from its centre, in units of half its longer side (``unit`` px).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.errors import BadSettings
+from models.detectors.loaded_sizes import TakesLoadedSizes
+
+LEVELS = 4
+ITERATIONS = (10, 8, 6, 4)
+"""Of each level, the coarsest first."""
+SMALLEST = 192
+"""Shorter side in px of the finest level: a template that is as large when halved is compared at half its resolution."""
+FINEST = (1, 2, 4)
+"""Reductions of the finest level; the coarsest then reduces 8, 16 or 32 times, which divides the sides of what detectors see."""
+OUTLIER = 2.0
+"""Difference, in spreads of the template, above which a pixel pulls no harder: it may be a defect."""
+FARTHEST = 0.12
+"""How far entries of an affine map may be from those of the identity: turned by 7°, or scaled by 12 %."""
+LEAST_OVERLAP = 0.3
+"""Share of the template that has to be seen; less says nothing."""
+NEARER = 0.02
+"""What a shift to the window's rim has to gain in correlation: of shifts that fit alike, as on a grid, the smaller one is taken."""
+DAMPING = 1e-3
+FLAT = 1e-3
+"""Spread below which there is nothing to compare; images have one of about 1."""
+TINY = 1e-6
+
+
+def visible(images: Tensor) -> Tensor:
+    """1 where images (N, C, H, W) are, 0 in the margins around them, (N, 1, H, W). Margins are exactly zero in all channels (see
+    ``models.inspection.inspector.as_seen``), so an image is the smallest box around what is not."""
+    there = (images.abs().amax(1, keepdim=True) > 0).to(images.dtype)
+    return _between(there.amax(3, keepdim=True), 2) * _between(there.amax(2, keepdim=True), 3)
+
+
+def _between(there: Tensor, side: int) -> Tensor:
+    """1 from the first to the last 1 along ``side``."""
+    before, after = there.cumsum(side), there.flip(side).cumsum(side).flip(side)
+    return (torch.minimum(before, after) > 0).to(there.dtype)
+
+
+def reduced(images: Tensor, shown: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Means over squares of ``factor`` px of what is ``shown`` of images (N, 1, H, W), and its share in each square."""
+    if factor == 1:
+        return images, shown
+    share = F.avg_pool2d(shown, factor)
+    return F.avg_pool2d(images * shown, factor) / share.clamp(min=TINY), share
+
+
+def moments(images: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (N, 1, 1, 1) of images (N, C, H, W) under ``weights`` (N, 1, H, W) of 0..1."""
+    total = _sum(weights).clamp(min=1.0) * images.shape[1]
+    mean = _sum(images * weights) / total
+    return mean, (_sum((images - mean).square() * weights) / total).sqrt()
+
+
+def standardised(images: Tensor, weights: Tensor) -> Tensor:
+    """Images (N, C, H, W) with mean 0 and spread 1 under ``weights``; flat ones are left flat."""
+    mean, spread = moments(images, weights)
+    return (images - mean) / spread.clamp(min=FLAT)
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Of each image, row by row first: a float32 sum over a million pixels loses digits."""
+    return values.sum(3, keepdim=True).sum(2, keepdim=True).sum(1, keepdim=True)
+
+
+def inverse(affine: Tensor) -> Tensor:
+    """Of affine maps (N, 2, 3); ONNX inverts no matrices."""
+    a, b, c, d, e, f = affine.flatten(1).unbind(1)
+    size = a * e - b * d
+    return torch.stack([e, -b, b * f - c * e, -d, a, c * d - a * f], 1).reshape(-1, 2, 3) / size[:, None, None]
+
+
+def after(outer: Tensor, inner: Tensor) -> Tensor:
+    """The affine map (N, 2, 3) that does ``inner`` first, then ``outer``."""
+    turned = outer[:, :, :2] @ inner
+    return torch.cat([turned[:, :, :2], turned[:, :, 2:] + outer[:, :, 2:]], 2)
+
+
+def _grid(affine: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Where ``affine`` (N, 2, 3) takes the points with ``x`` (w) and ``y`` (h): (N, h, w, 2)."""
+    m = affine[:, :, :, None, None]
+    return torch.stack([m[:, i, 0] * x + m[:, i, 1] * y[:, None] + m[:, i, 2] for i in (0, 1)], 3)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The template's frame of ``height`` × ``width`` px. Coordinates are measured from its centre, in units of half its longer
+    side, in images as well: the same point in both, where image and template have the same upper left corner."""
+
+    height: int
+    width: int
+
+    @property
+    def unit(self) -> float:
+        """Of coordinates, in px."""
+        return max(self.height, self.width) / 2
+
+    def points(self, like: Tensor, height: Tensor | int, width: Tensor | int, factor: int = 1) -> tuple[Tensor, Tensor]:
+        """x (width) and y (height) of the centres of pixels that measure ``factor`` px, of images of any size."""
+        middles = ((width, self.width), (height, self.height))
+        x, y = (((torch.arange(n).to(like) + 0.5) * factor - side / 2) / self.unit for n, side in middles)
+        return x, y
+
+    def sampled(self, images: Tensor, affine: Tensor, factor: int = 1) -> Tensor:
+        """Images (N, C, h', w'), reduced ``factor`` times, at ``affine`` of the frame's pixels, reduced as often: (N, C, h, w),
+        zero where there is no image."""
+        grid = _grid(affine, *self.points(affine, self.height // factor, self.width // factor, factor))
+        # Pixels of the image from here on; it is as large as it is, which the exported file learns when it sees it.
+        sides = torch.stack([torch.as_tensor(images.shape[side]) for side in (3, 2)]).to(affine) * factor
+        middle = torch.tensor([self.width / 2, self.height / 2]).to(affine)
+        return F.grid_sample(
+            images, (grid * self.unit + middle) * (2.0 / sides) - 1.0, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Where the template's part lies in each of N images. ``affine`` (N, 2, 3): from the template's coordinates to the image's.
+    ``confidence`` (N,) in 0..1: correlation of image and template where both are seen, 0 where too little is."""
+
+    affine: Tensor
+    confidence: Tensor
+    frame: Frame
+
+    def warped(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) in the template's frame, interpolated; zero where there is no image."""
+        return self.frame.sampled(images, self.affine)
+
+    def back(self, maps: Tensor, images: Tensor) -> Tensor:
+        """Maps (N, C, h, w) of the template's frame as maps of ``images`` (N, C', H, W); zero beyond the template."""
+        frame = self.frame
+        grid = _grid(inverse(self.affine), *frame.points(maps, images.shape[2], images.shape[3]))
+        half = torch.tensor([frame.width / 2, frame.height / 2]).to(maps)
+        return F.grid_sample(maps, grid * (frame.unit / half), mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+class Level(TakesLoadedSizes):
+    """The template at one resolution, and what an iteration of the inverse compositional algorithm needs of it."""
+
+    picture: Tensor  # (1, 1, h, w), grey, of any brightness
+    inside: Tensor  # (1, 1, h, w), 1 where there is something to compare
+    descent: Tensor  # (6, h · w), the inverse Hessian times the steepest descent images
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("picture", torch.zeros(1, 1, 1, 1))
+        self.register_buffer("inside", torch.zeros(1, 1, 1, 1))
+        self.register_buffer("descent", torch.zeros(6, 1))
+
+    @torch.no_grad()
+    def hold(self, picture: Tensor, shown: Tensor) -> None:
+        """Keep ``picture`` (1, 1, h, w) where all of a pixel is ``shown``."""
+        h, w = picture.shape[-2:]
+        inside = (shown > 0.99).double()
+        mean, spread = moments(picture.double(), inside)
+        flat = (picture.double() - mean) / spread.clamp(min=TINY) * inside
+        # Differences that reach beyond the rim of what is inside say nothing.
+        core = 1.0 - F.max_pool2d(F.pad(1.0 - inside, (1,) * 4, value=1.0), 3, stride=1)
+        slopes = torch.cat([flat.roll(-1, side) - flat.roll(1, side) for side in (3, 2)], 1) * core / 2.0  # (1, 2, h, w), along x, y
+        x, y = ((torch.arange(n).to(flat) + 0.5 - n / 2) * (2.0 / max(h, w)) for n in (w, h))
+        places = torch.stack([x.expand(h, w), y[:, None].expand(h, w), torch.ones(h, w).to(flat)])
+        steepest = (slopes[0, :, None] * places * (max(h, w) / 2.0)).reshape(6, h * w)
+        # What a change of brightness or contrast explains is no motion.
+        light = torch.stack([inside.flatten(), flat.flatten()])
+        light = light / light.norm(dim=1, keepdim=True).clamp(min=TINY)
+        steepest = steepest - (steepest @ light.T) @ light
+        hessian = steepest @ steepest.T
+        damped = hessian + (DAMPING * hessian.diagonal().mean() + TINY) * torch.eye(6).to(hessian)
+        self.picture, self.inside = picture.clone(), inside.to(picture)
+        self.descent = (torch.linalg.inv(damped) @ steepest).to(picture)
+
+    def compared(self, image: Tensor, affine: Tensor, frame: "Frame") -> tuple[Tensor, Tensor, Tensor]:
+        """Image and template (N, 1, h, w), each of mean 0 and spread 1 where both are seen, and where that is (0..1). ``image``:
+        (N, 2, h', w'), the picture and what is shown of it, at this resolution."""
+        points = frame.sampled(image, affine, frame.height // self.picture.shape[-2])
+        weights = self.inside * (2.0 * points[:, 1:] - 1.0).clamp(0.0, 1.0)
+        return standardised(points[:, :1], weights), standardised(self.picture, weights), weights
+
+    def improved(self, image: Tensor, affine: Tensor, frame: "Frame") -> Tensor:
+        """``affine`` (N, 2, 3) after one iteration."""
+        seen, wanted, weights = self.compared(image, affine, frame)
+        error = (seen - wanted).clamp(-OUTLIER, OUTLIER) * weights
+        step = (error.flatten(1) @ self.descent.T).reshape(-1, 2, 3)
+        return after(affine, inverse(step + torch.eye(2, 3).to(step)))
+
+
+class Registration(TakesLoadedSizes):
+    """Finds a template in images. ``search``: how far it may be shifted, as a share of each side (0..0.5); turned and scaled it
+    may be by a few degrees and percent. Without a template, confidence is 0.
+
+    Images may be of other sizes than the template; shifts are counted from equal upper left corners."""
+
+    shown: Tensor  # (H, W), where the template is an image and not its margins
+
+    def __init__(self, search: float = 0.25) -> None:
+        super().__init__()
+        if not 0.0 <= search <= 0.5:
+            raise BadSettings(f"search {search} must be 0 to 0.5, a share of the side")
+        self.search = search
+        self.register_buffer("shown", torch.zeros(8, 8, dtype=torch.bool))
+        self.levels = nn.ModuleList(Level() for _ in range(LEVELS))
+
+    @property
+    def frame(self) -> "Frame":
+        """The template's frame."""
+        return Frame(*self.shown.shape)
+
+    @torch.no_grad()
+    def hold(self, template: Tensor) -> None:
+        """Take ``template`` (1, C, H, W): an image with its margins, its sides multiples of 32."""
+        shown = visible(template)
+        self.shown = shown[0, 0] > 0.5
+        fine = max(f for f in FINEST if f == 1 or min(template.shape[-2:]) >= f * SMALLEST)
+        for number, level in enumerate(self.levels):
+            assert isinstance(level, Level)
+            level.hold(*reduced(template.mean(1, keepdim=True), shown, fine << (LEVELS - 1 - number)))
+
+    def forward(self, images: Tensor) -> "Registered":
+        """Find the template in images (N, C, H, W), their sides multiples of 32."""
+        frame, shown, grey = self.frame, visible(images), images.mean(1, keepdim=True)
+        affine: Tensor | None = None
+        for level, iterations in zip(self.levels, ITERATIONS, strict=True):
+            assert isinstance(level, Level)
+            image = torch.cat(reduced(grey, shown, frame.height // level.picture.shape[-2]), 1)
+            if affine is None:
+                affine = self._shifted(image, level)
+                low, high = self._limits(affine)
+            for _ in range(iterations):
+                affine = torch.minimum(torch.maximum(level.improved(image, affine, frame), low), high)
+        assert affine is not None
+        seen, wanted, weights = level.compared(image, affine, frame)
+        total = _sum(weights)
+        share = total / _sum(level.inside).clamp(min=1.0)
+        enough = ((share - LEAST_OVERLAP) / 0.05).clamp(0.0, 1.0)
+        correlation = _sum(seen * wanted * weights) / total.clamp(min=1.0)
+        return Registered(affine, (correlation * enough).clamp(0.0, 1.0).flatten(), frame)
+
+    def _limits(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        frame = self.frame
+        far = [[FARTHEST, FARTHEST, FARTHEST + self.search * side / frame.unit] for side in (frame.width, frame.height)]
+        middle, reach = torch.eye(2, 3).to(like), torch.tensor(far).to(like)
+        return middle - reach, middle + reach
+
+    def _shifted(self, image: Tensor, level: Level) -> Tensor:
+        """The shift that correlates best, as an affine map (N, 2, 3)."""
+        h, w = level.picture.shape[-2:]
+        down, right = int(self.search * h), int(self.search * w)
+        room = F.pad(image, (right, right + w, down, down + h))[:, :, : h + 2 * down, : w + 2 * right]
+        shown = room[:, 1:]
+        seen = room[:, :1] * shown
+        inside = level.inside
+        template = standardised(level.picture, inside) * inside
+        of_seen = F.conv2d(seen, torch.cat([template, inside]))
+        of_squares = F.conv2d(seen.square(), inside)
+        of_shown = F.conv2d(shown, torch.cat([inside, template, template.square()]))
+        count = of_shown[:, :1].clamp(min=1.0)
+        both = of_seen[:, :1] - of_seen[:, 1:] * of_shown[:, 1:2] / count
+        spreads = (of_squares - of_seen[:, 1:].square() / count) * (of_shown[:, 2:] - of_shown[:, 1:2].square() / count)
+        y, x = (torch.arange(-far, far + 1).to(image) for far in (down, right))
+        nearer = NEARER * ((y / max(down, 1)).square()[:, None] + (x / max(right, 1)).square())
+        fits = torch.where(count < LEAST_OVERLAP * inside.sum(), -1.0, both / spreads.clamp(min=TINY).sqrt()) - nearer
+        shifts = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], 2).flatten(0, 1)
+        affines = torch.cat([torch.eye(2).expand(len(shifts), -1, -1).to(shifts), shifts[:, :, None] * (2.0 / max(h, w))], 2)
+        return affines[fits.flatten(1).argmax(1)]

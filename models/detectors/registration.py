@@ -11,7 +11,9 @@ Coordinates: a pixel's centre lies at half numbers, so that an image of width W 
 template's own are measured from its centre, in units of half its longer side (``unit`` px).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +23,7 @@ from core.errors import BadSettings
 from models.detectors.loaded_sizes import TakesLoadedSizes
 
 LEVELS = 4
-ITERATIONS = (10, 8, 6, 4)
+ITERATIONS = (6, 4, 3, 2)
 """Of each level, the coarsest first."""
 SMALLEST = 192
 """Shorter side in px of the finest level: a template that is as large when halved is compared at half its resolution."""
@@ -34,7 +36,7 @@ FARTHEST = 0.12
 LEAST_OVERLAP = 0.3
 """Share of the template that has to be seen; less says nothing."""
 NEARER = 0.02
-"""What a shift to the window's rim has to gain in correlation: of shifts that fit alike, as on a grid, the smaller one is taken."""
+"""What a shift to the window's rim has to gain in correlation: of shifts that fit alike, as on a grid, the smallest is taken."""
 DAMPING = 1e-3
 FLAT = 1e-3
 """Spread below which there is nothing to compare; images have one of about 1."""
@@ -64,9 +66,9 @@ def reduced(images: Tensor, shown: Tensor, factor: int) -> tuple[Tensor, Tensor]
 
 def moments(images: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (N, 1, 1, 1) of images (N, C, H, W) under ``weights`` (N, 1, H, W) of 0..1."""
-    total = _sum(weights).clamp(min=1.0) * images.shape[1]
-    mean = _sum(images * weights) / total
-    return mean, (_sum((images - mean).square() * weights) / total).sqrt()
+    share = weights / (_sum(weights).clamp(min=1.0) * images.shape[1])
+    mean = _sum(images * share)
+    return mean, _sum((images - mean).square() * share).sqrt()
 
 
 def standardised(images: Tensor, weights: Tensor) -> Tensor:
@@ -77,26 +79,15 @@ def standardised(images: Tensor, weights: Tensor) -> Tensor:
 
 def _sum(values: Tensor) -> Tensor:
     """Of each image, row by row first: a float32 sum over a million pixels loses digits."""
-    return values.sum(3, keepdim=True).sum(2, keepdim=True).sum(1, keepdim=True)
+    return values.sum(3, keepdim=True).sum((1, 2), keepdim=True)
 
 
 def inverse(affine: Tensor) -> Tensor:
-    """Of affine maps (N, 2, 3); ONNX inverts no matrices."""
-    a, b, c, d, e, f = affine.flatten(1).unbind(1)
-    size = a * e - b * d
-    return torch.stack([e, -b, b * f - c * e, -d, a, c * d - a * f], 1).reshape(-1, 2, 3) / size[:, None, None]
-
-
-def after(outer: Tensor, inner: Tensor) -> Tensor:
-    """The affine map (N, 2, 3) that does ``inner`` first, then ``outer``."""
-    turned = outer[:, :, :2] @ inner
-    return torch.cat([turned[:, :, :2], turned[:, :, 2:] + outer[:, :, 2:]], 2)
-
-
-def _grid(affine: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Where ``affine`` (N, 2, 3) takes the points with ``x`` (w) and ``y`` (h): (N, h, w, 2)."""
-    m = affine[:, :, :, None, None]
-    return torch.stack([m[:, i, 0] * x + m[:, i, 1] * y[:, None] + m[:, i, 2] for i in (0, 1)], 3)
+    """Of affine maps (N, 3, 3), whose last row is 0, 0, 1; ONNX inverts no matrices."""
+    (a, b, c), (d, e, f) = (row.unbind(1) for row in affine[:, :2].unbind(1))
+    size, zero = a * e - b * d, torch.zeros_like(a)
+    entries = [e, -b, b * f - c * e, -d, a, c * d - a * f, zero, zero, size]
+    return torch.stack(entries, 1).reshape(-1, 3, 3) / size[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -112,27 +103,35 @@ class Frame:
         """Of coordinates, in px."""
         return max(self.height, self.width) / 2
 
-    def points(self, like: Tensor, height: Tensor | int, width: Tensor | int, factor: int = 1) -> tuple[Tensor, Tensor]:
-        """x (width) and y (height) of the centres of pixels that measure ``factor`` px, of images of any size."""
+    def points(self, like: Tensor, height: int, width: int, factor: int = 1) -> tuple[Tensor, Tensor]:
+        """Centres of pixels that measure ``factor`` px, of images of any size: their columns (width, 3) and rows (height, 3),
+        whose sums are x, y, 1."""
         middles = ((width, self.width), (height, self.height))
         x, y = (((torch.arange(n).to(like) + 0.5) * factor - side / 2) / self.unit for n, side in middles)
-        return x, y
+        across, down, one = torch.eye(3).to(like)
+        return x[:, None] * across + one, y[:, None] * down
 
-    def sampled(self, images: Tensor, affine: Tensor, factor: int = 1) -> Tensor:
-        """Images (N, C, h', w'), reduced ``factor`` times, at ``affine`` of the frame's pixels, reduced as often: (N, C, h, w),
-        zero where there is no image."""
-        grid = _grid(affine, *self.points(affine, self.height // factor, self.width // factor, factor))
-        # Pixels of the image from here on; it is as large as it is, which the exported file learns when it sees it.
-        sides = torch.stack([torch.as_tensor(images.shape[side]) for side in (3, 2)]).to(affine) * factor
-        middle = torch.tensor([self.width / 2, self.height / 2]).to(affine)
-        return F.grid_sample(
-            images, (grid * self.unit + middle) * (2.0 / sides) - 1.0, mode="bilinear", padding_mode="zeros", align_corners=False
-        )
+    def to_sampler(self, images: Tensor) -> Tensor:
+        """(2, 3): from coordinates to what ``grid_sample`` takes for ``images`` (N, C, H, W) and what is reduced from them; how
+        large they are the exported file learns when it sees them."""
+        sides = [torch.as_tensor(images.shape[side]).to(images) for side in (3, 2)]
+        turns = [torch.eye(2, 3).to(images)[n] * (2.0 * self.unit) / sides[n] for n in (0, 1)]
+        moves = [images.new_tensor([0.0, 0.0, middle]) / sides[n] for n, middle in enumerate((self.width, self.height))]
+        return torch.stack([turns[n] + moves[n] - images.new_tensor([0.0, 0.0, 1.0]) for n in (0, 1)])
+
+
+def _sampled(images: Tensor, to_sampler: Tensor, points: tuple[Tensor, Tensor]) -> Tensor:
+    """Images (N, C, h', w') at ``points`` (w, 3) and (h, 3), through ``to_sampler`` (N, 2, 3): (N, C, h, w), interpolated, 0
+    outside."""
+    mapped = to_sampler.transpose(1, 2)
+    columns, rows = (part @ mapped for part in points)
+    grid = columns[:, None] + rows[:, :, None]
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 @dataclass(frozen=True)
 class Registered:
-    """Where the template's part lies in each of N images. ``affine`` (N, 2, 3): from the template's coordinates to the image's.
+    """Where the template's part lies in each of N images. ``affine`` (N, 3, 3): from the template's coordinates to the image's.
     ``confidence`` (N,) in 0..1: correlation of image and template where both are seen, 0 where too little is."""
 
     affine: Tensor
@@ -141,20 +140,31 @@ class Registered:
 
     def warped(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in the template's frame, interpolated; zero where there is no image."""
-        return self.frame.sampled(images, self.affine)
+        points = self.frame.points(images, self.frame.height, self.frame.width)
+        return _sampled(images, self.frame.to_sampler(images) @ self.affine, points)
 
     def back(self, maps: Tensor, images: Tensor) -> Tensor:
         """Maps (N, C, h, w) of the template's frame as maps of ``images`` (N, C', H, W); zero beyond the template."""
-        frame = self.frame
-        grid = _grid(inverse(self.affine), *frame.points(maps, images.shape[2], images.shape[3]))
-        half = torch.tensor([frame.width / 2, frame.height / 2]).to(maps)
-        return F.grid_sample(maps, grid * (frame.unit / half), mode="bilinear", padding_mode="zeros", align_corners=False)
+        points = self.frame.points(maps, images.shape[2], images.shape[3])
+        half = maps.new_tensor([[2 * self.frame.unit / self.frame.width], [2 * self.frame.unit / self.frame.height]])
+        return _sampled(maps, inverse(self.affine)[:, :2] * half, points)
+
+
+@dataclass(frozen=True)
+class View:
+    """Images at a level's resolution: ``pair`` (N, 2, h', w'), grey and what is shown of it; ``to_sampler`` as of ``Frame``, and
+    its points at this resolution."""
+
+    pair: Tensor
+    to_sampler: Tensor
+    columns: Tensor
+    rows: Tensor
 
 
 class Level(TakesLoadedSizes):
     """The template at one resolution, and what an iteration of the inverse compositional algorithm needs of it."""
 
-    picture: Tensor  # (1, 1, h, w), grey, of any brightness
+    picture: Tensor  # (1, 1, h, w), grey, of mean 0 and spread 1 where it is inside
     inside: Tensor  # (1, 1, h, w), 1 where there is something to compare
     descent: Tensor  # (6, h · w), the inverse Hessian times the steepest descent images
 
@@ -169,11 +179,10 @@ class Level(TakesLoadedSizes):
         """Keep ``picture`` (1, 1, h, w) where all of a pixel is ``shown``."""
         h, w = picture.shape[-2:]
         inside = (shown > 0.99).double()
-        mean, spread = moments(picture.double(), inside)
-        flat = (picture.double() - mean) / spread.clamp(min=TINY) * inside
+        flat = standardised(picture.double(), inside) * inside
         # Differences that reach beyond the rim of what is inside say nothing.
         core = 1.0 - F.max_pool2d(F.pad(1.0 - inside, (1,) * 4, value=1.0), 3, stride=1)
-        slopes = torch.cat([flat.roll(-1, side) - flat.roll(1, side) for side in (3, 2)], 1) * core / 2.0  # (1, 2, h, w), along x, y
+        slopes = torch.cat([flat.roll(-1, side) - flat.roll(1, side) for side in (3, 2)], 1) * core / 2.0  # x, y
         x, y = ((torch.arange(n).to(flat) + 0.5 - n / 2) * (2.0 / max(h, w)) for n in (w, h))
         places = torch.stack([x.expand(h, w), y[:, None].expand(h, w), torch.ones(h, w).to(flat)])
         steepest = (slopes[0, :, None] * places * (max(h, w) / 2.0)).reshape(6, h * w)
@@ -183,22 +192,48 @@ class Level(TakesLoadedSizes):
         steepest = steepest - (steepest @ light.T) @ light
         hessian = steepest @ steepest.T
         damped = hessian + (DAMPING * hessian.diagonal().mean() + TINY) * torch.eye(6).to(hessian)
-        self.picture, self.inside = picture.clone(), inside.to(picture)
+        self.picture, self.inside = flat.to(picture), inside.to(picture)
         self.descent = (torch.linalg.inv(damped) @ steepest).to(picture)
 
-    def compared(self, image: Tensor, affine: Tensor, frame: "Frame") -> tuple[Tensor, Tensor, Tensor]:
-        """Image and template (N, 1, h, w), each of mean 0 and spread 1 where both are seen, and where that is (0..1). ``image``:
-        (N, 2, h', w'), the picture and what is shown of it, at this resolution."""
-        points = frame.sampled(image, affine, frame.height // self.picture.shape[-2])
-        weights = self.inside * (2.0 * points[:, 1:] - 1.0).clamp(0.0, 1.0)
-        return standardised(points[:, :1], weights), standardised(self.picture, weights), weights
+    def view(self, grey: Tensor, shown: Tensor, frame: Frame) -> View:
+        """Of images ``grey`` (N, 1, H, W) and what is ``shown`` of them."""
+        h, w = (int(side) for side in self.picture.shape[-2:])
+        factor = frame.height // h
+        pair = torch.cat(reduced(grey, shown, factor), 1)
+        return View(pair, frame.to_sampler(grey), *frame.points(grey, h, w, factor))
 
-    def improved(self, image: Tensor, affine: Tensor, frame: "Frame") -> Tensor:
-        """``affine`` (N, 2, 3) after one iteration."""
-        seen, wanted, weights = self.compared(image, affine, frame)
-        error = (seen - wanted).clamp(-OUTLIER, OUTLIER) * weights
-        step = (error.flatten(1) @ self.descent.T).reshape(-1, 2, 3)
-        return after(affine, inverse(step + torch.eye(2, 3).to(step)))
+    def seen(self, view: View, affine: Tensor) -> tuple[Tensor, Tensor]:
+        """Images as the template sees them (N, 1, h, w), and how much of its pixels both show (0..1)."""
+        picture, shown = _sampled(view.pair, view.to_sampler @ affine, (view.columns, view.rows)).split(1, 1)
+        return picture, self.inside * (2.0 * shown - 1.0).clamp(0.0, 1.0)
+
+    def light(self, picture: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Factor and summand (N, 1, 1, 1) with which ``picture`` gets the mean and spread of the template under ``weights``."""
+        (mean, spread), (wanted_mean, wanted_spread) = moments(picture, weights), moments(self.picture, weights)
+        contrast = wanted_spread / spread.clamp(min=FLAT)
+        return contrast, wanted_mean - mean * contrast
+
+    def refined(self, view: View, affine: Tensor, iterations: int, limits: tuple[Tensor, Tensor]) -> Tensor:
+        """``affine`` (N, 3, 3) after some iterations, kept between ``limits``. The light is matched once, before the first: steps
+        change it little, and the exported file is read faster."""
+        low, high = limits
+        contrast = brightness = affine
+        for iteration in range(iterations):
+            picture, weights = self.seen(view, affine)
+            if iteration == 0:
+                contrast, brightness = self.light(picture, weights)
+            error = (picture * contrast + brightness - self.picture).clamp(-OUTLIER, OUTLIER) * weights
+            step = (error.reshape(-1, self.descent.shape[1]) @ self.descent.T).reshape(-1, 2, 3)
+            # The inverse of 1 + step is 1 - step, but for its square, which is gone when the steps are small.
+            affine = torch.minimum(torch.maximum(affine - affine[:, :, :2] @ step, low), high)
+        return affine
+
+    def correlation(self, view: View, affine: Tensor) -> tuple[Tensor, Tensor]:
+        """Of image and template where both are seen (N,), -1..1, and the share of the template that this is (N,)."""
+        picture, weights = self.seen(view, affine)
+        total = _sum(weights)
+        product = standardised(picture, weights) * standardised(self.picture, weights) * weights
+        return (_sum(product) / total.clamp(min=1.0)).flatten(), (total / _sum(self.inside).clamp(min=1.0)).flatten()
 
 
 class Registration(TakesLoadedSizes):
@@ -220,7 +255,8 @@ class Registration(TakesLoadedSizes):
     @property
     def frame(self) -> "Frame":
         """The template's frame."""
-        return Frame(*self.shown.shape)
+        height, width = self.shown.shape
+        return Frame(int(height), int(width))
 
     @torch.no_grad()
     def hold(self, template: Tensor) -> None:
@@ -228,45 +264,40 @@ class Registration(TakesLoadedSizes):
         shown = visible(template)
         self.shown = shown[0, 0] > 0.5
         fine = max(f for f in FINEST if f == 1 or min(template.shape[-2:]) >= f * SMALLEST)
-        for number, level in enumerate(self.levels):
-            assert isinstance(level, Level)
+        for number, level in enumerate(self._levels()):
             level.hold(*reduced(template.mean(1, keepdim=True), shown, fine << (LEVELS - 1 - number)))
 
     def forward(self, images: Tensor) -> "Registered":
         """Find the template in images (N, C, H, W), their sides multiples of 32."""
         frame, shown, grey = self.frame, visible(images), images.mean(1, keepdim=True)
-        affine: Tensor | None = None
-        for level, iterations in zip(self.levels, ITERATIONS, strict=True):
-            assert isinstance(level, Level)
-            image = torch.cat(reduced(grey, shown, frame.height // level.picture.shape[-2]), 1)
-            if affine is None:
-                affine = self._shifted(image, level)
-                low, high = self._limits(affine)
-            for _ in range(iterations):
-                affine = torch.minimum(torch.maximum(level.improved(image, affine, frame), low), high)
-        assert affine is not None
-        seen, wanted, weights = level.compared(image, affine, frame)
-        total = _sum(weights)
-        share = total / _sum(level.inside).clamp(min=1.0)
+        levels = self._levels()
+        views = [level.view(grey, shown, frame) for level in levels]
+        affine = self._shifted(views[0].pair, levels[0])
+        limits = self._limits(affine)
+        for level, view, iterations in zip(levels, views, ITERATIONS, strict=True):
+            affine = level.refined(view, affine, iterations, limits)
+        correlation, share = levels[-1].correlation(views[-1], affine)
         enough = ((share - LEAST_OVERLAP) / 0.05).clamp(0.0, 1.0)
-        correlation = _sum(seen * wanted * weights) / total.clamp(min=1.0)
-        return Registered(affine, (correlation * enough).clamp(0.0, 1.0).flatten(), frame)
+        return Registered(affine, (correlation * enough).clamp(0.0, 1.0), frame)
+
+    def _levels(self) -> list[Level]:
+        return list(cast("Iterable[Level]", self.levels))
 
     def _limits(self, like: Tensor) -> tuple[Tensor, Tensor]:
         frame = self.frame
         far = [[FARTHEST, FARTHEST, FARTHEST + self.search * side / frame.unit] for side in (frame.width, frame.height)]
-        middle, reach = torch.eye(2, 3).to(like), torch.tensor(far).to(like)
+        middle, reach = torch.eye(3).to(like), torch.tensor([*far, [0.0, 0.0, 0.0]]).to(like)
         return middle - reach, middle + reach
 
     def _shifted(self, image: Tensor, level: Level) -> Tensor:
-        """The shift that correlates best, as an affine map (N, 2, 3)."""
-        h, w = level.picture.shape[-2:]
+        """The shift that correlates best, as an affine map (N, 3, 3)."""
+        h, w = (int(side) for side in level.picture.shape[-2:])
         down, right = int(self.search * h), int(self.search * w)
         room = F.pad(image, (right, right + w, down, down + h))[:, :, : h + 2 * down, : w + 2 * right]
         shown = room[:, 1:]
         seen = room[:, :1] * shown
         inside = level.inside
-        template = standardised(level.picture, inside) * inside
+        template = level.picture
         of_seen = F.conv2d(seen, torch.cat([template, inside]))
         of_squares = F.conv2d(seen.square(), inside)
         of_shown = F.conv2d(shown, torch.cat([inside, template, template.square()]))
@@ -276,6 +307,6 @@ class Registration(TakesLoadedSizes):
         y, x = (torch.arange(-far, far + 1).to(image) for far in (down, right))
         nearer = NEARER * ((y / max(down, 1)).square()[:, None] + (x / max(right, 1)).square())
         fits = torch.where(count < LEAST_OVERLAP * inside.sum(), -1.0, both / spreads.clamp(min=TINY).sqrt()) - nearer
-        shifts = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], 2).flatten(0, 1)
-        affines = torch.cat([torch.eye(2).expand(len(shifts), -1, -1).to(shifts), shifts[:, :, None] * (2.0 / max(h, w))], 2)
-        return affines[fits.flatten(1).argmax(1)]
+        shifts = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x)), torch.zeros(len(y), len(x)).to(x)], 2)
+        affines = shifts.reshape(-1, 3, 1) * (2.0 / max(h, w)) * torch.tensor([0.0, 0.0, 1.0]).to(x) + torch.eye(3).to(x)
+        return affines[fits.reshape(-1, len(affines)).argmax(1)]

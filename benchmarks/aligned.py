@@ -3,33 +3,77 @@
     PYTHONPATH=$PWD python benchmarks/aligned.py [DATA PRODUCT…]
 
 Built from all good training images of a product as ``data/benchmark_set.py`` finds it in DATA, with the settings of the
-catalogue; nothing is chosen on test images. Without DATA only the sample product is measured: 120 good images to build, 40 good
-and 60 defective ones to measure. Prints a table in Markdown; seconds and milliseconds on one thread.
+catalogue; nothing is chosen on test images. The sample product is always measured: 120 good images to build, 40 good and 60
+defective ones to measure; beside it the same without registration, and PatchCore with the teacher ``imagenet``. Prints a table
+in Markdown; seconds and milliseconds on one thread.
 """
 
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from data.benchmark_set import BenchmarkSet, read_set
 from data.image import read_image
 from data.sample.pictures import write_sample
+from models.detectors import aligned_statistics
 from models.detectors.catalogue import NETWORKS, build_detector
+from models.detectors.detector import Detector
+from models.detectors.registration import Registered, Registration
+from models.detectors.teaching import teach, with_teacher
 from models.evaluation.metrics import auroc
 from models.exported import ExportedInspector
 from models.inspection.export import export
 from models.inspection.inspector import Inspector
-from models.inspection.preprocess import at_working_scale, working_scale
+from models.inspection.preprocess import at_working_scale, normalise, working_scale
 from models.settings import TuneSettings
+from models.teachers.imagenet import write_imagenet
+from models.teachers.teacher_file import read_teacher
 from models.training.memory_bank import fill_memory_bank
 
 
-def measured(product: BenchmarkSet, folder: Path) -> str:
+class InPlace(Registration):
+    """Takes every part to lie where the template's does."""
+
+    def forward(self, images: Tensor) -> Registered:
+        """As of ``Registration``."""
+        found = super().forward(images)
+        return Registered(torch.eye(3).expand_as(found.affine), torch.ones_like(found.confidence), found.frame)
+
+
+def aligned(channels: int) -> Detector:
+    """Of the catalogue."""
+    network = NETWORKS["aligned_statistics"]
+    return build_detector(network.detector.family, channels, network.settings)
+
+
+def unregistered(channels: int) -> Detector:
+    """The same statistics, of parts where they lie."""
+    with patch.object(aligned_statistics, "Registration", InPlace):
+        detector = aligned(channels)
+    detector._forget = lambda: None  # type: ignore[method-assign, assignment]  # it is fresh, and would be registered again
+    return detector
+
+
+def patchcore(channels: int) -> Detector:
+    """Of the catalogue, with the teacher that comes with Changeover."""
+    with tempfile.TemporaryDirectory() as scratch:
+        write_imagenet(Path(scratch))
+        teacher = read_teacher(Path(scratch))
+    network = NETWORKS["patchcore"]
+    card = None if teacher is None else teacher.card
+    detector = build_detector("patchcore", channels, with_teacher("patchcore", network.settings, card))
+    teach(detector, teacher)
+    return detector
+
+
+def measured(product: BenchmarkSet, folder: Path, make: Callable[[int], Detector] = aligned) -> str:
     """A line of the table."""
     files = [file for file, _ in product.train]
     images = [read_image(file) for file in files]
@@ -37,9 +81,11 @@ def measured(product: BenchmarkSet, folder: Path) -> str:
     images = [image for image in images if image.shape[2] == channels]
     scale = working_scale(images, TuneSettings().max_pixels)
     small = [at_working_scale(image, scale) for image in images]
-    network = NETWORKS["aligned_statistics"]
     started = time.monotonic()
-    detector, _ = fill_memory_bank(build_detector(network.detector.family, channels, network.settings), torch.empty(0), small)
+    side = min(192, *(side // 32 * 32 for image in small for side in image.shape[:2]))
+    pixels = np.stack([image[:side, :side] for image in small[:16]])
+    crops = normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255.0)
+    detector, _ = fill_memory_bank(make(channels), crops, small)
     built = time.monotonic() - started
     target = folder / "model.onnx"
     properties = {"product": product.name, "batch": "-", "detector": "-", "threshold": "nan", "pixel_threshold": "nan"}
@@ -55,21 +101,22 @@ def measured(product: BenchmarkSet, folder: Path) -> str:
         scores.append(inspection.score)
     height, width = images[0].shape[:2]
     size = target.stat().st_size / 1e6
-    blind = len(set(scores)) == 1
+    says = "no" if len(set(scores)) == 1 else "yes"
     return (
-        f"| {product.name} | {len(images)} of {width} × {height} | {'no' if blind else 'yes'} | {auroc(labels, scores):.3f} | "
+        f"| {product.name} | {make.__name__} | {len(images)} of {width} × {height} | {says} | {auroc(labels, scores):.3f} | "
         f"{built:.0f} | {np.median(spent):.0f} | {size:.1f} |"
     )
 
 
 def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
-    print("| product | good images, px | says something | image AUROC | s to build | ms an image | MB |")
-    print("|---|---|---|---|---|---|---|")
+    print("| product | detector | good images, px | says something | image AUROC | s to build | ms an image | MB |")
+    print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_sample(folder / "sample", good=160, defects=60, seed=1)
-        print(measured(read_set(folder / "sample"), folder), flush=True)
+        for make in (aligned, unregistered, patchcore):
+            print(measured(read_set(folder / "sample"), folder, make), flush=True)
         for name in arguments[1:]:
             print(measured(read_set(Path(arguments[0]) / name), folder), flush=True)
 

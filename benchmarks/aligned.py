@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -22,11 +21,12 @@ from torch import Tensor
 from data.benchmark_set import BenchmarkSet, read_set
 from data.image import read_image
 from data.sample.pictures import write_sample
-from models.detectors import aligned_statistics
+from models.detectors.aligned_statistics import AlignedStatistics
 from models.detectors.catalogue import NETWORKS, build_detector
 from models.detectors.detector import Detector
-from models.detectors.registration import Registered, Registration
+from models.detectors.registration import Registration
 from models.detectors.teaching import teach, with_teacher
+from models.detectors.template_frame import Registered
 from models.evaluation.metrics import auroc
 from models.exported import ExportedInspector
 from models.inspection.export import export
@@ -53,12 +53,15 @@ def aligned(channels: int) -> Detector:
     return build_detector(network.detector.family, channels, network.settings)
 
 
-def unregistered(channels: int) -> Detector:
+class Unregistered(AlignedStatistics):
     """The same statistics, of parts where they lie."""
-    with patch.object(aligned_statistics, "Registration", InPlace):
-        detector = aligned(channels)
-    detector._forget = lambda: None  # type: ignore[method-assign, assignment]  # it is fresh, and would be registered again
-    return detector
+
+    registers = InPlace
+
+
+def unregistered(channels: int) -> Detector:
+    """As the catalogue says, but for the registration."""
+    return Unregistered(channels, **NETWORKS["aligned_statistics"].settings)
 
 
 def patchcore(channels: int) -> Detector:

@@ -2,7 +2,7 @@
 that."""
 
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -113,6 +113,8 @@ class AlignedStatistics(Detector):
     family = "aligned_statistics"
     trainable = False
     learns_from_good_only = True
+    registers: ClassVar[type[Registration]] = Registration
+    """What lays images on the reference."""
     rest: Tensor
 
     def __init__(self, channels: int = 1, search: float = 0.25, sure: float = 0.7, strides: Sequence[int] = (1, 2, 4)) -> None:
@@ -126,7 +128,7 @@ class AlignedStatistics(Detector):
         self._forget()
 
     def _forget(self) -> None:
-        self.registration = Registration(self.search).to(self.rest.device)
+        self.registration = self.registers(self.search).to(self.rest.device)
         self.scales = nn.ModuleList(Scale(self.channels, stride) for stride in self.strides).to(self.rest.device)
         self.rest.zero_()
 

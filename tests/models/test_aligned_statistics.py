@@ -16,7 +16,8 @@ from models.detectors import aligned_statistics
 from models.detectors.aligned_statistics import AlignedStatistics, Scale, _evenly
 from models.detectors.catalogue import build_detector
 from models.detectors.detector import Whole
-from models.detectors.registration import Registered, Registration
+from models.detectors.registration import Registration
+from models.detectors.template_frame import Registered
 from models.evaluation.exam import LabelledImage
 from models.evaluation.fusion import choose_fusion
 from models.evaluation.objective import tune_set
@@ -81,9 +82,13 @@ def test_a_defect_is_found_at_its_place_also_when_the_part_is_shifted_and_turned
         assert np.hypot(*(affine @ [90, 140, 1] - [x, y])) < 6
 
 
-def test_without_registration_it_would_not_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aligned_statistics, "Registration", InPlace)
-    detector = built([render_good(i, 1) for i in range(12)])
+class Unregistered(AlignedStatistics):
+    registers = InPlace
+
+
+def test_without_registration_it_would_not_be_found() -> None:
+    detector = Unregistered().eval()
+    detector.build_memory_bank([whole(render_good(i, 1)) for i in range(12)], 12)
     move = {"shift": (6.0, -6.0), "turn": 2.0}
     clean, defective = (raw(detector, moved(image, **move)[0]) for image in (render_good(40, 1), with_spot(render_good(40, 1))))
     assert defective.max() < 1.05 * clean.max()

@@ -15,7 +15,8 @@ from core.errors import BadSettings
 from data.image import read_image
 from data.sample.pictures import render_good
 from data.table import read_table
-from models.detectors.registration import Registered, Registration, inverse, visible
+from models.detectors.registration import Registration, visible
+from models.detectors.template_frame import Registered, inverse
 from models.inspection.inspector import MARGIN
 from tests.models.detector_tests import good_image
 from tests.models.moved_part import moved, seen

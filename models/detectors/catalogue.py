@@ -71,6 +71,7 @@ NETWORKS: dict[str, Network] = {
         "models.detectors.denoising_student:DenoisingStudent", {"backbone": "resnet10t"}, DRAWN[:1], (1e-3, 1e-2)
     ),
     "uninformed_students": Network("models.detectors.uninformed_students:UninformedStudents", {}, STUDENT, (5e-4, 5e-3)),
+    "aligned_statistics": Network("models.detectors.aligned_statistics:AlignedStatistics", {"search": 0.25, "sure": 0.7}),
 }
 
 

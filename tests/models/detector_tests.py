@@ -85,11 +85,11 @@ class DetectorTests:
             assert seen.map.shape == (height, width)
             assert np.abs(seen.map - wanted[0].numpy()).max() <= 1e-3
             assert seen.score == pytest.approx(float(score[0]), abs=1e-3)
-            for threshold in (seen.score - 0.1, seen.score + 0.1):
-                set_threshold(tmp_path / "m.onnx", threshold, threshold)
-                again = ExportedInspector(tmp_path / "m.onnx")
-                assert again.threshold == pytest.approx(threshold)
-                assert again.inspect(image).verdict == (seen.score > again.threshold)
+        for threshold in (seen.score - 0.1, seen.score + 0.1):
+            set_threshold(tmp_path / "m.onnx", threshold, threshold)
+            again = ExportedInspector(tmp_path / "m.onnx")
+            assert again.threshold == pytest.approx(threshold)
+            assert again.inspect(image).verdict == (seen.score > again.threshold)
 
     def fitted(self, steps: int, seed: int = 0) -> Any:
         images = [good_image(i) for i in range(8)]

@@ -24,14 +24,12 @@ class TestUNet(DetectorTests):
 
 class TestUNetOnANamedEncoder(DetectorTests):
     name = "unet"
-    settings: ClassVar[dict[str, Any]] = {"encoder": "tu-resnet10t", "depth": 3, "widths": (32, 16, 8)}
-    steps = 100
+    settings: ClassVar[dict[str, Any]] = {"encoder": "tu-regnetx_002", "depth": 3, "widths": (32, 16, 8)}
 
 
 class TestUNetPlusPlus(DetectorTests):
     name = "unet"
-    settings: ClassVar[dict[str, Any]] = {"encoder": "tu-resnet10t", "depth": 3, "widths": (32, 16, 8), "dense": True}
-    steps = 100
+    settings: ClassVar[dict[str, Any]] = {"encoder": "tu-regnetx_002", "depth": 3, "widths": (32, 16, 8), "dense": True}
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def a_batch(path: Path) -> BatchFolder:
         cv2.imwrite(str(folder.good / name), good_image(i, 1, 64, 96))
     parts = ("train", "tune", "calibrate", "test")
     write_json(folder.file("split.json"), {part: names[4 * i : 4 * i + 4] for i, part in enumerate(parts)})
-    write_yaml(folder.file("params.yaml"), {"seed": 1})
+    write_yaml(folder.file("params.yaml"), {"seed": 1, "recipe": {"per_family": 2}})
     regenerate(folder)
     folder.file("study").mkdir()
     chosen = {"detector": "unet3plus", "learning_rate": 5e-3, "schedule": "linear", "mix": "drawn"}

@@ -37,7 +37,7 @@ from .postgresql import postgresql
 __all__ = ["postgresql"]
 LONG = bool(os.environ.get("CHANGEOVER_LONG_TESTS"))
 MANY, ONE_IN = 8, 4
-"""In the short form, an attack with more cases than ``MANY`` (bodies, keys, spellings) is tried with one in ``ONE_IN`` of them."""
+"""In the short form, of an attack with more cases than ``MANY`` (bodies, keys, spellings) one in ``ONE_IN`` is tried."""
 START_SECONDS = 90
 PASSWORD = "correct horse battery"
 PEOPLE = {"ana": "qa", "bo": "qa", "vic": "viewer"}

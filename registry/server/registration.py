@@ -140,18 +140,25 @@ def _registration(  # noqa: PLR0911 - a list of refusals
             if found.manifest.get(OF_MODEL + file) != tags[key]:
                 return f"'{key}' says {tags[key][:12]}, which is not the digest of {file} in {message.source}; register it again"
         return Registration(*place, tags, message.description)
-    told = _told(message.name, found)
-    if isinstance(told, str):
-        return told
-    for key, value in told.items():
+    derived = _tags_of_files(message.name, found)
+    if isinstance(derived, str):
+        return derived
+    for key, value in derived.items():
         if tags.get(key, value) != value:
             return f"'{key}' says '{tags[key][:80]}', but the files of {message.source} say '{value[:80]}'; leave it out"
-    asked = tags.get(TAG_REQUESTED_BY, f"user:{who.name}")
-    if REQUESTED_BY.fullmatch(asked) is None or not asked.isprintable():
-        return f"'{TAG_REQUESTED_BY}' is '{asked[:80]}': give os:NAME (an account of the operating system) or user:NAME"
-    if claimed := sorted({TAG_LIFE, TAG_FILES, TAG_TEACHER, TAG_THRESHOLD}.intersection(tags) - told.keys()):
+    requester = tags.get(TAG_REQUESTED_BY, f"user:{who.name}")
+    if REQUESTED_BY.fullmatch(requester) is None or not requester.isprintable():
+        return f"'{TAG_REQUESTED_BY}' is '{requester[:80]}': give os:NAME (an account of the operating system) or user:NAME"
+    if claimed := sorted({TAG_LIFE, TAG_FILES, TAG_TEACHER, TAG_THRESHOLD}.intersection(tags) - derived.keys()):
         return f"'{claimed[0]}' is written by the server alone, from the files that it reads; leave it out"
-    whole = {**tags, **told, TAG_QA: "pending", TAG_LIFE: life, TAG_REQUESTED_BY: asked, TAG_FILES: files.keep(found.manifest)}
+    whole = {
+        **tags,
+        **derived,
+        TAG_QA: "pending",
+        TAG_LIFE: life,
+        TAG_REQUESTED_BY: requester,
+        TAG_FILES: files.keep(found.manifest),
+    }
     inside = frozenset(name.removeprefix(OF_RUN) for name in found.manifest if name.startswith(OF_RUN))
     return Registration(*place, whole, describe(found.metrics, inside, found.experiment_id, found.run_id))
 
@@ -181,7 +188,7 @@ def _evidence(name: str, source: str, run_id: str, files: Files) -> Evidence | s
     return Evidence(run.info.run_id, model.model_id, run.info.experiment_id, name, manifest, metrics, digest)
 
 
-def _told(name: str, found: Evidence) -> dict[str, str] | str:
+def _tags_of_files(name: str, found: Evidence) -> dict[str, str] | str:
     """The tags that the files of a product's version give, or why they give none."""
     metrics, model = found.metrics, found.manifest.get(OF_MODEL + MODEL_FILE)
     if model is None:
@@ -197,17 +204,17 @@ def _told(name: str, found: Evidence) -> dict[str, str] | str:
     single = [gate.get("passed") if isinstance(gate, Mapping) else None for gate in gates] if isinstance(gates, list) else [None]
     if not isinstance(passed, bool) or not all(isinstance(one, bool) for one in single) or (passed and not all(single)):
         return f"metrics.json of {name} does not say clearly whether the gates passed; evaluate again"
-    told = {TAG_DIGEST: model, TAG_REPORT: found.report, TAG_GATES: "passed" if passed else "failed"}
+    derived = {TAG_DIGEST: model, TAG_REPORT: found.report, TAG_GATES: "passed" if passed else "failed"}
     for key, value in ((TAG_BATCH, metrics.get("batch")), (TAG_IMAGES, metrics.get("images_digest"))):
         if isinstance(value, str):
-            told[key] = value
+            derived[key] = value
     threshold, training = metrics.get("threshold"), metrics.get("training")
     if isinstance(threshold, int | float) and not isinstance(threshold, bool) and math.isfinite(threshold):
-        told[TAG_THRESHOLD] = repr(float(threshold))
+        derived[TAG_THRESHOLD] = repr(float(threshold))
     card = training.get("teacher") if isinstance(training, Mapping) else None
     if isinstance(card, Mapping) and is_digest(card.get("digest")):
-        told[TAG_TEACHER] = str(card["digest"])
-    return told
+        derived[TAG_TEACHER] = str(card["digest"])
+    return derived
 
 
 def _metrics(content: bytes) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class ReviewPage:
 
     def review(self) -> Answer:
         """The page of one version."""
-        found = _asked_for()
+        found = _requested()
         if isinstance(found, str):
             return refusal(404, found)
         facts, who = version_facts(found.name, str(found.version), self._trail), person()
@@ -139,7 +139,7 @@ class ReviewPage:
 
     def report(self) -> Answer:
         """The report of one version, without scripts. That a person of quality assurance opened it is an event."""
-        found = _asked_for()
+        found = _requested()
         if isinstance(found, str):
             return refusal(404, found)
         facts, who = version_facts(found.name, str(found.version), self._trail), person()
@@ -193,7 +193,7 @@ class ReviewPage:
             return None
 
 
-def _asked_for() -> Any:
+def _requested() -> Any:
     """The version that the address names, or one sentence that says why there is none."""
     product, version = request.args.get("product", ""), request.args.get("version", "")
     if is_teacher(product):

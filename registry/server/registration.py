@@ -151,16 +151,9 @@ def _registration(  # noqa: PLR0911 - a list of refusals
         return f"'{TAG_REQUESTED_BY}' is '{requester[:80]}': give os:NAME (an account of the operating system) or user:NAME"
     if claimed := sorted({TAG_LIFE, TAG_FILES, TAG_TEACHER, TAG_THRESHOLD}.intersection(tags) - derived.keys()):
         return f"'{claimed[0]}' is written by the server alone, from the files that it reads; leave it out"
-    whole = {
-        **tags,
-        **derived,
-        TAG_QA: "pending",
-        TAG_LIFE: life,
-        TAG_REQUESTED_BY: requester,
-        TAG_FILES: files.keep(found.manifest),
-    }
+    ours = {TAG_QA: "pending", TAG_LIFE: life, TAG_REQUESTED_BY: requester, TAG_FILES: files.keep(found.manifest)}
     inside = frozenset(name.removeprefix(OF_RUN) for name in found.manifest if name.startswith(OF_RUN))
-    return Registration(*place, whole, describe(found.metrics, inside, found.experiment_id, found.run_id))
+    return Registration(*place, {**tags, **derived, **ours}, describe(found.metrics, inside, found.experiment_id, found.run_id))
 
 
 def _evidence(name: str, source: str, run_id: str, files: Files) -> Evidence | str:

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from models.evaluation.rate import Rate
 from models.report.charts import Axis, bar, interval, learning_chart, schedule_chart, trials_chart
 from models.report.histogram import BROAD, NARROW, Row, bin_edges, counts, logarithmic, score_histogram
 from models.report.wording import bounds, duration_text, flat, number_text, percent_text
@@ -59,10 +60,9 @@ def test_ticks_lie_inside_the_axis(axis: Axis) -> None:
 
 
 def test_interval_spans_the_bounds() -> None:
-    drawn = str(interval({"rate": 0.04, "low": 0.01, "high": 0.08}, 0.1, 0.02))
+    drawn = str(interval(Rate(1, 25, 0.04, 0.01, 0.08), 0.1, 0.02))
     low, high = re.search(r'<line x1="([\d.]+)" y1="[\d.]+" x2="([\d.]+)" y2="[\d.]+" class="range"', drawn).groups()  # type: ignore[union-attr]
     assert float(high) - float(low) == pytest.approx(0.7 * (376 - 20), abs=0.2)
-    assert interval({"rate": None, "low": None, "high": None}, 0.1) == ""
 
 
 def test_charts_of_nothing_are_empty_and_single_points_do_not_fail() -> None:
@@ -99,7 +99,7 @@ def test_numbers_and_durations_in_words() -> None:
         "4 min 12 s",
         "1 h 3 min",
     ]
-    assert "to" in bounds({"low": 0.1, "high": 0.2})
+    assert "to" in bounds(Rate(3, 20, 0.15, 0.1, 0.2))
 
 
 def test_settings_become_lines() -> None:

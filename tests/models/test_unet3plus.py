@@ -49,5 +49,5 @@ def test_moving_the_convolution_before_the_enlargement_changes_nothing_for_the_l
 def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(BadSettings):
         build_detector("unet3plus", 1, dict(settings))
-    with pytest.raises(BadSettings, match="not one of denoising_student, patchcore, rstpm"):
+    with pytest.raises(BadSettings, match="not one of aligned_statistics, denoising_student, patchcore, rstpm"):
         build_detector("unet4", 1, {})

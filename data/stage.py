@@ -37,10 +37,8 @@ def read_settings(params: dict[str, Any], section: str, model: type[Settings]) -
         return model.model_validate(params.get(section) or {})
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in (section, *first["loc"]))
-        raise BadSettings(
-            f"params.yaml: {where} is {str(first.get('input'))[:60]!r}: {first['msg']}; correct it there"
-        ) from error
+        where, rule = ".".join(map(str, (section, *first["loc"]))), first["msg"].removeprefix("Value error, ")
+        raise BadSettings(f"params.yaml: {where} is {str(first.get('input'))[:60]!r}: {rule}; correct it there") from error
 
 
 def run_stage(stage: Callable[[BatchFolder], None]) -> None:

@@ -16,7 +16,7 @@ from core.errors import BadBatch, BadSettings
 from core.files import file_digest, replacing_folder, write_json
 from data.batch import BatchFolder
 from data.defects.library import Cutout, read_library
-from data.defects.regenerate import read_recipe
+from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from data.progress import Progress
 from data.stage import read_params, read_settings, run_stage
@@ -101,6 +101,11 @@ class TrainingInputs:
         return int(self.params.get("seed", 0))
 
     @property
+    def recipe(self) -> Recipe:
+        """Of pseudo-defects, as the settings give it."""
+        return read_settings(self.params, "recipe", Recipe)
+
+    @property
     def channels(self) -> int:
         """1 or 3."""
         return int(self.images[0].shape[2])
@@ -157,7 +162,7 @@ def train(folder: BatchFolder) -> None:
     spec = spec_of(chosen, side, given.card)
     _write(folder, detectors, {
         "detector": spec.detector, "settings": spec.settings, "spec": asdict(spec),
-        "recipe": recipe_of(chosen, read_recipe(params)).model_dump(mode="json"),
+        "recipe": recipe_of(chosen, given.recipe).model_dump(mode="json"),
         "scale": scale, "batch_scale": vars(measure_scale(images)),
         "reductions": [network.view.reduction for network in planned], "chosen": chosen, "networks": logs, "seed": given.seed,
         "teacher": given.card and given.card.model_dump(mode="json"),
@@ -205,7 +210,7 @@ def _network(
 
     seen = [at_working_scale(image, 1.0, view.reduction) for image in given.images]
     crops = CropPlan(
-        recipe_of(network.params, read_recipe(given.params)), measure_scale(seen), spec.side, 0, spec.schedule,
+        recipe_of(network.params, given.recipe), measure_scale(seen), spec.side, 0, spec.schedule,
         given.seed + 1000 * network.member, library=given.library,
     )  # fmt: skip
     seconds = settings.seconds * network.share

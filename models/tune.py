@@ -13,7 +13,7 @@ import numpy as np
 from core.files import replacing_folder, write_json
 from data.batch import BatchFolder
 from data.defects.library import read_library
-from data.defects.regenerate import read_recipe
+from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from data.progress import Progress
 from data.stage import read_params, read_settings, run_stage
@@ -74,7 +74,7 @@ def tune(folder: BatchFolder) -> None:
     """
     params = read_params(folder)
     settings = read_settings(params, "tune", TuneSettings)
-    recipe, seed = read_recipe(params), int(params.get("seed", 0))
+    recipe, seed = read_settings(params, "recipe", Recipe), int(params.get("seed", 0))
     batch = read_batch(folder, ("train", "tune"))
     images = [exam.image for exam in batch.good["train"]]
     scale = working_scale(images, settings.max_pixels)

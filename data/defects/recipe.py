@@ -68,7 +68,7 @@ class Recipe(Section):
         if not isinstance(values, dict) or "saturating" not in values:
             return values
         if values["saturating"] not in (True, None):
-            raise ValueError("saturating: labels follow the visible change, others are no longer drawn; remove the line")
+            raise ValueError("saturating: labels follow the visible change, others are no longer drawn: leave it out")
         return {key: value for key, value in values.items() if key != "saturating"}
 
     @model_validator(mode="after")

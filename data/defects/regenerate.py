@@ -2,13 +2,10 @@
 
 import json
 import shutil
-from typing import Any
 
 import cv2
 import numpy as np
-from pydantic import ValidationError
 
-from core.errors import BadSettings
 from core.files import write_json
 from data.batch import BatchFolder
 from data.defects.draw import applicable, draw_exam
@@ -17,25 +14,15 @@ from data.defects.scale import Image, measure_scale
 from data.image import read_image
 from data.progress import Progress
 from data.split import of_today
-from data.stage import read_params, run_stage
+from data.stage import read_params, read_settings, run_stage
 
 SUBSETS = ("tune", "test")
-
-
-def read_recipe(params: dict[str, Any]) -> Recipe:
-    """Section ``recipe`` of the parameters; BadSettings names what does not fit."""
-    try:
-        return Recipe.model_validate(params.get("recipe") or {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("recipe", *first["loc"])))
-        raise BadSettings(f"params.yaml, {where}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def regenerate(folder: BatchFolder) -> None:
     """Write ``defects/``: PNG images, labels and ``index.json``; the folder appears whole or not at all."""
     params = read_params(folder)
-    recipe, seed = read_recipe(params), int(params.get("seed", 0))
+    recipe, seed = read_settings(params, "recipe", Recipe), int(params.get("seed", 0))
     split = of_today(json.loads(folder.file("split.json").read_text(encoding="utf-8")))
     names = [name for subset in ("train", *SUBSETS) for name in split[subset]]
     channels = folder.channels()

@@ -166,7 +166,7 @@ def _check_unused(plant: Plant) -> None:
     if "storage.publish" in shared and any((plant.publish / name / "current.json").exists() for name in plant.products()):
         used.append(f"storage.publish {shared['storage.publish']}")
     if database := shared.get("registry.database"):
-        from flows.serving.database_copy import has_trail  # with SQLAlchemy, a third of what starting a command takes
+        from flows.serving.database_copy import has_trail  # with SQLAlchemy, almost half of what starting a command takes
 
         if has_trail(database):
             used.append(f"registry.database {database}")

@@ -88,7 +88,7 @@ def up(plant: Plant, log: Log = lambda line: None) -> dict[str, Server]:
         settled(plant)
         started = [name for name in NAMES if not server_status(plant)[name].running]
         if "mlflow" in started:
-            from flows.serving.database import try_database  # with SQLAlchemy, a third of what starting a command takes
+            from flows.serving.database import try_database  # with SQLAlchemy, almost half of what starting a command takes
 
             try_database(plant)
         for name in started:

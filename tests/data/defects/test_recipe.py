@@ -4,7 +4,7 @@ import pytest
 
 from core.errors import BadSettings
 from data.defects.recipe import Recipe
-from data.defects.regenerate import read_recipe
+from data.stage import read_settings
 
 DEFAULT = "c434e5ae8eb9d5141418e0a798aabd33488a3f35a4dfd819e8980c76f6608ad1"
 
@@ -18,13 +18,14 @@ def test_digests_are_those_that_batches_have_on_record() -> None:
 
 def test_the_setting_of_0_1_is_read_with_the_value_that_is_drawn_today_and_refused_with_the_other() -> None:
     for value in (True, None):
-        recipe = read_recipe({"recipe": {"saturating": value, "per_family": 6}})
+        recipe = read_settings({"recipe": {"saturating": value, "per_family": 6}}, "recipe", Recipe)
         assert recipe == Recipe(per_family=6) and recipe.model_dump(exclude_unset=True) == {"per_family": 6}
     assert Recipe.model_validate({"saturating": True}).digest() == DEFAULT
     with pytest.raises(BadSettings) as refused:
-        read_recipe({"recipe": {"saturating": False}})
+        read_settings({"recipe": {"saturating": False}}, "recipe", Recipe)
     assert str(refused.value) == (
-        "params.yaml, recipe: saturating: labels follow the visible change, others are no longer drawn; remove the line"
+        "params.yaml: recipe is \"{'saturating': False}\": "
+        "saturating: labels follow the visible change, others are no longer drawn: leave it out; correct it there"
     )
 
 

@@ -41,10 +41,10 @@ from models.training.memory_bank import fill_memory_bank
 class InPlace(Registration):
     """Takes every part to lie where the template's does."""
 
-    def forward(self, images: Tensor) -> Registered:
+    def forward(self, images: Tensor, but: int | None = None) -> Registered:
         """As of ``Registration``."""
-        found = super().forward(images)
-        return Registered(torch.eye(3).expand_as(found.affine), torch.ones_like(found.confidence), found.frame)
+        found = super().forward(images, but)
+        return Registered(torch.eye(3).expand_as(found.affine), torch.ones_like(found.confidence), found.frame, found.chosen)
 
 
 def aligned(channels: int) -> Detector:

@@ -26,6 +26,8 @@ _TRIES = 4
 MARGIN = 24
 """Pixels around a defect that its label may still reach."""
 SPOT_SHARE = 1 / 3
+PARTNER = 40_000_003
+"""Sets the draws of a partner's crop apart from all others."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def draw_crop(
     spots: Sequence[tuple[int, int, int]] = (),
     library: Sequence[Cutout] = (),
     with_clean: bool = False,
+    partners: Sequence[Image] | None = None,
 ) -> Drawn:
     """Crop number ``index`` of the endless series that ``(recipe, seed)`` defines.
 
@@ -113,6 +116,8 @@ def draw_crop(
     curriculum); ``parts``: their ``foreground`` masks, where chips are to follow the part's rim and not the image's;
     ``spots``: (image, row, column) that a third of the crops have to show; ``library``: cut-outs
     (see ``data.defects.library``). ``with_clean``: keep what it was before defects were drawn; nothing else depends on that.
+    ``partners``: of each image another picture of the same, of its size; ``clean`` then is the partner's crop at the same place,
+    with harmless differences of its own.
     """
     rng = np.random.default_rng([seed, index])
     source = int(rng.integers(len(images)))
@@ -120,6 +125,7 @@ def draw_crop(
     if spots and rng.random() < SPOT_SHARE:
         source, row, column = spots[int(rng.integers(len(spots)))]
         about = row, column
+    same = None if partners is None else copy.deepcopy(rng)
     view = _view(rng, images[source], None if parts is None else parts[source], side, flips, about)
     background = view.image.astype(np.float32)
     if rng.random() < 0.5:
@@ -140,12 +146,24 @@ def draw_crop(
                     label, family, level = np.maximum(label, added), wanted, drawn_at
                     break
     clean = None
-    if with_clean:
+    if partners is not None and same is not None:
+        other = _view(same, partners[source], None, side, flips, about)
+        clean = _template(np.random.default_rng([seed, index, PARTNER]), other, scale, recipe.nuisance)
+    elif with_clean:
         lit = nuisance.light(copy.deepcopy(rng), background, scale, recipe.nuisance, image.mean())
         clean = _as_pixels(np.where(view.inside[..., None], lit, view.image.astype(np.float32)))
     image = nuisance.light(rng, image, scale, recipe.nuisance)
     image = np.where(view.inside[..., None], image, view.image.astype(np.float32))
     return Drawn(_as_pixels(image), label, family, level, source, clean)
+
+
+def _template(rng: np.random.Generator, view: _View, scale: BatchScale, strength: float) -> Image:
+    """A template's crop as a camera or a printer would give it another time."""
+    image = nuisance.printed(rng, view.image.astype(np.float32), strength)
+    if rng.random() < 0.5:
+        image = nuisance.shift(rng, image, strength)
+    image = nuisance.light(rng, image, scale, strength)
+    return _as_pixels(np.where(view.inside[..., None], image, view.image.astype(np.float32)))
 
 
 def _as_pixels(image: Pixels) -> Image:

@@ -21,6 +21,22 @@ def shift(rng: np.random.Generator, image: Pixels, strength: float) -> Pixels:
     return np.asarray(moved, np.float32).reshape(image.shape)
 
 
+def printed(rng: np.random.Generator, image: Pixels, strength: float) -> Pixels:
+    """``image`` (H, W, C) as another print or casting of the same: every place is up to about a pixel from where it was, and
+    lines are a little thicker or thinner."""
+    height, width, _ = image.shape
+    away = rng.uniform(0.0, 1.0) * strength
+    columns, rows = (
+        (np.arange(size, dtype=np.float32)[across] + away * smooth_noise(rng, height, width, 12.0)).astype(np.float32)
+        for size, across in ((width, np.s_[None]), (height, np.s_[:, None]))
+    )
+    moved = cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).reshape(image.shape)
+    share = float(rng.uniform(-0.7, 0.7)) * min(strength, 1.0)
+    change = cv2.dilate if share > 0 else cv2.erode
+    grown = change(moved, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))).reshape(image.shape)
+    return np.asarray(moved + abs(share) * (grown - moved), np.float32)
+
+
 def light(
     rng: np.random.Generator, image: Pixels, scale: BatchScale, strength: float, middle: np.float32 | None = None
 ) -> Pixels:

@@ -71,6 +71,11 @@ NETWORKS: dict[str, Network] = {
         "models.detectors.denoising_student:DenoisingStudent", {"backbone": "resnet10t"}, DRAWN[:1], (1e-3, 1e-2)
     ),
     "uninformed_students": Network("models.detectors.uninformed_students:UninformedStudents", {}, STUDENT, (5e-4, 5e-3)),
+    "siam_nested_unet": Network(
+        "models.detectors.siam_nested_unet:SiamNestedUNet",
+        {"encoder": "tu-regnetx_002", "depth": 4, "widths": (16, 24, 40)},
+        DRAWN,
+    ),
     "aligned_statistics": Network("models.detectors.aligned_statistics:AlignedStatistics", {"search": 0.25, "sure": 0.7}),
 }
 

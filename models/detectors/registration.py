@@ -10,7 +10,7 @@ does (Evangelidis and Psarakis 2008).
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -91,46 +91,13 @@ class View:
     rows: Tensor
 
 
-class Level(TakesLoadedSizes):
-    """The template at one resolution, and what an iteration of the inverse compositional algorithm needs of it."""
+@dataclass(frozen=True)
+class Held:
+    """What a level holds of the template of each of N images, or of one template for all of them (its first side then is 1)."""
 
-    picture: Tensor  # (1, 1, h, w), grey, of mean 0 and spread 1 where it is inside
-    inside: Tensor  # (1, 1, h, w), 1 where there is something to compare
-    descent: Tensor  # (6, h · w), the inverse Hessian times the steepest descent images
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("picture", torch.zeros(1, 1, 1, 1))
-        self.register_buffer("inside", torch.zeros(1, 1, 1, 1))
-        self.register_buffer("descent", torch.zeros(6, 1))
-
-    @torch.no_grad()
-    def hold(self, picture: Tensor, shown: Tensor) -> None:
-        """Keep ``picture`` (1, 1, h, w) where all of a pixel is ``shown``."""
-        h, w = picture.shape[-2:]
-        inside = (shown > 0.99).double()
-        flat = standardised(picture.double(), inside) * inside
-        # Differences that reach beyond the rim of what is inside say nothing.
-        core = 1.0 - F.max_pool2d(F.pad(1.0 - inside, (1,) * 4, value=1.0), 3, stride=1)
-        slopes = torch.cat([flat.roll(-1, side) - flat.roll(1, side) for side in (3, 2)], 1) * core / 2.0  # x, y
-        x, y = ((torch.arange(n).to(flat) + 0.5 - n / 2) * (2.0 / max(h, w)) for n in (w, h))
-        places = torch.stack([x.expand(h, w), y[:, None].expand(h, w), torch.ones(h, w).to(flat)])
-        steepest = (slopes[0, :, None] * places * (max(h, w) / 2.0)).reshape(6, h * w)
-        # What a change of brightness or contrast explains is no motion.
-        light = torch.stack([inside.flatten(), flat.flatten()])
-        light = light / light.norm(dim=1, keepdim=True).clamp(min=TINY)
-        steepest = steepest - (steepest @ light.T) @ light
-        hessian = steepest @ steepest.T
-        damped = hessian + (DAMPING * hessian.diagonal().mean() + TINY) * torch.eye(6).to(hessian)
-        self.picture, self.inside = flat.to(picture), inside.to(picture)
-        self.descent = (torch.linalg.inv(damped) @ steepest).to(picture)
-
-    def view(self, grey: Tensor, shown: Tensor, frame: Frame) -> View:
-        """Of images ``grey`` (N, 1, H, W) and what is ``shown`` of them."""
-        h, w = (int(side) for side in self.picture.shape[-2:])
-        factor = frame.height // h
-        pair = torch.cat(reduced(grey, shown, factor), 1)
-        return View(pair, frame.to_sampler(grey), *frame.points(grey, h, w, factor))
+    picture: Tensor  # (N, 1, h, w), grey, of mean 0 and spread 1 where it is inside
+    inside: Tensor  # (N, 1, h, w), 1 where there is something to compare
+    descent: Tensor  # (N, 6, h · w), the inverse Hessian times the steepest descent images
 
     def seen(self, view: View, affine: Tensor) -> tuple[Tensor, Tensor]:
         """Images as the template sees them (N, 1, h, w), and how much of its pixels both show (0..1)."""
@@ -153,7 +120,7 @@ class Level(TakesLoadedSizes):
             if iteration == 0:
                 contrast, brightness = self.light(picture, weights)
             error = (picture * contrast + brightness - self.picture).clamp(-OUTLIER, OUTLIER) * weights
-            step = (error.reshape(-1, self.descent.shape[1]) @ self.descent.T).reshape(-1, 2, 3)
+            step = (error.flatten(1)[:, None] @ self.descent.transpose(1, 2)).reshape(-1, 2, 3)
             # The inverse of 1 + step is 1 - step, but for its square, which is gone when the steps are small.
             affine = torch.minimum(torch.maximum(affine - affine[:, :, :2] @ step, low), high)
         return affine
@@ -166,13 +133,81 @@ class Level(TakesLoadedSizes):
         return (_sum(product) / total.clamp(min=1.0)).flatten(), (total / _sum(self.inside).clamp(min=1.0)).flatten()
 
 
+def view_of(grey: Tensor, shown: Tensor, frame: Frame, picture: Tensor) -> View:
+    """Images ``grey`` (N, 1, H, W), of which ``shown`` is seen, at the resolution that ``picture`` (K, 1, h, w) has of a
+    template."""
+    h, w = (int(side) for side in picture.shape[-2:])
+    factor = frame.height // h
+    pair = torch.cat(reduced(grey, shown, factor), 1)
+    return View(pair, frame.to_sampler(grey), *frame.points(grey, h, w, factor))
+
+
+class Level(TakesLoadedSizes):
+    """K templates at one resolution, and what an iteration of the inverse compositional algorithm needs of them."""
+
+    counted = True
+    picture: Tensor  # (K, 1, h, w), as of ``Held``
+    inside: Tensor  # (K, 1, h, w)
+    descent: Tensor  # (K, 6, h · w)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("picture", torch.zeros(1, 1, 1, 1))
+        self.register_buffer("inside", torch.zeros(1, 1, 1, 1))
+        self.register_buffer("descent", torch.zeros(1, 6, 1))
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        descent = state_dict.get(prefix + "descent")
+        if isinstance(descent, Tensor) and descent.ndim == 2:  # of when a level held one template
+            state_dict[prefix + "descent"] = descent[None]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _fits(self, loaded: Tensor, buffer: Tensor) -> bool:
+        return loaded.ndim == buffer.ndim and loaded.shape[1 : buffer.ndim - 2] == buffer.shape[1 : buffer.ndim - 2]
+
+    @torch.no_grad()
+    def hold(self, pictures: Tensor, shown: Tensor) -> None:
+        """Keep ``pictures`` (K, 1, h, w) where all of a pixel is ``shown``."""
+        held = [_held(*pair) for pair in zip(pictures.split(1), shown.split(1), strict=True)]
+        self.picture = torch.cat([one.picture for one in held])
+        self.inside = torch.cat([one.inside for one in held])
+        self.descent = torch.cat([one.descent for one in held])
+
+    def of(self, chosen: Tensor) -> Held:
+        """Of the templates with numbers ``chosen`` (N,)."""
+        if len(self.picture) == 1:
+            return Held(self.picture, self.inside, self.descent)
+        return Held(*(buffer.index_select(0, chosen) for buffer in (self.picture, self.inside, self.descent)))
+
+
+def _held(picture: Tensor, shown: Tensor) -> Held:
+    """Of one template (1, 1, h, w)."""
+    h, w = picture.shape[-2:]
+    inside = (shown > 0.99).double()
+    flat = standardised(picture.double(), inside) * inside
+    # Differences that reach beyond the rim of what is inside say nothing.
+    core = 1.0 - F.max_pool2d(F.pad(1.0 - inside, (1,) * 4, value=1.0), 3, stride=1)
+    slopes = torch.cat([flat.roll(-1, side) - flat.roll(1, side) for side in (3, 2)], 1) * core / 2.0  # x, y
+    x, y = ((torch.arange(n).to(flat) + 0.5 - n / 2) * (2.0 / max(h, w)) for n in (w, h))
+    places = torch.stack([x.expand(h, w), y[:, None].expand(h, w), torch.ones(h, w).to(flat)])
+    steepest = (slopes[0, :, None] * places * (max(h, w) / 2.0)).reshape(6, h * w)
+    # What a change of brightness or contrast explains is no motion.
+    light = torch.stack([inside.flatten(), flat.flatten()])
+    light = light / light.norm(dim=1, keepdim=True).clamp(min=TINY)
+    steepest = steepest - (steepest @ light.T) @ light
+    hessian = steepest @ steepest.T
+    damped = hessian + (DAMPING * hessian.diagonal().mean() + TINY) * torch.eye(6).to(hessian)
+    return Held(flat.to(picture), inside.to(picture), (torch.linalg.inv(damped) @ steepest).to(picture)[None])
+
+
 class Registration(TakesLoadedSizes):
-    """Finds a template in images. ``search``: how far it may be shifted, as a share of each side (0..0.5); turned and scaled it
-    may be by a few degrees and percent. Without a template, confidence is 0.
+    """Finds the best of K templates in images. ``search``: how far it may be shifted, as a share of each side (0..0.5); turned
+    and scaled it may be by a few degrees and percent. Without a template, confidence is 0.
 
-    Images may be of other sizes than the template; shifts are counted from equal upper left corners."""
+    Which template it is, is decided by the coarse correlation, where a shift alone is tried. Images may be of other sizes than
+    the templates, which have one size; shifts are counted from equal upper left corners."""
 
-    shown: Tensor  # (H, W), where the template is an image and not its margins
+    shown: Tensor  # (H, W), where the first template is an image and not its margins
 
     def __init__(self, search: float = 0.25) -> None:
         super().__init__()
@@ -189,26 +224,28 @@ class Registration(TakesLoadedSizes):
         return Frame(int(height), int(width))
 
     @torch.no_grad()
-    def hold(self, template: Tensor) -> None:
-        """Take ``template`` (1, C, H, W): an image with its margins, its sides multiples of 32."""
-        shown = visible(template)
+    def hold(self, templates: Tensor) -> None:
+        """Take ``templates`` (K, C, H, W): images with their margins, their sides multiples of 32."""
+        shown = visible(templates)
         self.shown = shown[0, 0] > 0.5
-        fine = max(f for f in FINEST if f == 1 or min(template.shape[-2:]) >= f * SMALLEST)
+        fine = max(f for f in FINEST if f == 1 or min(templates.shape[-2:]) >= f * SMALLEST)
         for number, level in enumerate(self._levels()):
-            level.hold(*reduced(template.mean(1, keepdim=True), shown, fine << (LEVELS - 1 - number)))
+            level.hold(*reduced(templates.mean(1, keepdim=True), shown, fine << (LEVELS - 1 - number)))
 
-    def forward(self, images: Tensor) -> Registered:
-        """Find the template in images (N, C, H, W), their sides multiples of 32."""
+    def forward(self, images: Tensor, but: int | None = None) -> Registered:
+        """Find a template in images (N, C, H, W), their sides multiples of 32; ``but``: the number of one that is not tried,
+        which needs two."""
         frame, shown, grey = self.frame, visible(images), images.mean(1, keepdim=True)
         levels = self._levels()
-        views = [level.view(grey, shown, frame) for level in levels]
-        affine = self._shifted(views[0].pair, levels[0])
+        views = [view_of(grey, shown, frame, level.picture) for level in levels]
+        affine, chosen = self._shifted(views[0].pair, levels[0], but)
         limits = self._limits(affine)
-        for level, view, iterations in zip(levels, views, ITERATIONS, strict=True):
+        held = [level.of(chosen) for level in levels]
+        for level, view, iterations in zip(held, views, ITERATIONS, strict=True):
             affine = level.refined(view, affine, iterations, limits)
-        correlation, share = levels[-1].correlation(views[-1], affine)
+        correlation, share = held[-1].correlation(views[-1], affine)
         enough = ((share - LEAST_OVERLAP) / 0.05).clamp(0.0, 1.0)
-        return Registered(affine, (correlation * enough).clamp(0.0, 1.0), frame)
+        return Registered(affine, (correlation * enough).clamp(0.0, 1.0), frame, chosen)
 
     def _levels(self) -> list[Level]:
         return list(cast("Iterable[Level]", self.levels))
@@ -219,24 +256,28 @@ class Registration(TakesLoadedSizes):
         middle, reach = torch.eye(3).to(like), torch.tensor([*far, [0.0, 0.0, 0.0]]).to(like)
         return middle - reach, middle + reach
 
-    def _shifted(self, image: Tensor, level: Level) -> Tensor:
-        """The shift that correlates best, as an affine map (N, 3, 3)."""
-        h, w = (int(side) for side in level.picture.shape[-2:])
+    def _shifted(self, image: Tensor, level: Level, but: int | None) -> tuple[Tensor, Tensor]:
+        """The shift that correlates best, as an affine map (N, 3, 3), and the number of the template (N,) that it is of."""
+        count, _, h, w = (int(side) for side in level.picture.shape)
         down, right = int(self.search * h), int(self.search * w)
         room = F.pad(image, (right, right + w, down, down + h))[:, :, : h + 2 * down, : w + 2 * right]
         shown = room[:, 1:]
         seen = room[:, :1] * shown
         inside = level.inside
         template = level.picture
-        of_seen = F.conv2d(seen, torch.cat([template, inside]))
+        of_seen, of_inside = F.conv2d(seen, torch.cat([template, inside])).split(count, 1)
         of_squares = F.conv2d(seen.square(), inside)
-        of_shown = F.conv2d(shown, torch.cat([inside, template, template.square()]))
-        count = of_shown[:, :1].clamp(min=1.0)
-        both = of_seen[:, :1] - of_seen[:, 1:] * of_shown[:, 1:2] / count
-        spreads = (of_squares - of_seen[:, 1:].square() / count) * (of_shown[:, 2:] - of_shown[:, 1:2].square() / count)
+        both_shown, of_shown, squares_shown = F.conv2d(shown, torch.cat([inside, template, template.square()])).split(count, 1)
+        pixels = both_shown.clamp(min=1.0)
+        both = of_seen - of_inside * of_shown / pixels
+        spreads = (of_squares - of_inside.square() / pixels) * (squares_shown - of_shown.square() / pixels)
         y, x = (torch.arange(-far, far + 1).to(image) for far in (down, right))
         nearer = NEARER * ((y / max(down, 1)).square()[:, None] + (x / max(right, 1)).square())
-        fits = torch.where(count < LEAST_OVERLAP * inside.sum(), -1.0, both / spreads.clamp(min=TINY).sqrt()) - nearer
+        least = LEAST_OVERLAP * inside.sum((2, 3))[:, :, None]  # (K, 1, 1)
+        fits = torch.where(pixels < least, -1.0, both / spreads.clamp(min=TINY).sqrt()) - nearer
+        if but is not None:
+            fits[:, but] = -2.0
         shifts = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x)), torch.zeros(len(y), len(x)).to(x)], 2)
         affines = shifts.reshape(-1, 3, 1) * (2.0 / max(h, w)) * torch.tensor([0.0, 0.0, 1.0]).to(x) + torch.eye(3).to(x)
-        return affines[fits.reshape(-1, len(affines)).argmax(1)]
+        best = fits.flatten(1).argmax(1)
+        return affines[best % len(affines)], best // len(affines)

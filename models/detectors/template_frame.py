@@ -61,11 +61,13 @@ def sampled(images: Tensor, to_sampler: Tensor, points: tuple[Tensor, Tensor]) -
 @dataclass(frozen=True)
 class Registered:
     """Where the template's part lies in each of N images. ``affine`` (N, 3, 3): from the template's coordinates to the image's.
-    ``confidence`` (N,) in 0..1: correlation of image and template where both are seen, 0 where too little is."""
+    ``confidence`` (N,) in 0..1: correlation of image and template where both are seen, 0 where too little is. ``chosen`` (N,):
+    which template it is."""
 
     affine: Tensor
     confidence: Tensor
     frame: Frame
+    chosen: Tensor
 
     def warped(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in the template's frame, interpolated; zero where there is no image."""

@@ -78,9 +78,12 @@ class CropSeries(Dataset[tuple[Tensor, ...]]):
     """Crop ``i`` as (image (C, S, S) normalised float, label (1, S, S) float), and the clean image where the plan asks for it.
     ``series[i]`` is drawn by the plan, ``series[i, course]`` by the plan with what a ``Course`` changes."""
 
-    def __init__(self, images: list[Image], plan: CropPlan, parts: list[Part] | None = None) -> None:
-        """``parts``: the images' foreground masks, so that chips follow a part's rim; None takes the images' own."""
-        self._images, self._parts = OneCopy(images), OneCopy(parts or [])
+    def __init__(
+        self, images: list[Image], plan: CropPlan, parts: list[Part] | None = None, partners: list[Image] | None = None
+    ) -> None:
+        """``parts``: the images' foreground masks, so that chips follow a part's rim; None takes the images' own. ``partners``:
+        of each image its template (of one product alone), which then is what comes as the clean crop."""
+        self._images, self._parts, self._partners = OneCopy(images), OneCopy(parts or []), OneCopy(partners or [])
         self._plan = plan
         self._products = self._divided()
         self._statistics = [statistics(image) for image in images]
@@ -111,7 +114,7 @@ class CropSeries(Dataset[tuple[Tensor, ...]]):
         product = self._products[index % len(self._products)]
         drawn = draw_crop(
             self._recipe, product.scale, product.images, plan.side, plan.seed, index, window, plan.flips, product.parts,
-            plan.spots, plan.library, plan.with_clean,
+            plan.spots, plan.library, plan.with_clean, self._partners.arrays or None,
         )  # fmt: skip
         source = product.first + drawn.source
         image, label = self._normalised(drawn.image, source), torch.from_numpy(drawn.label[None])

@@ -4,7 +4,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,13 @@ from models.trainable import Trainable, TrainingBatch
 from models.training.budget import Costs, Plan, cores, ended, plan_anew, planned
 from models.training.checkpoint import load_checkpoint, resumed_log, save_checkpoint
 from models.training.crop_loader import CropLoader
-from models.training.crops import Course, CropPlan, CropSeries, Image
+from models.training.crops import Course, CropPlan, CropSeries, Image, Part
 from models.training.curriculum import Schedule
 from models.training.hard_negatives import Spot, find_spots, paces_between, searched
 from models.training.memory_bank import fill_memory_bank
 from models.training.number_format import Format, computing_in
 from models.training.pacing import Mine, paced_batches
+from models.training.templates import Pairs, pairs_of
 from models.training.training_log import TrainingLog
 
 
@@ -186,6 +187,7 @@ def fit(
     report: Report | None = None,
     begin: Begin = lambda detector: None,
     make: Make | None = None,
+    templates: Sequence[Image] = (),
 ) -> tuple[Any, TrainingLog]:
     """Train one network on good ``images`` (H, W, C); ``crop_plan.total`` is replaced by what the budget allows.
 
@@ -193,21 +195,20 @@ def fit(
     stops early after three without gain and gives the best. ``checkpoint``: file to resume from and to write every ten
     seconds, ignored unless it carries the same ``key``. ``report``: called with (step, steps, loss, message). ``begin``: gives a
     fresh network the weights that it starts from (a teacher, a warm start), before it is prepared. ``make``: makes it; None
-    makes the detector that ``spec`` names. The same inputs and steps give the same weights on the same kind of CPU.
+    makes the detector that ``spec`` names. ``templates``: for one that compares with them; without, it takes them out of the
+    images, and where these do not match each other it makes one step and says nothing. The same inputs and steps give the same
+    weights on the same kind of CPU.
     """
     device, channels = pick_device(), images[0].shape[2]
     workers = data_workers(device, plan)
     make = make or partial(build_detector, spec.detector, settings=spec.settings)
     network = make(channels)
-    defects = not network.learns_from_good_only
 
-    parts = [foreground(image) for image in images]
-
-    def series(with_defects: bool) -> CropSeries:
-        with_clean, total = with_defects and network.learns_from_clean, max(64 // spec.batch_size, 1) * spec.batch_size
-        return CropSeries(images, replace(crop_plan, total=total, with_defects=with_defects, with_clean=with_clean), parts)
-
-    without = series(False)
+    pairs = _pairs(network, images, templates)
+    if pairs is not None:
+        begin, plan = _holding(pairs, begin), replace(plan, steps=1) if pairs.bank.empty else plan
+    series = partial(_series, images, [foreground(image) for image in images], crop_plan, spec, network, pairs)
+    without = series(with_defects=False)
     good = torch.stack([without[i][0] for i in range(len(without))])
 
     if isinstance(network, Detector) and not network.trainable:
@@ -216,20 +217,19 @@ def fit(
         begin(network)
         return fill_memory_bank(network.to(device), good, images, validate)
 
-    def fresh(form: Format) -> _Run:
-        return _Run(spec, channels, crop_plan.seed, device, form, good, make, begin)
+    fresh = partial(_Run, spec, channels, crop_plan.seed, device, good=good, make=make, begin=begin)
 
-    with CropLoader(series(defects), spec.batch_size, workers) as crops:
+    with CropLoader(series(with_defects=not network.learns_from_good_only), spec.batch_size, workers) as crops:
         state = load_checkpoint(checkpoint, key)
         if state is None:
             log = planned(
                 plan,
-                lambda too, form: measure(lambda: fresh(form), crops, images, validate if too else None),
+                lambda too, form: measure(lambda: fresh(form=form), crops, images, validate if too else None),
                 device,
             )
         else:
             log = resumed_log(state)
-        run = fresh(log.form)
+        run = fresh(form=log.form)
         best, stale = (None, 0) if state is None else run.restore(state)
         begun, waited = time.monotonic() - log.seconds, 0.0
         last_saved = last_mark = time.monotonic()
@@ -260,6 +260,37 @@ def fit(
         best, _ = _validated(validate, run, log, best)
         run.average.load_state_dict(best[1])
     return run.average.cpu().eval(), log
+
+
+def _series(
+    images: list[Image],
+    parts: list[Part],
+    plan: CropPlan,
+    spec: Spec,
+    network: Trainable,
+    pairs: Pairs | None,
+    with_defects: bool,
+) -> CropSeries:
+    with_clean, total = with_defects and network.learns_from_clean, max(64 // spec.batch_size, 1) * spec.batch_size
+    drawn = replace(plan, total=total, with_defects=with_defects, with_clean=with_clean)
+    return CropSeries(images, drawn, parts, pairs.partners if pairs and with_clean else None)
+
+
+def _pairs(network: Trainable, images: list[Image], templates: Sequence[Image]) -> Pairs | None:
+    """Of a detector that compares with a template."""
+    if not (isinstance(network, Detector) and network.compares_with_template):
+        return None
+    return pairs_of(images, network.bank, network.sure, templates)
+
+
+def _holding(pairs: Pairs, begin: Begin) -> Begin:
+    """``begin``, after which the detector holds the templates of ``pairs``: also where it began with another product's."""
+
+    def begin_with_templates(detector: Any) -> None:
+        begin(detector)
+        detector.bank = copy.deepcopy(pairs.bank)
+
+    return begin_with_templates
 
 
 def _miner(run: _Run, images: list[Image]) -> Mine | None:

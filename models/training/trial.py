@@ -37,6 +37,8 @@ def spec_of(params: Mapping[str, Any], side: int, teacher: TeacherCard | None = 
         params.get("learning_rate", Spec.learning_rate),
         side=side,
         batch_size=16 * max(128 // side, 1),
+        # A good training image is laid on a template, often on itself: no false alarms there to learn from.
+        hard_negatives=not network.detector.compares_with_template,
     )
 
 

@@ -68,7 +68,7 @@ class InPlace(Registration):
 
     def forward(self, images: Tensor) -> Registered:
         found = super().forward(images)
-        return Registered(torch.eye(3).expand_as(found.affine), torch.ones_like(found.confidence), found.frame)
+        return Registered(torch.eye(3).expand_as(found.affine), torch.ones_like(found.confidence), found.frame, found.chosen)
 
 
 @pytest.mark.parametrize("number", [40, 41, 42])

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.detectors.registration import Registration
 from models.detectors.template_bank import TemplateBank
 from models.inspection.inspector import MARGIN, as_seen
 from models.inspection.preprocess import statistics
@@ -44,7 +45,7 @@ def pairs_of(images: Sequence[Image], bank: TemplateBank, sure: float, templates
     if templates:
         bank.hold(torch.cat([_seen(template) for template in templates]))
     else:
-        chosen = _chosen(seen, bank, sure)
+        chosen = _chosen(seen, bank.registration.search, sure)
         if not chosen:
             return Pairs(bank, list(images), 0)
         bank.hold(torch.cat([seen[number] for number in chosen]))
@@ -65,7 +66,7 @@ def pairs_of(images: Sequence[Image], bank: TemplateBank, sure: float, templates
     return Pairs(bank, partners, matched)
 
 
-def _chosen(seen: Sequence[Tensor], bank: TemplateBank, sure: float) -> list[int]:
+def _chosen(seen: Sequence[Tensor], search: float, sure: float) -> list[int]:
     """Numbers of images that become templates: of a few, evenly chosen and of the commonest size, the one that the others match
     best, then each that improves the best match of the mean image most."""
     sizes = [tuple(one.shape) for one in seen]
@@ -73,11 +74,12 @@ def _chosen(seen: Sequence[Tensor], bank: TemplateBank, sure: float) -> list[int
     alike = [number for number, own in enumerate(sizes) if own == size]
     few = [alike[i] for i in np.unique(np.linspace(0, len(alike) - 1, min(CANDIDATES, len(alike))).astype(int))]
     match = np.zeros((len(few), len(few)))  # of each (row) on each (column)
+    registration = Registration(search)
     for column, template in enumerate(few):
-        bank.registration.hold(seen[template])
+        registration.hold(seen[template])
         for row, number in enumerate(few):
             if row != column:
-                confidence = float(bank.registration(seen[number]).confidence)
+                confidence = float(registration(seen[number]).confidence)
                 match[row, column] = confidence if confidence >= sure else 0.0
     taken: list[int] = []
     best = np.zeros(len(few))

@@ -14,7 +14,9 @@ from data.yaml_file import write_yaml
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MIN_IMAGES = 12
 LIBRARY = "library"
-"""Folder of cut-outs beside a product's batches, and its copy in each of them; no batch may be called that."""
+"""Folder of cut-outs beside a product's batches, and its copy in each of them."""
+RESERVED = (LIBRARY, "templates")
+"""What lies beside a product's batches; no batch may be called that."""
 TEACHER = "teacher-"
 """What the registered models of teachers are called, before their names; no product may be called that."""
 
@@ -23,10 +25,10 @@ def check_name(kind: str, name: str) -> str:
     """Return ``name`` if it may name a ``kind`` ("product" or "batch"); raise BadName otherwise.
 
     The rule is ``[a-z0-9][a-z0-9._-]*``, at most 63 characters, without ``..`` and not ending in a dot or ``.lock``
-    (and no batch is called ``library``), because the name is also a folder, a git tag and a registered model. Registered models
-    that start with ``teacher-`` are teachers, so no product does.
+    (and no batch is called ``library`` or ``templates``), because the name is also a folder, a git tag and a registered model.
+    Registered models that start with ``teacher-`` are teachers, so no product does.
     """
-    if not NAME.fullmatch(name) or ".." in name or name.endswith((".", ".lock")) or (kind, name) == ("batch", LIBRARY):
+    if not NAME.fullmatch(name) or ".." in name or name.endswith((".", ".lock")) or (kind == "batch" and name in RESERVED):
         raise BadName(
             f"{kind} name {name[:80]!r} is not of the form [a-z0-9][a-z0-9._-]* with at most 63 characters;"
             f" try {_suggestion(kind, name)!r}"
@@ -42,7 +44,7 @@ def _suggestion(kind: str, name: str) -> str:
     while kind == "product" and suggestion.startswith(TEACHER):
         suggestion = suggestion.removeprefix(TEACHER).strip("-_")
     suggestion = suggestion[:63] or "bolt-m6"
-    return f"{LIBRARY}-a" if (kind, suggestion) == ("batch", LIBRARY) else suggestion
+    return f"{suggestion}-a" if kind == "batch" and suggestion in RESERVED else suggestion
 
 
 class ImageRecord(BaseModel):

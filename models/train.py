@@ -14,8 +14,8 @@ from torch import Tensor
 
 from core.errors import BadBatch, BadSettings
 from core.files import file_digest, replacing_folder, write_json
-from data.batch import BatchFolder
-from data.defects.library import Cutout, read_library
+from data.batch import LIBRARY, BatchFolder
+from data.defects.library import Cutout, batch_templates, read_library
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from data.progress import Progress
@@ -34,7 +34,7 @@ from models.training.fit import Report, fit
 from models.training.machine import environment, packages
 from models.training.memories import memories
 from models.training.trained import NetworkRecord
-from models.training.training_log import steps_text
+from models.training.training_log import steps_text, templates_text
 from models.training.trial import default_of, recipe_of, spec_of
 from models.training.view import View
 from models.training.warm_start import WarmStart, read_warm_start
@@ -78,7 +78,8 @@ def planned_networks(
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What the networks of a batch are made of. ``images``: the good ones at working scale; ``best``: of the study."""
+    """What the networks of a batch are made of. ``images``: the good ones at working scale. ``templates``: of the product,
+    likewise, for what compares with them. ``best``: of the study."""
 
     folder: BatchFolder
     params: dict[str, Any]
@@ -87,6 +88,7 @@ class TrainingInputs:
     images: list[NDArray[np.uint8]]
     tuning: TuneSet
     library: tuple[Cutout, ...]
+    templates: list[NDArray[np.uint8]]
     teacher: TeacherFile | None
     warm: WarmStart | None
 
@@ -114,7 +116,7 @@ class TrainingInputs:
         """Stands for everything that network ``number`` is made from."""
         inputs = [self.card and self.card.digest, self.warm and self.warm.source.weights_digest]
         digest = hashlib.sha256(json.dumps([self.params, self.best, number, inputs], sort_keys=True, default=str).encode())
-        for image in self.images:
+        for image in (*self.images, *self.templates):
             digest.update(image.tobytes())
         return digest.hexdigest()[:16]
 
@@ -132,8 +134,9 @@ def train(folder: BatchFolder) -> None:
     images = [at_working_scale(exam.image, scale) for exam in batch.good["train"]]
     given = TrainingInputs(
         folder, params, settings, best, images, tune_set(batch.good["tune"], batch.defects["tune"], scale),
-        read_library(folder.file("library"), batch.channels), read_teacher(folder.file("teacher")),
-        read_warm_start(folder.file("warm")),
+        read_library(folder.file(LIBRARY), batch.channels),
+        [at_working_scale(image, scale) for image in batch_templates(folder, batch.channels)],
+        read_teacher(folder.file("teacher")), read_warm_start(folder.file("warm")),
     )  # fmt: skip
     beside = memories(settings.companion, images, side, given.teacher) if settings.companion else ()
     planned = planned_networks(settings, chosen, View(1, side), beside)
@@ -159,6 +162,8 @@ def train(folder: BatchFolder) -> None:
             f"network {number + 1} ({network.params['detector']}, 1/{log['reduction']}): {steps} "
             f"in {log['seconds']:.0f} s, ended by {log['ended_by']}{_start_text(given.warm, log['warm'])}"
         )
+        if _family(network.params["detector"]).compares_with_template:
+            print(templates_text(log["templates"], log["matched"], len(images)))
     spec = spec_of(chosen, side, given.card)
     _write(folder, detectors, {
         "detector": spec.detector, "settings": spec.settings, "spec": asdict(spec),
@@ -221,6 +226,7 @@ def _network(
     detector, training = fit(
         seen, crops, spec, plan, lambda made: objective([made], given.tuning, [view.reduction]).value,
         checkpoint=work / f"checkpoint-{number}.pt", key=key, report=report, begin=begin,
+        templates=[at_working_scale(image, 1.0, view.reduction) for image in given.templates],
     )  # fmt: skip
     log = {**vars(record), "warm": state is not None, **asdict(training)}
     finished.parent.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from core.files import replacing_folder, write_json
-from data.batch import BatchFolder
-from data.defects.library import read_library
+from data.batch import LIBRARY, BatchFolder
+from data.defects.library import batch_templates, read_library
 from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from data.progress import Progress
@@ -88,7 +88,8 @@ def tune(folder: BatchFolder) -> None:
         print("nothing is tried: there is time for the default settings alone")
         _write_study(folder, [], b"", {"params": _named(defaults[0], settings, card), "value": None, **fixed})
         return
-    library, measured = read_library(folder.file("library"), batch.channels), measure_scale(images)
+    library, measured = read_library(folder.file(LIBRARY), batch.channels), measure_scale(images)
+    templates = [at_working_scale(image, scale) for image in batch_templates(folder, batch.channels)]
     tuning = tune_set(batch.good["tune"], batch.defects["tune"], scale)
 
     about = [params, _fingerprint(batch), card and card.digest]
@@ -115,7 +116,9 @@ def tune(folder: BatchFolder) -> None:
         crops = CropPlan(
             recipe_of(chosen, recipe), measured, settings.side, 0, chosen.get("schedule", "none"), seed, library=library
         )
-        detector, log = fit(images, crops, spec, Plan(0.8 * each), report=report, begin=lambda made: teach(made, teacher))
+        detector, log = fit(
+            images, crops, spec, Plan(0.8 * each), report=report, begin=lambda made: teach(made, teacher), templates=templates
+        )
         result = objective([detector], tuning)
         trial.set_user_attr("seconds", time.monotonic() - begun)
         trial.set_user_attr("chosen", chosen)

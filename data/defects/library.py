@@ -5,6 +5,7 @@ A folder of images and its subfolders. ``<name>.png`` carries its mask as transp
 beside the batch, where DVC versions it together with the images.
 """
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 
 from core.errors import BadBatch, BadImage
 from core.files import file_digest, write_json
+from data.batch import LIBRARY, BatchFolder
 from data.mask import read_mask
+from data.templates import TEMPLATES, read_templates, template_files
 
 INDEX, MASK = "index.json", ".mask.png"
 MOST, LARGEST = 500, 2048
@@ -46,9 +49,26 @@ def read_library(folder: Path, channels: int) -> tuple[Cutout, ...]:
     return tuple(_read(file, mask, channels, laid) for file, mask in found.items())
 
 
+def templates_beside(folder: Path) -> Path | None:
+    """Where the templates of a batch lie whose library is ``folder``; None where it has none."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return folder / TEMPLATES if isinstance(index, dict) and index.get(TEMPLATES) else None
+
+
+def batch_templates(folder: BatchFolder, channels: int) -> tuple[NDArray[np.uint8], ...]:
+    """The templates (H, W, C) that lie beside a batch, in 1 or 3 ``channels``."""
+    templates = templates_beside(folder.file(LIBRARY))
+    return () if templates is None else read_templates(templates, channels)
+
+
 def _cutouts(folder: Path) -> dict[Path, Path | None]:
     """Each cut-out with the file of its mask, in name order."""
     inside = sorted(folder.rglob("*")) if folder.is_dir() else []
+    if (templates := templates_beside(folder)) is not None:
+        inside = [file for file in inside if file != templates and templates not in file.parents]
     files = [file for file in inside if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
     files = [file for file in files if (file.is_symlink() or not file.is_dir()) and not _is_note(file)]
     strange = next((file for file in files if file.suffix.lower() not in ENDINGS or not file.is_file()), None)
@@ -101,12 +121,17 @@ def _read(file: Path, beside: Path | None, channels: int, laid: bool) -> Cutout:
     return Cutout(np.ascontiguousarray(image, np.float32), mask)
 
 
-def lay_library(source: Path, target: Path) -> None:
-    """Copy the cut-outs of ``source`` (which may be missing) to ``target`` with an index of their digests, once: what lies there
-    is part of a batch and stays. BadBatch if a cut-out cannot be used."""
+def lay_library(source: Path, target: Path, templates: Path | None = None) -> None:
+    """Copy the cut-outs of ``source`` and the pictures in ``templates`` (both may be missing) to ``target`` with an index of
+    their digests, once: what lies there is part of a batch and stays. BadBatch if one of them cannot be used."""
     if (target / INDEX).exists():
         return
     read_library(source, 3)
+    pictures = [] if templates is None else template_files(templates)
+    if templates is not None:
+        read_templates(templates, 3)
+    if pictures and (source / TEMPLATES).exists():
+        raise BadBatch(f"{source / TEMPLATES} and {templates} would lie in the same place; rename the folder of cut-outs")
     partial = target.with_name(f".{target.name}-incoming")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -114,6 +139,12 @@ def lay_library(source: Path, target: Path) -> None:
     for name in names:
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, partial / name)
-    write_json(partial / INDEX, {"cutouts": {name: file_digest(partial / name) for name in names}})
+    index = {"cutouts": {name: file_digest(partial / name) for name in names}}
+    if pictures:
+        (partial / TEMPLATES).mkdir()
+        for picture in pictures:
+            shutil.copyfile(picture, partial / TEMPLATES / picture.name)
+        index[TEMPLATES] = {picture.name: file_digest(partial / TEMPLATES / picture.name) for picture in pictures}
+    write_json(partial / INDEX, index)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

@@ -9,6 +9,7 @@ from typing import Any
 from core.files import write_json, write_text
 from data.batch import LIBRARY, BatchFolder, check_name
 from data.defects.library import lay_library
+from data.templates import TEMPLATES
 from data.validation.history import EarlierBatch
 from flows.config import PlantConfig, Product
 from flows.errors import PlantError
@@ -113,7 +114,7 @@ def lay_out(job: Job) -> None:
     folder = job.folder
     lay_params(folder.file("params.yaml"), job.params(), f"products/{job.product}/{PRODUCT_FILE}")
     _write_if_new(folder.file("dvc.yaml"), pipeline())
-    lay_library(folder.path.parent / LIBRARY, folder.file(LIBRARY))
+    lay_library(folder.path.parent / LIBRARY, folder.file(LIBRARY), folder.path.parent / TEMPLATES)
     # Once decided, a batch keeps the history it was judged by: later batches must not make its stages run again.
     if not folder.file("decision.json").exists():
         write_json(folder.file("history.json"), history(job.plant, job.product, job.batch))

@@ -204,9 +204,7 @@ def fit(
     make = make or partial(build_detector, spec.detector, settings=spec.settings)
     network = make(channels)
 
-    pairs = _pairs(network, images, templates)
-    if pairs is not None:
-        begin, plan = _holding(pairs, begin), replace(plan, steps=1) if pairs.bank.empty else plan
+    pairs, begin, plan = _paired(network, images, templates, begin, plan)
     series = partial(_series, images, [foreground(image) for image in images], crop_plan, spec, network, pairs)
     without = series(with_defects=False)
     good = torch.stack([without[i][0] for i in range(len(without))])
@@ -255,6 +253,7 @@ def fit(
                 save_checkpoint(checkpoint, key, log, {**run.state(), "best": best, "stale": stale})
                 last_saved = time.monotonic()
             last_mark = time.monotonic()
+    log.templates, log.matched = (pairs.templates, pairs.matched) if pairs else (0, 0)
     log.waiting_share = round(waited / max(log.seconds, 1e-9), 4)
     if validate is not None:
         best, _ = _validated(validate, run, log, best)
@@ -276,11 +275,14 @@ def _series(
     return CropSeries(images, drawn, parts, pairs.partners if pairs and with_clean else None)
 
 
-def _pairs(network: Trainable, images: list[Image], templates: Sequence[Image]) -> Pairs | None:
-    """Of a detector that compares with a template."""
+def _paired(
+    network: Trainable, images: list[Image], templates: Sequence[Image], begin: Begin, plan: Plan
+) -> tuple[Pairs | None, Begin, Plan]:
+    """Of a detector that compares with a template: the pairs, and how it then begins and is planned."""
     if not (isinstance(network, Detector) and network.compares_with_template):
-        return None
-    return pairs_of(images, network.bank, network.sure, templates)
+        return None, begin, plan
+    pairs = pairs_of(images, network.bank, network.sure, templates)
+    return pairs, _holding(pairs, begin), replace(plan, steps=1) if pairs.bank.empty else plan
 
 
 def _holding(pairs: Pairs, begin: Begin) -> Begin:

@@ -34,6 +34,11 @@ class Pairs:
     partners: list[Image]
     matched: int
 
+    @property
+    def templates(self) -> int:
+        """How many there are."""
+        return 0 if self.bank.empty else len(self.bank.pictures)
+
 
 @torch.no_grad()
 def pairs_of(images: Sequence[Image], bank: TemplateBank, sure: float, templates: Sequence[Image] = ()) -> Pairs:

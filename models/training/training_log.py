@@ -20,6 +20,7 @@ class TrainingLog:
     ``recent_dice``: of the steps since the competence was last updated; ``competences``: (step, competence from there on).
     ``steps_planned``: at first; ``changes``: where that was planned anew. ``marks``: (step, seconds) where the last paces began;
     ``reserve``: seconds kept for the last validation.
+    ``templates``: how many a network compares with, and ``matched``: how many training images one was laid on.
     ``form``: the number format of the steps; logs of before it was chosen are of bfloat16.
     ``ended_by``: steps, time, early stop, or stop (a rebuild ends where its record ended).
     """
@@ -42,6 +43,8 @@ class TrainingLog:
     changes: list[Change] = field(default_factory=list)
     marks: list[tuple[int, float]] = field(default_factory=list)
     reserve: float = 0.0
+    templates: int = 0
+    matched: int = 0
     form: "Format" = "bfloat16"
 
     @property
@@ -92,3 +95,11 @@ def steps_text(steps: int | None, planned: int | None, changes: Sequence[Change]
         return f"{steps} of {planned} steps"
     _, _, total = changes[-1]
     return f"{steps} of {total} steps ({planned} planned at first)"
+
+
+def templates_text(templates: int, matched: int, images: int) -> str:
+    """For people: what a network compares with."""
+    if not templates:
+        return f"it compares with no template: {matched} of {images} good training images match another one"
+    plural = "" if templates == 1 else "s"
+    return f"it compares with {templates} template{plural}, which match {matched} of {images} good training images"

@@ -414,3 +414,29 @@ def test_what_nobody_can_see_is_not_labelled(scale: BatchScale) -> None:
     after[40:50, 40:50] += 10 * scale.visible
     label = blend.label_of_change(before, after, scale)
     assert not label[5:25, 5:25].any() and label[42:48, 42:48].min() > 0.9
+
+
+def test_a_partner_is_shown_at_the_same_place_and_changes_nothing_else() -> None:
+    """Each image has its own grey ramp, its partner the same one darker: light and print tolerance move it little."""
+    rows, columns = np.mgrid[0:160, 0:200].astype(np.float32)
+    images = [np.clip(60 + 0.5 * rows + 0.3 * columns + 10 * n, 0, 255).astype(np.uint8)[..., None] for n in range(3)]
+    partners = [image - np.uint8(20) for image in images]
+    recipe, scale = Recipe(nuisance=0.3, clean_fraction=1.0), measure_scale(images)
+    for index in range(12):
+        alone = draw_crop(recipe, scale, images, 96, 5, index)
+        paired = draw_crop(recipe, scale, images, 96, 5, index, partners=partners)
+        assert np.array_equal(alone.image, paired.image) and alone.clean is None and paired.clean is not None
+        apart = paired.image[8:-8, 8:-8].astype(float) - paired.clean[8:-8, 8:-8]
+        # Where the crop is image and not what lies beyond: the ramp itself is gone, and the step between the two is left.
+        assert np.median(np.abs(apart - np.median(apart))) < 4.0 and 8 < np.median(apart) < 32
+
+
+def test_a_partner_has_differences_of_its_own() -> None:
+    """The same picture twice: noise, light and edges differ, and the same draw gives the same ones."""
+    image = np.full((128, 128, 1), 90, np.uint8)
+    image[:, 60:] = 170
+    recipe = Recipe(clean_fraction=1.0)
+    drawn = [draw_crop(recipe, measure_scale([image]), [image], 96, 5, index, partners=[image]) for index in range(8)]
+    again = [draw_crop(recipe, measure_scale([image]), [image], 96, 5, index, partners=[image]) for index in range(8)]
+    assert all(one.clean is not None and not np.array_equal(one.image, one.clean) for one in drawn)
+    assert all(np.array_equal(one.clean, two.clean) for one, two in zip(drawn, again, strict=True))

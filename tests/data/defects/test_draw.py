@@ -421,7 +421,7 @@ def test_a_partner_is_shown_at_the_same_place_and_changes_nothing_else() -> None
     rows, columns = np.mgrid[0:160, 0:200].astype(np.float32)
     images = [np.clip(60 + 0.5 * rows + 0.3 * columns + 10 * n, 0, 255).astype(np.uint8)[..., None] for n in range(3)]
     partners = [image - np.uint8(20) for image in images]
-    recipe, scale = Recipe(nuisance=0.3, clean_fraction=1.0), measure_scale(images)
+    recipe, scale = Recipe(nuisance=0.3).model_copy(update={"clean_fraction": 1.0}), measure_scale(images)
     for index in range(12):
         alone = draw_crop(recipe, scale, images, 96, 5, index)
         paired = draw_crop(recipe, scale, images, 96, 5, index, partners=partners)
@@ -435,7 +435,7 @@ def test_a_partner_has_differences_of_its_own() -> None:
     """The same picture twice: noise, light and edges differ, and the same draw gives the same ones."""
     image = np.full((128, 128, 1), 90, np.uint8)
     image[:, 60:] = 170
-    recipe = Recipe(clean_fraction=1.0)
+    recipe = Recipe().model_copy(update={"clean_fraction": 1.0})
     drawn = [draw_crop(recipe, measure_scale([image]), [image], 96, 5, index, partners=[image]) for index in range(8)]
     again = [draw_crop(recipe, measure_scale([image]), [image], 96, 5, index, partners=[image]) for index in range(8)]
     assert all(one.clean is not None and not np.array_equal(one.image, one.clean) for one in drawn)

@@ -168,10 +168,12 @@ def _parity(inspector: Inspector, threshold: float, scored: list[ScoredImage]) -
     than that explains."""
     largest, differ = 0.0, 0
     for one in scored:
-        reference, score, _ = inspector(torch.from_numpy(one.exam.image)[None])
+        reference, score, _, *judged = inspector(torch.from_numpy(one.exam.image)[None])
         away = float(np.abs(reference[0].numpy() - one.seen.map).max())
         largest = max(largest, away)
-        differ += bool((float(score) > threshold) != one.seen.verdict and abs(float(score) - threshold) > away)
+        said = all(bool(both) for both in judged)
+        differs = (float(score) > threshold) != (one.seen.score > threshold) and abs(float(score) - threshold) > away
+        differ += said != one.seen.judged or (said and differs)
     return largest, differ
 
 

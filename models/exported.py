@@ -11,16 +11,19 @@ from core.errors import BadImage, BadModel
 
 @dataclass(frozen=True)
 class Inspection:
-    """``map``: float32 (H, W), in units of the threshold's scale. ``score``: its maximum. ``verdict``: True rejects the part."""
+    """``map``: float32 (H, W), in units of the threshold's scale. ``score``: its maximum. ``verdict``: True rejects the part.
+    ``judged``: False where the model cannot judge the image, because the part was not found in it; the verdict is then True, and
+    the score means nothing."""
 
     map: NDArray[np.float32]
     score: float
     verdict: bool
+    judged: bool = True
 
 
 class ExportedInspector:
     """``model.onnx`` of a version. ``threshold``, ``channels``, ``min_side`` (px), ``product``, ``batch``, ``detector`` come
-    from its metadata."""
+    from its metadata. ``declines``: whether it may say of an image that it cannot judge it; many judge every one."""
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         import onnxruntime as ort
@@ -37,6 +40,7 @@ class ExportedInspector:
             self.pixel_threshold = float(properties["changeover.pixel_threshold"])
             self.channels = int(properties["changeover.channels"])
             self.min_side = int(properties["changeover.min_side"])
+            self.declines = any(output.name == "judged" for output in self._session.get_outputs())
         except Exception as error:  # onnxruntime raises a dozen types for a bad file
             raise BadModel(
                 f"{path} is not an exported inspector ({type(error).__name__}); take a model.onnx that Changeover published"
@@ -50,8 +54,10 @@ class ExportedInspector:
                 f"of at least {self.min_side} px a side; "
                 f"convert it as the camera delivered the good images"
             )
-        anomaly, score, verdict = self._session.run(["map", "score", "verdict"], {"images": np.ascontiguousarray(image)[None]})
-        return Inspection(np.asarray(anomaly[0], np.float32), float(score[0]), bool(verdict[0]))
+        names = ["map", "score", "verdict", *(["judged"] if self.declines else [])]
+        anomaly, score, verdict, *judged = self._session.run(names, {"images": np.ascontiguousarray(image)[None]})
+        said = all(bool(one[0]) for one in judged)
+        return Inspection(np.asarray(anomaly[0], np.float32), float(score[0]), bool(verdict[0]) or not said, said)
 
 
 def _providers(available: list[str]) -> list[str]:

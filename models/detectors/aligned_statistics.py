@@ -103,7 +103,8 @@ class AlignedStatistics(Detector):
 
     It says nothing where nothing can be said: beyond what the good images show, where the part was not found with a confidence
     of ``sure`` (0..1), and everywhere where fewer than half of the good images, or fewer than four, could be laid on the best
-    reference. The map then has its resting value, the median of the map over good images. A part that is turned by more than
+    reference. The map then has its resting value, the median of the map over good images. An image whose part was not found is
+    not judged, unless no good images could be laid on each other: then it takes no part. A part that is turned by more than
     a few degrees, mirrored, or shifted by more than ``search`` of the side is not found; test-time flips are of no use.
 
     The template is as large as the reference and not of a fixed side: thin defects would be lost in a smaller one, and one of
@@ -181,16 +182,31 @@ class AlignedStatistics(Detector):
         """The map (N, 1, H, W) in the template's frame."""
         return torch.stack([scale.distances(aligned, shown) for scale in self._scales()]).amax(0)
 
+    @property
+    def declines(self) -> bool:
+        """Whether it holds a template: without one it takes no part, and nothing waits for its judgement."""
+        return bool(self._scales()[0].covered.any())
+
     def forward(self, images: Tensor) -> Tensor:
         """Robust standard deviations (N, 1, H, W) from what good images show, 0 and up; ``rest`` where nothing can be said."""
+        return self._map_and_confidence(images)[0]
+
+    def map_and_judged(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Judged is what was found with a confidence of ``sure`` or more: of that the map has its full weight. What is missed by
+        less than ``FADE`` still has a weaker map, and is not judged."""
+        if not self.declines:
+            return self(images), None
+        anomaly, confidence = self._map_and_confidence(images)
+        return anomaly, confidence >= self.sure
+
+    def _map_and_confidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
         finest, found = self._scales()[0], self.registration(images)
         shown = found.warped(visible(images)) * finest.covered
         aligned = _matched(found.warped(images), shown, finest.location)
         known = (10.0 * shown - 9.0).clamp(0.0, 1.0)
         said = found.back((self._distances(aligned, shown) - self.rest) * known, images)
         weight = ((found.confidence - self.sure) / FADE + 1.0).clamp(0.0, 1.0)
-        anomaly: Tensor = self.rest + said * weight[:, None, None, None]
-        return anomaly
+        return self.rest + said * weight[:, None, None, None], found.confidence
 
 
 def _evenly(number: int, most: int) -> set[int]:

@@ -43,6 +43,11 @@ class Detector(Trainable):
     bank: Any
     sure: float
 
+    @property
+    def declines(self) -> bool:
+        """Whether it may say of an image that it cannot judge it; the inspector then has an output more."""
+        return False
+
     @classmethod
     def settings_with(cls, settings: Mapping[str, Any], teacher: Mapping[str, Any], spread: float | None) -> dict[str, Any]:
         """``settings`` for a detector that is given a teacher of its ``teacher_kind``, whose card has the settings ``teacher``.
@@ -62,3 +67,9 @@ class Detector(Trainable):
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W), height and width multiples of 32, to the anomaly map (N, 1, H, W); larger is more anomalous."""
         raise NotImplementedError
+
+    def map_and_judged(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What ``forward`` gives, and whether each image could be judged, bool (N,): given where it ``declines`` and only there,
+        None where it judges every image. A map that says nothing of an image passes it, so the inspector rejects what is not
+        judged."""
+        return self(images), None

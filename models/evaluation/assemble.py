@@ -73,6 +73,8 @@ def assemble(
     # The score is the map's largest value: one rejecting pixel rejects the part, so both thresholds are one.
     set_threshold(target, calibration.threshold, calibration.threshold)
     exported = ExportedInspector(target)
-    # Their verdicts were given before there was a threshold; map and score do not depend on it.
-    calibrated = [replace(e, seen=replace(e.seen, verdict=e.seen.score > exported.threshold)) for e in calibrated]
+    # Their verdicts were given before there was a threshold; nothing else depends on it.
+    calibrated = [
+        replace(e, seen=replace(e.seen, verdict=e.seen.score > exported.threshold or not e.seen.judged)) for e in calibrated
+    ]
     return Assembled(inspector, exported, fusion, calibration, calibrated)

@@ -19,11 +19,13 @@ THRESHOLD = "threshold"
 
 
 def export(inspector: Inspector, target: Path, channels: int, properties: dict[str, str]) -> None:
-    """Write ``inspector`` as ONNX with dynamic batch, height and width; ``properties`` become ``changeover.*`` metadata.
+    """Write ``inspector`` as ONNX with dynamic batch, height and width; ``properties`` become ``changeover.*`` metadata. Where it
+    declines, the file has the output ``judged`` after the three that every file has.
 
     The TorchScript-based exporter is used: the newer one fails with dynamic sizes on some encoders.
     """
     example = torch.randint(0, 255, (1, 96, 128, channels), dtype=torch.uint8)
+    of_images = ["score", "verdict", *(["judged"] if inspector.declines else [])]
     with replacing(target) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns about shape arithmetic that the parity gate checks
         torch.onnx.export(
@@ -31,12 +33,11 @@ def export(inspector: Inspector, target: Path, channels: int, properties: dict[s
             (example,),
             str(temporary),
             input_names=["images"],
-            output_names=["map", "score", "verdict"],
+            output_names=["map", *of_images],
             dynamic_axes={
                 "images": {0: "n", 1: "h", 2: "w"},
                 "map": {0: "n", 1: "h", 2: "w"},
-                "score": {0: "n"},
-                "verdict": {0: "n"},
+                **{name: {0: "n"} for name in of_images},
             },
             opset_version=OPSET,
             dynamo=False,

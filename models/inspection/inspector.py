@@ -3,7 +3,8 @@ shipped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from functools import reduce as joined
+from typing import cast, get_args
 
 import numpy as np
 import torch
@@ -80,7 +81,10 @@ class Inspector(nn.Module):
     averages the maps of its detectors, those of its view and kind: first within each kind, then over the kinds by its share.
     Maps are in units of ``centres`` and ``spreads``, mean and standard deviation of their largest values over good tuning
     images. The largest of the poolings counts: what is seen at one size need not be seen at another. ``flips``: 1 (as it is), 2
-    (+ left-right) or 4 (+ both). The score is the largest value of the fused map."""
+    (+ left-right) or 4 (+ both). The score is the largest value of the fused map.
+
+    An image is judged if every detector that is read can judge it, for the threshold rests on all of them; what is not judged is
+    rejected. Whether a detector can is asked of the image as it is: flips only average maps."""
 
     def __init__(
         self,
@@ -116,16 +120,31 @@ class Inspector(nn.Module):
         """uint8 (N, H, W, C) to float (N, C, h, w) in 0..1 at working scale."""
         return resize(images.permute(0, 3, 1, 2).float() / 255.0, self.scale)
 
+    @property
+    def declines(self) -> bool:
+        """Whether it may say of an image that it cannot judge it; it then has a fourth output."""
+        return bool(self._declining())
+
+    def _declining(self) -> list[int]:
+        """Numbers of the detectors that may, of those that any pooling reads."""
+        read = {number for pooling in self.poolings for number in self.members(pooling)}
+        return sorted(number for number in read if cast("Detector", self.detectors[number]).declines)
+
     def raw_map(self, number: int, working: Tensor) -> Tensor:
         """Map (N, 1, h', w') of one detector on images at working scale, in its view's px, averaged over flips."""
+        return self.raw_map_and_judged(number, working)[0]
+
+    def raw_map_and_judged(self, number: int, working: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As ``raw_map``, and whether the detector could judge each image, bool (N,), None where it judges all."""
         view = reduce(working, self.reductions[number])
         height, width = view.shape[-2], view.shape[-1]
         x = as_seen(view)
-        detector = self.detectors[number]
+        detector = cast("Detector", self.detectors[number])
         flips: list[tuple[int, ...]] = [(), (3,), (2,), (2, 3)][: self.flips]
-        seen = [detector(torch.flip(x, f)).flip(f) if f else detector(x) for f in flips]
+        as_it_is, judged = detector.map_and_judged(x)
+        seen = [detector(torch.flip(x, f)).flip(f) if f else as_it_is for f in flips]
         mean = torch.stack(seen).mean(0) if len(seen) > 1 else seen[0]
-        return mean[:, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+        return mean[:, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width], judged
 
     def members(self, pooling: MapPooling) -> list[int]:
         """Numbers of the detectors that ``pooling`` reads."""
@@ -156,16 +175,22 @@ class Inspector(nn.Module):
             found.append(enlarge(one, pooling.unit, height, width))
         return torch.stack(found).amax(0) if len(found) > 1 else found[0]
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 (N, H, W, C) to map (N, H, W), score (N,) and verdict (N,): True rejects."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """uint8 (N, H, W, C) to map (N, H, W), score (N,) and verdict bool (N,): True rejects. Where it ``declines``, a fourth:
+        judged, bool (N,); the verdict of what is not judged is True, whatever its score."""
         working = self.working(images)
-        raw = [self.raw_map(number, working) for number in range(len(self.detectors))]
-        fused = self.fused(raw, working.shape[-2], working.shape[-1])
+        seen = [self.raw_map_and_judged(number, working) for number in range(len(self.detectors))]
+        fused = self.fused([raw for raw, _ in seen], working.shape[-2], working.shape[-1])
         if self.scale != 1.0:
             fused = F.interpolate(fused, size=(images.shape[1], images.shape[2]), mode="bilinear", align_corners=False)
         full = self._inside_region(fused[:, 0])
         score = full.flatten(1).amax(1)
-        return full, score, score > self.threshold
+        verdict = score > self.threshold
+        said = [judged for judged in (seen[number][1] for number in self._declining()) if judged is not None]
+        if not said:
+            return full, score, verdict
+        judged = joined(torch.logical_and, said)
+        return full, score, torch.logical_or(verdict, torch.logical_not(judged)), judged
 
     def _inside_region(self, full: Tensor) -> Tensor:
         region = self.region

@@ -80,8 +80,9 @@ class DetectorTests:
         for height, width in ((64, 64), (75, 130), (201, 97)):
             image = np.random.default_rng(height).integers(0, 255, (height, width, channels), np.uint8)
             with torch.no_grad():
-                wanted, score, _ = inspector(torch.from_numpy(image)[None])
+                wanted, score, _, *judged = inspector(torch.from_numpy(image)[None])
             seen = exported.inspect(image)
+            assert len(judged) == exported.declines and all(bool(said) == seen.judged for said in judged)
             assert seen.map.shape == (height, width)
             assert np.abs(seen.map - wanted[0].numpy()).max() <= 1e-3
             assert seen.score == pytest.approx(float(score[0]), abs=1e-3)
@@ -89,7 +90,7 @@ class DetectorTests:
             set_threshold(tmp_path / "m.onnx", threshold, threshold)
             again = ExportedInspector(tmp_path / "m.onnx")
             assert again.threshold == pytest.approx(threshold)
-            assert again.inspect(image).verdict == (seen.score > again.threshold)
+            assert again.inspect(image).verdict == (seen.score > again.threshold or not seen.judged)
 
     def fitted(self, steps: int, seed: int = 0) -> Any:
         images = [good_image(i) for i in range(8)]
@@ -114,8 +115,8 @@ class DetectorTests:
             cv2.line(defective, (60, 30), (100, 70), 240, 3)
             cv2.circle(defective, (80, 64), 9, 20, -1)
             with torch.no_grad():
-                _, clean_score, _ = inspector(torch.from_numpy(clean)[None])
-                defect_map, defect_score, _ = inspector(torch.from_numpy(defective)[None])
+                _, clean_score = inspector(torch.from_numpy(clean)[None])[:2]
+                defect_map, defect_score = inspector(torch.from_numpy(defective)[None])[:2]
             assert defect_score > clean_score
             y, x = np.unravel_index(int(defect_map[0].argmax()), defect_map.shape[1:])
             assert 20 <= y <= 80 and 50 <= x <= 110

@@ -24,9 +24,11 @@ from models.evaluation.objective import tune_set
 from models.exported import ExportedInspector
 from models.inspection.export import export
 from models.inspection.inspector import MARGIN, Inspector, raw_maps
-from tests.models.detector_tests import DetectorTests
+from tests.models.detector_tests import DetectorTests, good_image
 from tests.models.moved_part import moved, seen
 from tests.models.test_fusion import Brightness, glinting, surface
+
+TOLD = {"product": "p", "batch": "b", "detector": "d", "threshold": "0", "pixel_threshold": "0"}
 
 
 class TestAlignedStatistics(DetectorTests):
@@ -136,8 +138,7 @@ def test_the_exported_file_agrees_wherever_the_part_lies(channels: int, tmp_path
     rng = np.random.default_rng(1)
     detector = built([render_good(i, 1).repeat(channels, 2) for i in range(8)])
     inspector = Inspector([detector], 1.0).eval()
-    properties = {"product": "p", "batch": "b", "detector": "d", "threshold": "0", "pixel_threshold": "0"}
-    export(inspector, tmp_path / "model.onnx", channels, properties)
+    export(inspector, tmp_path / "model.onnx", channels, TOLD)
     exported = ExportedInspector(tmp_path / "model.onnx")
     parts = [
         moved(render_good(20, 1), (6.3, -2.0), 2.0)[0],
@@ -148,8 +149,9 @@ def test_the_exported_file_agrees_wherever_the_part_lies(channels: int, tmp_path
     for part in parts:
         image = np.ascontiguousarray(part.repeat(channels, 2))
         with torch.no_grad():
-            wanted, score, _ = inspector(torch.from_numpy(image)[None])
+            wanted, score, verdict, judged = inspector(torch.from_numpy(image)[None])
         found = exported.inspect(image)
+        assert found.judged == bool(judged) and found.verdict == bool(verdict)
         assert np.abs(found.map - wanted[0].numpy()).max() <= 1e-3 and found.score == pytest.approx(float(score[0]), abs=1e-3)
 
 
@@ -216,3 +218,73 @@ def test_images_are_chosen_evenly() -> None:
 def test_settings_that_cannot_be_had_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(BadSettings):
         build_detector("aligned_statistics", 1, settings)
+
+
+def beside() -> np.ndarray:
+    """A part that lies 120 px too far to the right: more than is searched, and half of it is not in the picture."""
+    part = render_good(40, 1)
+    picture = np.full_like(part, int(np.median(part[:4])))
+    picture[:, 120:] = part[:, :136]
+    return picture
+
+
+FOUND = (
+    lambda: render_good(40, 1),
+    lambda: with_spot(render_good(41, 1)),
+    lambda: moved(render_good(42, 1), (6.3, -2.0), 2.0)[0],
+)
+NOT_FOUND = (beside, lambda: good_image(0), lambda: texture(3), lambda: np.full((256, 256, 1), 90, np.uint8))
+"""Moved out of reach, another product, a picture of no part, an empty place."""
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("flips", [1, 4])
+def test_what_is_not_found_is_not_judged_and_never_passed(plates: AlignedStatistics, flips: int, tmp_path: Path) -> None:
+    inspector = Inspector([plates], 1.0, flips=flips).eval()
+    inspector.threshold.fill_(1e6)  # by its score every part would pass
+    export(inspector, tmp_path / "model.onnx", 1, TOLD)
+    exported = ExportedInspector(tmp_path / "model.onnx")
+    assert inspector.declines and exported.declines
+    for pictures, wanted in ((FOUND, True), (NOT_FOUND, False)):
+        for picture in (make() for make in pictures):
+            _, score, verdict, judged = inspector(torch.from_numpy(picture)[None])
+            assert bool(judged) == wanted and bool(verdict) != wanted and float(score) < 1e6
+            seen_by_file = exported.inspect(picture)
+            assert seen_by_file.judged == wanted and seen_by_file.verdict != wanted
+
+
+@torch.no_grad()
+def test_each_image_of_a_batch_is_judged_for_itself(plates: AlignedStatistics) -> None:
+    pictures = np.stack([render_good(40, 1), beside(), render_good(41, 1)])
+    assert Inspector([plates], 1.0).eval()(torch.from_numpy(pictures))[3].tolist() == [True, False, True]
+
+
+@torch.no_grad()
+def test_what_is_judged_has_a_map_of_full_weight(plates: AlignedStatistics) -> None:
+    """Below ``sure`` the map fades over ``FADE``: such an image still shows something, and is not judged."""
+    picture = seen(with_spot(render_good(40, 1)))
+    confidence, sure = float(plates.registration(picture).confidence), plates.sure
+    whole_map = plates(picture)
+    try:
+        for above, judged, weight in ((0.0, True, 1.0), (0.02, False, 0.6), (0.04, False, 0.2), (0.06, False, 0.0)):
+            plates.sure = confidence + above - 1e-6
+            anomaly, said = plates.map_and_judged(picture)
+            assert said is not None and bool(said) == judged
+            assert torch.allclose(anomaly, plates.rest + weight * (whole_map - plates.rest), atol=2e-3)
+    finally:
+        plates.sure = sure
+
+
+def test_without_a_template_it_takes_no_part(tmp_path: Path) -> None:
+    detector = built([texture(i) for i in range(8)])
+    assert not detector.declines and detector.map_and_judged(seen(texture(0)))[1] is None
+    inspector = Inspector([detector], 1.0).eval()
+    export(
+        inspector,
+        tmp_path / "model.onnx",
+        1,
+        TOLD,
+    )
+    exported = ExportedInspector(tmp_path / "model.onnx")
+    assert len(inspector(torch.from_numpy(texture(0))[None])) == 3
+    assert not exported.declines and exported.inspect(texture(0)).judged

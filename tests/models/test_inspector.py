@@ -1,15 +1,20 @@
 """The inspector: views, fusion, smoothing, region, and what it refuses."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from core.errors import BadSettings
 from models.detectors.detector import Detector
-from models.inspection.inspector import Inspector, MapPooling, Region, fit_fusion, pool_map, raw_maps
+from models.exported import ExportedInspector
+from models.inspection.export import export, set_threshold
+from models.inspection.inspector import MARGIN, Inspector, MapPooling, Region, fit_fusion, pool_map, raw_maps
 from models.inspection.preprocess import normalise, reduce, resize
 
 
@@ -120,3 +125,65 @@ def test_reduction_is_the_mean_of_squares_and_resizing_skips_no_pixel() -> None:
             spot = torch.zeros(1, 1, 40, 40)
             spot[..., place, place] = 1.0
             assert resize(spot, scale).max() > 0.02, "a defect of one pixel is still there"
+
+
+class Declining(Brightness):
+    """Judges images whose upper left pixel, as detectors see it, is brighter than ``least``."""
+
+    def __init__(self, least: float = 0.0) -> None:
+        super().__init__()
+        self.least = least
+
+    @property
+    def declines(self) -> bool:
+        return True
+
+    def map_and_judged(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self(images), images[:, 0, MARGIN, MARGIN] > self.least
+
+
+def with_corner(*levels: int) -> Tensor:
+    """Images (N, 32, 48, 1) around a level of 100, each with an upper left pixel of its own."""
+    pictures = torch.from_numpy(np.stack([60 + image(0, 32, 48) % 80 for _ in levels]))
+    pictures[:, 0, 0, 0] = torch.tensor(levels, dtype=torch.uint8)
+    return pictures
+
+
+def test_an_image_is_judged_if_every_detector_that_is_read_can() -> None:
+    pictures = with_corner(20, 130, 250)
+    one = Inspector([Brightness(), Declining()], 1.0).eval()
+    assert one.declines and one(pictures)[3].tolist() == [False, True, True]
+    two = Inspector([Declining(0.0), Declining(3.0)], 1.0).eval()
+    assert two(pictures)[3].tolist() == [False, False, True]
+    unread = Inspector([Brightness(), Declining()], 1.0, [1, 2], [MapPooling(1)]).eval()
+    assert not unread.declines and len(unread(pictures)) == 3
+
+
+def test_flips_do_not_change_who_is_judged() -> None:
+    for flips in (1, 2, 4):
+        assert Inspector([Declining()], 1.0, flips=flips).eval()(with_corner(20, 140))[3].tolist() == [False, True]
+
+
+@given(levels=st.lists(st.integers(0, 255), min_size=1, max_size=4), threshold=st.floats(-10, 10), least=st.floats(-3, 5))
+def test_nothing_is_passed_that_is_not_judged(levels: list[int], threshold: float, least: float) -> None:
+    inspector = Inspector([Brightness(), Declining(least)], 1.0).eval()
+    inspector.threshold.fill_(threshold)
+    _, score, verdict, judged = inspector(with_corner(*levels))
+    assert torch.all(verdict | judged)
+    assert torch.equal(verdict[judged], (score > inspector.threshold)[judged])
+
+
+def test_the_file_declines_as_the_inspector_does_at_every_threshold(tmp_path: Path) -> None:
+    told = {"product": "p", "batch": "b", "detector": "d", "threshold": "nan", "pixel_threshold": "nan"}
+    export(Inspector([Brightness(), Declining()], 1.0).eval(), tmp_path / "new.onnx", 1, told)
+    export(Inspector([Brightness(), Brightness()], 1.0).eval(), tmp_path / "plain.onnx", 1, told)
+    for threshold in (-5.0, 0.0, 5.0):
+        for name in ("new", "plain"):
+            set_threshold(tmp_path / f"{name}.onnx", threshold, threshold)
+        exported, plain = (ExportedInspector(tmp_path / f"{name}.onnx") for name in ("new", "plain"))
+        assert exported.declines and not plain.declines
+        for level in (0, 20, 130, 250):
+            picture = with_corner(level)[0].numpy()
+            found, other = exported.inspect(picture), plain.inspect(picture)
+            assert other.judged and other.verdict == (other.score > threshold)
+            assert found.judged == (level > 100) and found.verdict == (found.score > threshold or level < 100)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from core.errors import BadSettings
 from models.detectors.detector import Detector
-from models.inspection.inspector import Inspector, MapPooling, Region, fit_fusion, pool_map, raw_maps
+from models.inspection.inspector import Inspector, MapPooling, fit_fusion, pool_map, raw_maps
 from models.inspection.preprocess import normalise, reduce, resize
+from models.inspection.region import Region
 
 
 class Brightness(Detector):

@@ -42,12 +42,13 @@ def region_picture(image: Pixels, region: Region) -> Pixels:
 
 
 def _write(picture: Pixels, name: str, polygon: Polygon, colour: tuple[int, int, int]) -> None:
-    """The name of an outline just below and right of its topmost corner, within the picture."""
+    """The name of an outline on a dark plate, just below and right of its topmost corner, within the picture."""
     height, width = picture.shape[:2]
-    size = max(height, width) / 1400
-    (wide, high), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-    x, y = min(polygon, key=lambda point: (point[1], point[0]))
-    at = (int(np.clip(x * width + 8 * size, 2, max(2, width - wide - 2))), int(min(y * height + 2 * high, height - 4)))
+    size = max(height, width) / 1100
     thickness = max(1, round(1.6 * size))
-    cv2.putText(picture, name, at, cv2.FONT_HERSHEY_SIMPLEX, size, HALO, thickness + 3, cv2.LINE_AA)
-    cv2.putText(picture, name, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)
+    (wide, high), below = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)
+    x, y = min(polygon, key=lambda point: (point[1], point[0]))
+    left = int(np.clip(x * width + 10 * size, 2, max(2, width - wide - 2)))
+    base = int(min(y * height + 10 * size + high, height - below - 2))
+    cv2.rectangle(picture, (left - 2, base - high - 2), (left + wide + 2, base + below), HALO, -1)
+    cv2.putText(picture, name, (left, base), cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)

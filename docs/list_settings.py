@@ -73,7 +73,7 @@ def _range(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, tuple):
-        return "all" if value == TRAINING_FAMILIES else ", ".join(map(str, value))
+        return "all" if value == TRAINING_FAMILIES else ", ".join(map(str, value)) or "none"
     return f"`{value}`" if isinstance(value, str) else json.dumps(value)
 
 

@@ -25,6 +25,7 @@ from flows.commands import (
     rebuild,
     recalibrate,
     request,
+    roi,
     roll_back,
     run,
     serve,
@@ -131,6 +132,7 @@ app.command("up", rich_help_panel=SETTING_UP)(servers.up)
 app.command("down", rich_help_panel=SETTING_UP)(servers.down)
 app.command("status", rich_help_panel=SETTING_UP)(servers.status)
 app.command("settings", rich_help_panel=SETTING_UP)(settings.settings)
+app.command("roi", rich_help_panel=SETTING_UP)(roi.roi)
 app.command("doctor", rich_help_panel=SETTING_UP)(doctor.doctor)
 app.command("backup", rich_help_panel=SETTING_UP)(backup.backup)
 app.command("restore", rich_help_panel=SETTING_UP)(backup.restore)

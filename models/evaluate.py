@@ -19,14 +19,16 @@ from models.evaluation.exam import MEASURING, Batch, LabelledImage, read_batch, 
 from models.evaluation.gates import check_gates
 from models.evaluation.metrics import auroc, average_precision, pooled
 from models.evaluation.metrics_file import Champion, Family, Figures, Found, Metrics, Scores, Study, Timing, Training
+from models.evaluation.outside import in_view, measure_outside
 from models.evaluation.rate import rate, rate_over_sources
 from models.evaluation.trade_off import remedy, trade_off
 from models.exported import ExportedInspector
 from models.inspection.calibration import Calibration, Crossing
-from models.inspection.inspector import Inspector, Region
+from models.inspection.inspector import Inspector
+from models.inspection.region import Region, mask_of
 from models.report.example import Example
 from models.report.page import ReportContents, write_report
-from models.settings import EvaluateSettings
+from models.settings import ReplayedEvaluation
 from models.training.curriculum import difficulty_range
 from models.training.machine import environment, packages
 from models.training.trained import fused_text, read_trained, teacher_text
@@ -80,13 +82,16 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     """Write the files into ``out``; the figures in one line."""
     started = time.monotonic()
     params = read_params(folder)
-    settings = read_settings(params, "evaluate", EvaluateSettings)
+    settings = read_settings(params, "evaluate", ReplayedEvaluation)
     record = folder.read_record()
     batch = read_batch(folder, ("train", "tune", "calibrate", "test"))
     detectors, training = read_trained(folder, batch.channels)
     known = learned_before(training)
     batch = batch.measuring_without(known)
-    region = Region(**settings.region.model_dump())
+    region = settings.region.as_region()
+    every = [*batch.good["test"], *batch.defects["test"]]
+    view = in_view(batch, Region() if settings.every_defect else region)
+    batch = view.batch
     model = out / "model.onnx"
     progress = Progress(folder.path, "evaluate")
     count = len(batch.good["calibrate"]) + len(batch.good["test"]) + len(batch.defects["test"])
@@ -110,6 +115,10 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     defects = score_images(exported, batch.defects["test"], on_image)
     of_easy = found(good, easy(defects), exported.threshold)
     ours = figures(good, defects, exported.threshold, of_easy)
+    outside = (
+        None if region.whole or settings.every_defect
+        else measure_outside(assembled.inspector, exported.threshold, every, len(view.left_out))
+    )  # fmt: skip
     champion = _champion(folder, batch.good["test"], batch.defects["test"], batch.channels)
     parity, verdicts = _parity(assembled.inspector, exported.threshold, [*good[:1], *_spread_over(defects, CHECKED)])
     gates = check_gates(
@@ -130,6 +139,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         guarantee=_guarantee(folder, batch, calibration),
         images={subset: len(exams) for subset, exams in batch.good.items()},
         **({"learned_before": tuple(sorted(known))} if known else {}),
+        **({} if outside is None else {"outside": outside}),
         gates=tuple(gates), passed=all(gate.passed for gate in gates), champion=champion, detector=training["detector"],
         settings={**training["settings"], **training["chosen"], "networks": len(fusion.chosen),
                      "fused": fused_text(training, fusion.chosen), "teacher": teacher_text(training),
@@ -137,7 +147,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
                      "classification_weight": fusion.classification_weight,
                      **({} if fusion.share is None else {"share": fusion.share}),
                      **({"left_out": fusion.left_out} if fusion.left_out else {}),
-                     "flips": settings.flips, "scale": training["scale"], "region": vars(region)},
+                     "flips": settings.flips, "scale": training["scale"], "region": region.as_settings()},
         training=Training.model_validate(training), study=Study(trials=len(trials), best=training["chosen"]), fusion=fusion.tried,
         timing=Timing(tune_s=round(sum(t["seconds"] for t in trials), 1), train_s=round(training["seconds"], 1),
                       evaluate_s=round(time.monotonic() - started, 1), ms_per_image=round(1000 * per_image, 1)),
@@ -149,11 +159,12 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         scores=Scores(**{name: tuple(e.seen.score for e in scored)
                          for name, scored in (("calibrate", calibrated), ("test", good), ("defects", defects))}),
     )  # fmt: skip
-    _report(out, metrics, folder, calibrated + good, defects, trials, training)
+    _report(out, metrics, folder, calibrated + good, defects, trials, training, region)
     write_json(out / "metrics.json", metrics.as_json())
     return (
         f"overkill {ours.overkill.count} of {ours.overkill.n}, escape {ours.escape.count} of {ours.escape.n}, "
         f"image AUROC {ours.image_auroc:.3f}, gates {'passed' if metrics.passed else 'failed'}"
+        + (f", {len(view.left_out)} exam defects outside of the region not counted" if view.left_out else "")
     )
 
 
@@ -221,13 +232,14 @@ def _champion(folder: BatchFolder, good: list[LabelledImage], defects: list[Labe
 
 def _report(
     out: Path, metrics: Metrics, folder: BatchFolder, good: list[ScoredImage], defects: list[ScoredImage],
-    trials: list[dict[str, Any]], training: dict[str, Any],
+    trials: list[dict[str, Any]], training: dict[str, Any], region: Region,
 ) -> None:  # fmt: skip
     examples = [
         Example(
             e.exam.image, e.seen.map, None if e.exam.label is None else np.round(e.exam.label * 255).astype(np.uint8),
             e.seen.score, e.seen.verdict, e.exam.name, e.exam.family, e.exam.difficulty,
             "good" if e.exam.label is None else "defect",
+            None if region.whole else ~mask_of(region, *e.exam.image.shape[:2]),
         )
         for e in (*good, *defects)
     ]  # fmt: skip

@@ -1,11 +1,13 @@
 """Settings of the stages ``tune``, ``train`` and ``evaluate``: sections of ``params.yaml``. Read without PyTorch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
+from core.errors import BadSettings
 from data.section import Section
 from models.detectors.catalogue import NETWORKS
+from models.inspection.region import Polygon, Region, flaw
 
 
 def _known(name: str) -> str:
@@ -72,17 +74,44 @@ class ReplayedTraining(TrainSettings):
     """Recorded trainings, one a network (the companion's last), to go through again instead of a budget."""
 
 
+def _bounds_an_area(polygon: Polygon) -> Polygon:
+    if found := flaw(polygon):
+        raise ValueError(found)
+    return polygon
+
+
+def _is_list_of_polygons(value: Any) -> Any:
+    """One polygon without the brackets of the list is the likeliest slip, and pydantic's words for it are hard to read."""
+    points = value if isinstance(value, list) else []
+    if points and all(isinstance(one, list) and [type(number) in (int, float) for number in one] == [True] * 2 for one in points):
+        raise ValueError("one polygon stands where a list of polygons has to; put one more pair of brackets around it")
+    return value
+
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Polygons = Annotated[
+    tuple[Annotated[tuple[tuple[Fraction, Fraction], ...], AfterValidator(_bounds_an_area)], ...],
+    BeforeValidator(_is_list_of_polygons),
+]
+"""Polygons of [x, y] in shares of width and height."""
+
+
 class RegionOfInterest(Section):
-    """A part of every image, in shares of width and height; what lies outside never rejects a part."""
+    """What is inspected of every image, in shares of width and height: a rectangle or polygons; what lies outside of it, and what
+    is ignored, never rejects a part."""
 
     left: float = Field(0.0, ge=0, le=1)
-    """Left edge."""
+    """Left edge of the rectangle."""
     top: float = Field(0.0, ge=0, le=1)
-    """Upper edge."""
+    """Its upper edge."""
     right: float = Field(1.0, ge=0, le=1)
-    """Right edge."""
+    """Its right edge."""
     bottom: float = Field(1.0, ge=0, le=1)
-    """Lower edge."""
+    """Its lower edge."""
+    look: Polygons = ()
+    """Polygons that are inspected, instead of the rectangle, each a list of at least three `[x, y]`; `[]`: all of the image."""
+    ignore: Polygons = ()
+    """Polygons that never reject a part, taken out of what is inspected."""
 
     @model_validator(mode="after")
     def _holds_something(self) -> "RegionOfInterest":
@@ -91,7 +120,15 @@ class RegionOfInterest(Section):
                 f"the region from ({self.left}, {self.top}) to ({self.right}, {self.bottom}) is empty; give left < right and "
                 "top < bottom"
             )
+        try:
+            self.as_region()
+        except BadSettings as error:
+            raise ValueError(str(error)) from error
         return self
+
+    def as_region(self) -> Region:
+        """As the inspector takes it."""
+        return Region(**self.model_dump())
 
 
 class GateLimits(Section):
@@ -118,3 +155,10 @@ class EvaluateSettings(Section):
     """Region of interest."""
     gates: GateLimits = GateLimits()
     """Limits that a candidate must keep."""
+
+
+class ReplayedEvaluation(EvaluateSettings):
+    """Section ``evaluate`` as a rebuild writes it, and nobody else."""
+
+    every_defect: bool = False
+    """Exam defects outside of the region count, too, as they did when the version was made."""

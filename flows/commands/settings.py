@@ -32,7 +32,7 @@ def settings(
 def _text(value: Any) -> str:
     """A value as YAML has it."""
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(map(str, value)) or "[]"
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return str(value)

@@ -147,6 +147,8 @@ def _train_again(plant: Plant, folder: BatchFolder, recorded: Metrics, replay: l
     """The stages, from the images on. Tuning is not repeated: its choice is on record, and it was made by the clock."""
     params = read_params(folder)
     params["train"] = {**(params.get("train") or {}), "replay": [one.model_dump(mode="json") for one in replay]}
+    if recorded.outside is None and (params.get("evaluate") or {}).get("region"):
+        params["evaluate"]["every_defect"] = True  # then those outside of the region counted
     write_yaml(folder.file("params.yaml"), params)
     if _read(folder.file("study") / "best.json").get("params") != recorded.training.chosen:
         raise BadBatch("study/best.json of the commit is not the choice that was trained with; one of both records was changed")

@@ -1,19 +1,20 @@
-"""Another threshold for a version: the order that made it, with another overkill target, and nothing else."""
+"""Another threshold for a version: the order that made it, with another overkill target, and the region of interest that the
+product has by now; nothing else. Neither needs a training."""
 
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from core.files import write_text
 from data.checkout import file_at
-from flows.config import read_product_file
 from flows.errors import PlantError
 from flows.plant import Plant
 from flows.presets import RunRequest, check_preset
+from flows.product_setting import write_setting
+from flows.region import KEY, region_of
 from flows.steps.job import Job
+from models.settings import EvaluateSettings
 from registry.client.versions import Version
 
 SETTING = "overkill_target"
@@ -31,8 +32,8 @@ def parse_share(text: str) -> float:
 def recalibration(plant: Plant, version: Version, overkill: float) -> Job:
     """The job that made ``version``, for another ``overkill``, which ``product.yaml`` is given for it and for later batches.
 
-    PlantError where the batch is not in this plant, where the version was made for just this, and where other settings than this
-    one have changed since: that would train anew. Then nothing is written.
+    A region of interest that was set since comes along. PlantError where the batch is not in this plant, where the version was
+    made for just this, and where other settings have changed since: that would train anew. Then nothing is written.
     """
     folder = plant.batch(version.product, version.batch)
     if not folder.file("batch.yaml").exists() or not folder.good.is_dir():
@@ -40,20 +41,28 @@ def recalibration(plant: Plant, version: Version, overkill: float) -> Job:
             f"the images of {version.product} {version.batch} are not in the plant {plant.path}; run this where the batch is"
         )
     params = _params_of(plant, version)
-    if params["evaluate"].get(SETTING, None) == overkill:
+    if params["evaluate"].get(SETTING, None) == overkill and not region_changed(plant, version):
         raise PlantError(f"version {version.version} of {version.product} was made for an overkill of {overkill:.4g} already")
     job = Job(plant, version.product, version.batch, folder.good, _order_of(params))
     now = job.params()
     for one in (params, now):
-        one["evaluate"].pop(SETTING, None)
+        for name in (SETTING, KEY):
+            one["evaluate"].pop(name, None)
     changed = sorted(name for name in {*params, *now} if params.get(name) != now.get(name))
     if changed:
         raise PlantError(
             f"settings have changed since version {version.version} of {version.product} was made ({', '.join(changed)} of "
-            f"params.yaml), so that more than its threshold would be new; order a changeover with 'changeover run'"
+            f"params.yaml), so that more than its threshold and region would be new; order a changeover with 'changeover run'"
         )
     set_overkill(folder.path.parent / "product.yaml", overkill)
     return job
+
+
+def region_changed(plant: Plant, version: Version) -> bool:
+    """Whether the product has another region of interest by now than ``version`` was made with. PlantError where its settings are
+    not on record."""
+    then = EvaluateSettings.model_validate({KEY: _params_of(plant, version)["evaluate"].get(KEY)}).region.as_region()
+    return then != region_of(plant, version.product).region
 
 
 def same_threshold(version: Version, overkill: float) -> str:
@@ -88,18 +97,4 @@ def _order_of(params: dict[str, Any]) -> RunRequest:
 
 def set_overkill(source: Path, overkill: float) -> None:
     """Set it in a ``product.yaml``, which may be missing; every other line stays as it is."""
-    lines = source.read_text(encoding="utf-8").splitlines() if source.exists() else []
-    kept = [line for line in lines if not re.match(rf"{SETTING}\s*:", line)]
-    text = "\n".join([*kept, f"{SETTING}: {overkill:.6g}", ""])
-    wanted = read_product_file(source).model_copy(update={SETTING: float(f"{overkill:.6g}")})
-    with tempfile.TemporaryDirectory() as scratch:
-        trial = Path(scratch) / source.name
-        trial.write_text(text, encoding="utf-8")
-        try:
-            same = read_product_file(trial) == wanted
-        except PlantError:
-            same = False
-    if not same:
-        raise PlantError(f"{source} is written in a way that cannot be changed from here; set {SETTING} in it, then run again")
-    source.parent.mkdir(parents=True, exist_ok=True)
-    write_text(source, text)
+    write_setting(source, SETTING, float(f"{overkill:.6g}"), [f"{SETTING}: {overkill:.6g}"])

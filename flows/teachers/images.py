@@ -8,7 +8,7 @@ from core.errors import BadBatch, ChangeoverError
 from core.files import file_digest
 from data.batch import BatchFolder, images_digest
 from data.checkout import pull_images
-from data.repository import try_git
+from flows.newest_batch import tagged_batches
 from flows.plant import Plant
 from flows.stages import Report, when_free
 
@@ -77,7 +77,7 @@ class TeacherImages:
 def teacher_images(plant: Plant, products: list[str], report: Report) -> TeacherImages:
     """At most ``MOST`` images of each of ``products``, from its newest batches first. Images that are not in the working copy are
     fetched from the store; a batch whose images cannot be had is left out, with a note."""
-    tagged = _tagged(plant)
+    tagged = tagged_batches(plant)
     batches: list[BatchImages] = []
     notes: list[str] = []
     for product in products:
@@ -102,14 +102,6 @@ def teacher_images(plant: Plant, products: list[str], report: Report) -> Teacher
                 batches.append(found)
                 room -= len(found.images)
     return TeacherImages(tuple(batches), tuple(notes))
-
-
-def _tagged(plant: Plant) -> dict[str, tuple[str, int]]:
-    """Commit and time (seconds since 1970) of each tag of a batch."""
-    form = "%(refname:strip=2) %(*objectname) %(*committerdate:unix)"  # of what an annotated tag stands for
-    lines = (try_git(plant.path, "for-each-ref", f"--format={form}", "refs/tags") or "").splitlines()
-    parts = [line.split(" ") for line in lines]
-    return {tag: (commit, int(time)) for tag, commit, time in parts if commit and time}
 
 
 def _batch_images(plant: Plant, product: str, batch: str, commit: str, room: int, report: Report) -> BatchImages | None:

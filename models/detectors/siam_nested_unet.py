@@ -134,6 +134,18 @@ class SiamNestedUNet(SegmentationDetector):
         """Fused logits (N, 1, H, W) of images (N, C, H, W); -10 where nothing is known of what is good."""
         return self.compared(images)[0]
 
+    @property
+    def declines(self) -> bool:
+        """Whether it holds templates; without one it takes no part."""
+        return not self.bank.empty
+
+    def map_and_judged(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As of ``Detector``: judged is what was found with a confidence of ``sure`` or more."""
+        if not self.declines:
+            return self(images), None
+        anomaly, confidence = self.compared(images)
+        return anomaly, confidence >= self.sure
+
     def compared(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The map as of ``forward``, and the confidence (N,) of the registration, 0..1."""
         laid = self.bank.laid(images)

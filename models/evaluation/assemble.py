@@ -12,7 +12,8 @@ from models.evaluation.objective import tune_set
 from models.exported import ExportedInspector, Inspection
 from models.inspection.calibration import Calibration, calibrate
 from models.inspection.export import export, set_threshold
-from models.inspection.inspector import Inspector, Region, fit_fusion, raw_maps
+from models.inspection.inspector import Inspector, fit_fusion, raw_maps
+from models.inspection.region import Region
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,21 @@ class Scores(Part):
     _named = model_validator(mode="before")(_named_as_today)
 
 
+class Outside(Part):
+    """What the region of interest leaves out of test images, those with exam defects included."""
+
+    share: Share
+    """Of the images' pixels."""
+    detections: int
+    """Connected areas above the threshold that lie wholly there, and are suppressed."""
+    images: int
+    """With such detections."""
+    of: int
+    """Images in all."""
+    left_out: int
+    """Exam defects that lie wholly there, and are counted neither as found nor as escapes."""
+
+
 class Metrics(Figures):
     """The file."""
 
@@ -207,6 +222,8 @@ class Metrics(Figures):
     packages: dict[str, str] = {}
     trade_off: tuple[Choice, ...] = ()
     scores: Scores = Scores()
+    outside: Outside | None = None
+    """None where all of the image is inspected. Before it was measured, exam defects outside of the region counted as others."""
 
 
 def read_metrics(text: str | bytes) -> Metrics:

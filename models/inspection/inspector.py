@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from core.errors import BadSettings
 from models.detectors.detector import Detector, Kind
 from models.inspection.preprocess import normalise, reduce, resize
+from models.inspection.region import Region
 
 STRIDE = 32
 MARGIN = 16
@@ -25,20 +26,6 @@ USUAL_SPREAD, USUAL_WEIGHT = 0.3, 4
 .47 over five detectors and 40 magnetic tiles), and how many images that counts as."""
 EVERY = 0
 """View of a pooling that reads the detectors of all of them."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """Region of interest in fractions of width and height (0..1); what lies outside never rejects a part."""
-
-    left: float = 0.0
-    top: float = 0.0
-    right: float = 1.0
-    bottom: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not (0.0 <= self.left < self.right <= 1.0 and 0.0 <= self.top < self.bottom <= 1.0):
-            raise BadSettings(f"region {vars(self)} is empty or leaves 0..1; give left < right and top < bottom")
 
 
 @dataclass(frozen=True)
@@ -193,14 +180,11 @@ class Inspector(nn.Module):
         return full, score, torch.logical_or(verdict, torch.logical_not(judged)), judged
 
     def _inside_region(self, full: Tensor) -> Tensor:
-        region = self.region
-        if region == Region():
+        if self.region.whole:
             return full
-        rows = torch.arange(full.shape[1]).to(full) / full.shape[1]
-        columns = torch.arange(full.shape[2]).to(full) / full.shape[2]
-        inside = ((rows >= region.top) & (rows < region.bottom))[:, None] & ((columns >= region.left) & (columns < region.right))[
-            None
-        ]
+        height, width = full.shape[1], full.shape[2]
+        rows, columns = (torch.arange(side).to(full) / side for side in (height, width))
+        inside = self.region.inside(rows, columns, height, width)
         floor = full.flatten(1).amin(1)[:, None, None]
         return torch.where(inside[None], full, floor)
 

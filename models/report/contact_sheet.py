@@ -8,6 +8,7 @@ import numpy as np
 from core.files import replacing
 from models.report.example import Example
 from models.report.overlay import ColourScale, Pixels, overlaid
+from models.report.shade import shaded
 
 TILE, GAP, CAPTION, COLUMNS = 220, 16, 46, 6  # pixels, and tiles in a row
 PAPER, INK, QUIET = (250, 249, 247), (30, 34, 40), (96, 102, 110)
@@ -26,7 +27,7 @@ def _write(sheet: Pixels, text: str, place: tuple[int, int], colour: tuple[int, 
 
 def _tile(example: Example, scale: ColourScale) -> Pixels:
     """One example, map and label laid over, fitted into TILE × TILE on paper: uint8 (TILE, TILE, 3)."""
-    picture = overlaid(example.image, example.map, example.label, scale)  # (H, W, 3)
+    picture = shaded(overlaid(example.image, example.map, example.label, scale), example.outside)  # (H, W, 3)
     factor = TILE / max(picture.shape[:2])
     size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)

@@ -5,6 +5,7 @@ from math import isfinite
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import BadModel
 from models.report.overlay import Map, Pixels
@@ -16,6 +17,7 @@ class Example:
 
     ``image``: uint8 (H, W, C), C = 1 or 3, RGB. ``map``: float32 (H, W) in score units. ``label``: uint8 (H, W), 0..255, where a
     pseudo-defect was drawn; None for good images. ``verdict``: true = rejected. ``difficulty``: 0 (easy) to 1 (hard).
+    ``outside``: bool (H, W), what is not inspected; None where all of the image is.
     """
 
     image: Pixels
@@ -27,6 +29,7 @@ class Example:
     family: str | None
     difficulty: float | None
     kind: Literal["good", "defect"]
+    outside: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] not in (1, 3) or self.image.dtype != np.uint8:

@@ -20,6 +20,7 @@ from models.report.histogram import BROAD, NARROW, Row, Shape, score_histogram
 from models.report.legend import legend
 from models.report.overlay import HALO, OUTLINE, ColourScale
 from models.report.picture import Picture, embed_all
+from models.report.shade import OPACITY, SHADE
 
 WORST, CLOSE, GOOD_ROWS, DEFECT_ROWS, SHEET_GOOD, SHEET_DEFECTS = 5, 2, 4, 8, 12, 18  # pictures, rows of pictures
 LISTED = 200  # rows of trials and rejections
@@ -101,6 +102,8 @@ def page(contents: ReportContents, scale: ColourScale) -> str:
         legend=legend(scale),
         halo="rgb({},{},{})".format(*HALO),
         outline="rgb({},{},{})".format(*OUTLINE),
+        shade="rgb({},{},{})".format(*SHADE),
+        shade_opacity=OPACITY,
         trials=sorted(contents.study, key=lambda trial: trial["number"])[:LISTED],
         trial_count=len(contents.study),
         best=best_trial(contents.study),

@@ -8,6 +8,7 @@ import cv2
 
 from models.report.example import Example
 from models.report.overlay import ColourScale, Pixels, close_up, contours, pooled, rgb
+from models.report.shade import shade_path
 
 MAP_SIDE = 192  # anomaly maps are smooth: more pixels would show nothing more
 # Photograph size (edge of a square of the same area, in pixels) and JPEG quality, best first.
@@ -18,7 +19,8 @@ STEPS = ((640, 86), (512, 84), (400, 80), (320, 76), (256, 70), (192, 60))
 class Picture:
     """Layers of one example in its own pixel coordinates: ``photo`` and ``map`` as data: URIs, ``outline`` as SVG path.
 
-    ``close``: the place that matters, unpainted and enlarged, as data: URI; empty where not asked for.
+    ``close``: the place that matters, unpainted and enlarged, as data: URI; empty where not asked for. ``shade``: SVG path of
+    what is not inspected, or empty.
     """
 
     number: int
@@ -31,11 +33,12 @@ class Picture:
     map_height: int
     outline: str
     close: str
+    shade: str
 
     @property
     def size(self) -> int:
         """Characters that the layers take in the page."""
-        return len(self.photo) + len(self.map) + 2 * len(self.outline) + len(self.close)
+        return len(self.photo) + len(self.map) + 2 * len(self.outline) + len(self.close) + len(self.shade)
 
 
 def data_uri(image: Pixels, extension: str, options: tuple[int, ...] = ()) -> str:
@@ -73,6 +76,7 @@ def embed(number: int, example: Example, scale: ColourScale, step: tuple[int, in
         map_height=small.shape[0] * factor,
         outline=outline,
         close=data_uri(fitted(close_up(example.image, example.map, example.label), 320), ".jpg", jpeg) if close else "",
+        shade=shade_path(example.outside),
     )
 
 

@@ -14,8 +14,9 @@ from core.errors import BadSettings
 from models.detectors.detector import Detector
 from models.exported import ExportedInspector
 from models.inspection.export import export, set_threshold
-from models.inspection.inspector import MARGIN, Inspector, MapPooling, Region, fit_fusion, pool_map, raw_maps
+from models.inspection.inspector import MARGIN, Inspector, MapPooling, fit_fusion, pool_map, raw_maps
 from models.inspection.preprocess import normalise, reduce, resize
+from models.inspection.region import Region
 
 
 class Brightness(Detector):

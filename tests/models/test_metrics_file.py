@@ -25,6 +25,7 @@ def whole() -> dict[str, Any]:
     return made | {
         "champion": {**champion(), "families": {}, "easy": easy}, "training": training | teacher, "easy": easy,
         "overkill_wish": 0.01, "learned_before": ["a.png"], "fusion": {"one view": 0.5}, "packages": {"torch": "2"},
+        "outside": {"share": 0.25, "detections": 3, "images": 2, "of": 8, "left_out": 1},
     }  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def test_what_an_older_changeover_did_not_write_is_empty(whole: dict[str, Any]) 
     found = read_metrics(json.dumps(old | {"training": {"networks": [{"seconds": 1.5}]}}))
     assert found.scores.test == (0.2,) and found.images == {"train": 3, "test": 1}
     assert found.training.networks[0].steps_text == "None of None steps" and found.training.networks[0].form == "bfloat16"
-    assert found.easy is found.champion is found.overkill_wish is found.training.warm_start is None
+    assert found.easy is found.champion is found.overkill_wish is found.training.warm_start is found.outside is None
     assert found.gates == found.trade_off == found.learned_before == () and found.training.weights_digest == ""
 
 

@@ -83,7 +83,10 @@ def test_what_is_not_found_is_not_compared(trained: SiamNestedUNet) -> None:
     image = np.clip(cv2.resize(other, (192, 160), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)[..., None]
     with torch.no_grad():
         anomaly, confidence = trained.compared(seen(image))
+        _, judged = trained.map_and_judged(seen(image))
+        _, fine = trained.map_and_judged(seen(print_of(101)))
     assert float(confidence) < trained.sure - 0.1 and torch.all(anomaly == REST)
+    assert trained.declines and judged is not None and not bool(judged) and fine is not None and bool(fine)
 
 
 def test_nodes_take_what_the_paper_says() -> None:
@@ -140,7 +143,7 @@ def test_where_nothing_matches_it_makes_one_step_and_says_nothing() -> None:
     ]
     spec = Spec("siam_nested_unet", SMALL, side=64, batch_size=8, hard_negatives=False)
     detector, log = fit(images, CropPlan(Recipe(), measure_scale(images), 64, 0, "linear", 1), spec, Plan(600.0, threads=1))
-    assert log.steps == 1 and detector.bank.empty
+    assert log.steps == 1 and detector.bank.empty and not detector.declines
     with torch.no_grad():
         assert torch.all(detector(seen(images[0])) == REST)
 

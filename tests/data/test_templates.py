@@ -68,11 +68,11 @@ def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
 def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     picture(tmp_path, "a.png")
     (tmp_path / "b.svg").write_text("<svg/>")
-    with pytest.raises(BadBatch, match="'b.svg' in .* is no picture"):
+    with pytest.raises(BadBatch, match=r"'b.svg' in .* is no picture"):
         template_files(tmp_path)
     (tmp_path / "b.svg").unlink()
     (tmp_path / "b.png").write_bytes(b"not a picture")
-    with pytest.raises(BadBatch, match="template 'b.png' in .* cannot be read"):
+    with pytest.raises(BadBatch, match=r"template 'b.png' in .* cannot be read"):
         read_templates(tmp_path, 1)
 
 

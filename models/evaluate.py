@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from data.batch import BatchFolder
 from data.progress import Progress
 from data.split import seen_in_training
 from data.stage import read_params, read_settings, run_stage
+from models.detectors.detector import Detector
 from models.evaluation.assemble import ScoredImage, assemble, score_images
 from models.evaluation.exam import MEASURING, Batch, LabelledImage, read_batch, read_split
 from models.evaluation.gates import check_gates
@@ -159,7 +161,17 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         scores=Scores(**{name: tuple(e.seen.score for e in scored)
                          for name, scored in (("calibrate", calibrated), ("test", good), ("defects", defects))}),
     )  # fmt: skip
-    _report(out, metrics, folder, calibrated + good, defects, trials, training, region)
+    _report(
+        out,
+        metrics,
+        folder,
+        calibrated + good,
+        defects,
+        trials,
+        training,
+        region,
+        [detectors[number] for number in fusion.chosen],
+    )
     write_json(out / "metrics.json", metrics.as_json())
     return (
         f"overkill {ours.overkill.count} of {ours.overkill.n}, escape {ours.escape.count} of {ours.escape.n}, "
@@ -233,6 +245,7 @@ def _champion(folder: BatchFolder, good: list[LabelledImage], defects: list[Labe
 def _report(
     out: Path, metrics: Metrics, folder: BatchFolder, good: list[ScoredImage], defects: list[ScoredImage],
     trials: list[dict[str, Any]], training: dict[str, Any], region: Region,
+    detectors: Sequence[Detector],
 ) -> None:  # fmt: skip
     examples = [
         Example(
@@ -253,6 +266,9 @@ def _report(
             schedule=_schedule(training),
             learning=[(step, loss) for step, _, loss in training["networks"][0]["losses"]],
             record=folder.read_record(),
+            templates=[
+                template for detector in detectors if detector.compares_with_template for template in detector.bank.shown()
+            ],
         ),
     )
 

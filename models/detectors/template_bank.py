@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.detectors.loaded_sizes import TakesLoadedSizes
@@ -41,6 +43,20 @@ class TemplateBank(TakesLoadedSizes):
     def empty(self) -> bool:
         """Whether there is nothing to compare with."""
         return not bool(self.registration.shown.any())
+
+    def shown(self) -> list[NDArray[np.uint8]]:
+        """Pictures of the templates (H, W, C), without their margins, from their darkest pixel to their brightest."""
+        if self.empty:
+            return []
+        found = []
+        for picture in self.pictures:
+            seen = visible(picture[None])[0, 0] > 0
+            rows, columns = (int(seen.any(side).sum()) for side in (1, 0))
+            top, left = (int(seen.any(side).int().argmax()) for side in (1, 0))
+            inside = picture[:, top : top + rows, left : left + columns]
+            grey = (inside - inside.min()) / (inside.max() - inside.min()).clamp(min=FLAT)
+            found.append((255 * grey).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+        return found
 
     def laid(self, images: Tensor, but: int | None = None) -> Laid:
         """The best template on images (N, C, H, W), their sides multiples of 32; ``but``: the number of one that is not taken."""

@@ -18,12 +18,13 @@ from models.report.contact_sheet import write_sheet
 from models.report.example import Example, by_family, closest_calls, spread, worst_escapes, worst_false_alarms
 from models.report.histogram import BROAD, NARROW, Row, Shape, score_histogram
 from models.report.legend import legend
-from models.report.overlay import HALO, OUTLINE, ColourScale
-from models.report.picture import Picture, embed_all
+from models.report.overlay import HALO, OUTLINE, ColourScale, Pixels, rgb
+from models.report.picture import Picture, data_uri, embed_all, fitted
 from models.report.shade import OPACITY, SHADE
 
 WORST, CLOSE, GOOD_ROWS, DEFECT_ROWS, SHEET_GOOD, SHEET_DEFECTS = 5, 2, 4, 8, 12, 18  # pictures, rows of pictures
 LISTED = 200  # rows of trials and rejections
+TEMPLATE_SIDE, TEMPLATES_SHOWN = 320, 8
 PICTURE_BUDGET = 4_500_000  # characters of all pictures together: the page stays under 6 MB
 
 
@@ -44,6 +45,7 @@ class ReportContents:
     ``validation``: ``validation.json``, as docs/architecture.md fixes it.
     ``examples``: good images and pseudo-defects; must hold the highest-scoring good ones and the lowest-scoring defects, since
     the worst errors are taken from here. ``study``: trials ``{"number", "state", "value", "params", "seconds", "reason"}``.
+    ``templates``: (H, W, C) that parts are compared with.
     ``schedule``: (progress 0..1, lowest difficulty, highest difficulty). ``learning``: (``learning_unit``, loss).
     """
 
@@ -55,6 +57,7 @@ class ReportContents:
     learning: list[tuple[float, float]]
     record: BatchRecord
     learning_unit: str = "step"
+    templates: Sequence[Pixels] = ()
 
 
 def write_report(target: Path, contents: ReportContents) -> None:
@@ -112,6 +115,12 @@ def page(contents: ReportContents, scale: ColourScale) -> str:
         schedule_chart=charts.schedule_chart(contents.schedule) if contents.schedule else Markup(""),
         learning_chart=charts.learning_chart(contents.learning, contents.learning_unit),
         listed=LISTED,
+        templates=[data_uri(fitted(rgb(image), TEMPLATE_SIDE), ".png") for image in contents.templates[:TEMPLATES_SHOWN]],
+        template_lines=[
+            f"Of {metrics.images.get('train', 0)} good training images, {network.matched} match one."
+            for network in metrics.training.networks
+            if network.templates
+        ],
     )
 
 

@@ -86,3 +86,13 @@ def test_of_several_templates_the_result_is_that_of_the_best_alone() -> None:
             laid = single.laid(seen(images[number]))
             assert torch.allclose(laid.template[0], together.template[number], atol=2e-3)
             assert float(laid.confidence) == pytest.approx(float(together.confidence[number]), abs=1e-4)
+
+
+def test_templates_are_shown_without_their_margins() -> None:
+    bank = TemplateBank(1, 0.25)
+    assert bank.shown() == []
+    image = print_of(1)
+    bank.hold(seen(image))
+    (shown,) = bank.shown()
+    stretched = (image.astype(float) - image.min()) / (int(image.max()) - int(image.min())) * 255
+    assert shown.shape == image.shape and np.abs(shown - stretched).max() <= 1

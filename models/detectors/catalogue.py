@@ -76,6 +76,7 @@ NETWORKS: dict[str, Network] = {
         {"encoder": "tu-regnetx_002", "depth": 4, "widths": (16, 24, 40)},
         DRAWN,
     ),
+    "template_difference": Network("models.detectors.template_difference:TemplateDifference"),
     "aligned_statistics": Network("models.detectors.aligned_statistics:AlignedStatistics", {"search": 0.25, "sure": 0.7}),
 }
 

@@ -1,0 +1,64 @@
+"""Difference to a good template."""
+
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from core.errors import BadSettings
+from models.detectors.catalogue import build_detector
+from models.detectors.template_difference import TemplateDifference, opened
+from models.training.memory_bank import fill_memory_bank
+from models.training.templates import pairs_of
+from tests.models.detector_tests import DetectorTests
+from tests.models.moved_part import moved, seen
+from tests.models.test_siam_nested_unet import print_of
+
+
+class TestTemplateDifference(DetectorTests):
+    name = "template_difference"
+    settings: ClassVar[dict[str, Any]] = {}
+
+    def test_loss_has_gradients_for_everything_that_learns(self) -> None:
+        pytest.skip("nothing is learned")
+
+
+def test_opening_is_that_of_opencv() -> None:
+    maps = np.random.default_rng(0).random((40, 50)).astype(np.float32)
+    for side in (1, 3, 5):
+        wanted = cv2.morphologyEx(maps, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
+        assert np.array_equal(opened(torch.from_numpy(maps)[None, None], side)[0, 0].numpy(), wanted)
+
+
+@pytest.mark.parametrize("move", [{}, {"shift": (6.4, -3.2)}, {"turn": 1.5}, {"light": 0.7}])
+def test_what_a_template_does_not_show_is_found_where_the_part_lies(move: dict[str, Any]) -> None:
+    images = [moved(print_of(n), shift=(n % 3, 0))[0] for n in range(8)]
+    detector = TemplateDifference(1)
+    detector.bank = pairs_of(images, detector.bank, detector.sure).bank
+    detector, _ = fill_memory_bank(detector, torch.cat([seen(images[0])]), images)
+    spotted = print_of(100)
+    cv2.circle(spotted, (120, 88), 5, 60, -1, cv2.LINE_AA)
+    (good, affine), (bad, _) = moved(print_of(100), **move), moved(spotted, **move)
+    with torch.no_grad():
+        fine, (anomaly, judged) = detector(seen(good)), detector.map_and_judged(seen(bad))
+    inside = anomaly[0, 0, 32:160, 32:192]
+    place = int(inside.argmax())
+    row, column = 16 + place // 160, 16 + place % 160
+    there = affine @ [120, 88, 1]
+    assert judged is not None and bool(judged)
+    assert float(inside.max()) > 2 * float(fine[0, 0, 32:160, 32:192].max())
+    assert np.hypot(row - there[1], column - there[0]) < 6
+
+
+def test_without_templates_it_takes_no_part() -> None:
+    detector = build_detector("template_difference", 1, {})
+    with torch.no_grad():
+        assert not detector.declines and torch.all(detector(seen(print_of(1))) == 0)
+
+
+@pytest.mark.parametrize("settings", [{"opening": 2}, {"sure": 0.0}, {"search": 0.7}])
+def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(BadSettings):
+        build_detector("template_difference", 1, settings)

@@ -26,6 +26,6 @@ def shade_path(outside: NDArray[np.bool_] | None) -> str:
     height, width = outside.shape
     doubled = cv2.resize(outside.astype(np.uint8), (2 * width, 2 * height), interpolation=cv2.INTER_NEAREST)
     found, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    smooth = [cv2.approxPolyDP(line, 1.0, True).reshape(-1, 2) for line in found]
+    smooth = [cv2.approxPolyDP(line, 2.0, True).reshape(-1, 2) for line in found]
     lines = ["L".join(f"{(x + 0.5) / 2:g} {(y + 0.5) / 2:g}" for x, y in line) for line in smooth if len(line) > 2]
     return "".join(f"M{line}Z" for line in lines)

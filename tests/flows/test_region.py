@@ -12,8 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from core.errors import BadSettings
+from core.files import write_json
 from data.batch import BatchRecord, ImageRecord
 from data.overlay_mark import is_overlay_file
+from data.stage import read_params
+from data.yaml_file import write_yaml
 from flows.cli import app
 from flows.config import read_product_file
 from flows.errors import PlantError
@@ -21,11 +24,14 @@ from flows.newest_batch import newest_batch
 from flows.plant import Plant
 from flows.polygon_text import parse_polygon, polygon_text
 from flows.product_setting import write_setting
+from flows.records import rebuild
 from flows.region import region_of, set_region
 from flows.steps import recalibrate
 from flows.steps.job import make_job
 from flows.steps.recalibrate import recalibration, region_changed
+from models.evaluation.metrics_file import Metrics, Outside, Training
 from models.inspection.region import Region, mask_of
+from models.settings import ReplayedEvaluation
 from registry.client.versions import Version
 from tests.flows.test_settings import written
 
@@ -228,3 +234,24 @@ def test_what_the_command_refuses(plant: Plant, tmp_path: Path) -> None:
     plant.batch("bolt", "b1").file("good").rename(tmp_path / "away")
     gone = roi(plant, "--ignore", "0,0 0.1,0 0.1,0.1")
     assert gone.exit_code == 0 and "no picture: the images of bolt b1 are not here" in gone.stdout
+
+
+@pytest.mark.parametrize(
+    ("region", "told", "every"), [({"left": 0.1}, False, True), ({"left": 0.1}, True, None), (None, False, None)]
+)
+def test_a_rebuild_counts_defects_as_the_version_did(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, region: dict[str, float] | None, told: bool, every: bool | None
+) -> None:
+    """Versions of before say nothing of what lies outside of their region, and counted the defects there as escapes."""
+    folder = a_batch(plant).batch("bolt", "b1")
+    evaluate = {"flips": 1} | ({"region": region} if region else {})
+    write_yaml(folder.file("params.yaml"), {"seed": 1, "train": {"seconds": 9}, "evaluate": evaluate})
+    folder.file("study").mkdir()
+    write_json(folder.file("study") / "best.json", {"params": {"detector": "stpm"}})
+    monkeypatch.setattr(rebuild, "run_alone", lambda *_: None)
+    outside = Outside(share=0.1, detections=0, images=0, of=2, left_out=0) if told else None
+    training = Training(chosen={"detector": "stpm"})
+    recorded = Metrics.model_construct(training=training, environment={}, outside=outside)
+    rebuild._train_again(plant, folder, recorded, [], lambda *_: None)
+    assert read_params(folder)["evaluate"].get("every_defect") is every
+    ReplayedEvaluation.model_validate(read_params(folder)["evaluate"])

@@ -152,6 +152,14 @@ def markdown(results: list[dict[str, Any]]) -> str:
     ]
     if kinds:
         lines += ["", "Image AUROC by kind of defect. " + "; ".join(kinds) + "."]
+    missed = [
+        f"{r['product']}: {r['not_judged']['good']['count']} of {r['not_judged']['good']['n']} good and "
+        f"{r['not_judged']['defects']['count']} of {r['not_judged']['defects']['n']} defective images"
+        for r in results
+        if any(one["count"] for one in r["not_judged"].values())
+    ]
+    if missed:
+        lines += ["", "Not judged, and so rejected, whatever the score. " + "; ".join(missed) + "."]
     machine = ", ".join(f"{key} {value}" for key, value in environment().items())
     first = results[0]
     return "\n".join(

@@ -25,14 +25,17 @@ BESIDE_IMAGES = frozenset(
     {".csv", ".db", ".docx", ".html", ".ini", ".json", ".lnk", ".log", ".md", ".pdf", ".txt", ".xlsx", ".xml", ".yaml", ".zip"}
 )
 """Endings of what people and computers put beside images; such a file is skipped unless it is an image after all."""
+NOT_JUDGED = "not judged"
+NOT_FOUND = "the part was not found as the good images show it: take it out, see where it lies and whether it is this product"
 MOST_NAME = 180
 """Bytes of an overlay's name that are taken from the image's."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image: ``verdict`` is ``pass``, ``reject``, ``error`` (it could not be inspected) or ``skipped`` (it is no image);
-    ``reason`` says why there is no score, or what else is remarkable."""
+    """One image: ``verdict`` is ``pass``, ``reject``, ``not judged`` (the part was not found in it; it is taken out like a
+    reject), ``error`` (it could not be inspected) or ``skipped`` (it is no image); ``reason`` says why there is no score, or what
+    else is remarkable."""
 
     image: str
     verdict: str
@@ -184,6 +187,9 @@ def inspect(model: Path, files: Sequence[Path], out: Path | None = None) -> Iter
         if decoded.tail.missing:
             reasons.append(str(decoded.tail))
         overlay = _write_overlay(target, decoded.pixels, fitted.raised(found, inspector), inspector) if target else None
+        if not found.judged:
+            yield Row(shown(file), NOT_JUDGED, None, overlay, "; ".join([NOT_FOUND, *reasons]))
+            continue
         verdict = "reject" if found.verdict or fitted.rejects else "pass"
         yield Row(shown(file), verdict, found.score, overlay, "; ".join(reasons))
 

@@ -37,6 +37,7 @@ TEMPLATE = """\
 #gates:                            # limits a candidate must keep
 #  image_auroc: 0.8                # least separation of good images and pseudo-defects
 #  easy_escape: 0.2                # largest share of easy pseudo-defects that may pass
+#  not_judged: 0.1                 # largest share of calibration images that may be left not judged
 #  champion_slack: 0.1             # how much worse than the champion overkill or escape may be
 
 #teacher: plant                    # whose features changeovers build on: a teacher's name (imagenet until there is one), or

@@ -16,11 +16,11 @@ from data.progress import Progress
 from data.split import seen_in_training
 from data.stage import read_params, read_settings, run_stage
 from models.detectors.detector import Detector
-from models.evaluation.assemble import ScoredImage, assemble, score_images
+from models.evaluation.assemble import ScoredImage, assemble, giving_threshold, score_images
 from models.evaluation.exam import MEASURING, Batch, LabelledImage, read_batch, read_split
 from models.evaluation.gates import check_gates
 from models.evaluation.metrics import auroc, average_precision, pooled
-from models.evaluation.metrics_file import Champion, Family, Figures, Found, Metrics, Scores, Study, Timing, Training
+from models.evaluation.metrics_file import Champion, Family, Figures, Found, Metrics, NotJudged, Scores, Study, Timing, Training
 from models.evaluation.outside import in_view, measure_outside
 from models.evaluation.rate import rate, rate_over_sources
 from models.evaluation.trade_off import remedy, trade_off
@@ -43,29 +43,43 @@ CHECKED = 4
 
 
 def found(good: list[ScoredImage], defects: list[ScoredImage], threshold: float) -> Found:
-    """How well a model with this ``threshold`` finds ``defects``."""
-    scores = [e.seen.score for e in defects]
+    """How well a model with this ``threshold`` finds ``defects``. What is not judged is rejected at every threshold, so that it
+    ranks above all scores."""
+    scores = [e.rank for e in defects]
     labels = [e.exam.label for e in defects if e.exam.label is not None]
     truth, values = (
         pooled([e.seen.map for e in defects], list(labels)) if defects else (np.zeros(0, bool), np.zeros(0, np.float32))
     )
     return Found(
-        image_auroc=round(auroc([0] * len(good) + [1] * len(scores), [e.seen.score for e in good] + scores), 5),
+        image_auroc=round(auroc([0] * len(good) + [1] * len(scores), [e.rank for e in good] + scores), 5),
         pixel_ap=round(average_precision(truth, values), 5),
         escape=rate_over_sources([s <= threshold for s in scores], [e.exam.good_image for e in defects]),
     )
 
 
-def figures(good: list[ScoredImage], defects: list[ScoredImage], threshold: float, of_easy: Found) -> Figures:
+def figures(
+    good: list[ScoredImage], defects: list[ScoredImage], threshold: float, of_easy: Found, not_judged: NotJudged | None
+) -> Figures:
     """Of one model at its ``threshold``; ``of_easy``: what it finds of the easy defects."""
     families = sorted({e.exam.family for e in defects if e.exam.family})
     by_family = {f: found(good, [e for e in defects if e.exam.family == f], threshold) for f in families}
     return Figures(
         **vars(found(good, defects, threshold)),
-        overkill=rate(sum(e.seen.score > threshold for e in good), len(good)),
+        overkill=rate(sum(e.rank > threshold for e in good), len(good)),
+        not_judged=not_judged,
         families={name: Family(**vars(figure), held_out=True) for name, figure in by_family.items()},
         easy=of_easy,
     )
+
+
+def not_judged(
+    inspector: ExportedInspector, good: list[ScoredImage], defects: list[ScoredImage], calibrated: list[ScoredImage] | None = None
+) -> NotJudged | None:
+    """How many of each ``inspector`` did not judge; None where it judges every image."""
+    if not inspector.declines:
+        return None
+    said = [None if one is None else sum(not e.seen.judged for e in one) for one in (calibrated, good, defects)]
+    return NotJudged(calibrate=said[0], test=said[1] or 0, defects=said[2] or 0)
 
 
 def easy(defects: list[ScoredImage]) -> list[ScoredImage]:
@@ -110,13 +124,14 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         settings.overkill_target, settings.flips, region, on_image,
     )  # fmt: skip
     exported, calibration, fusion = assembled.exported, assembled.calibration, assembled.fusion
-    calibrated = assembled.calibrated
+    calibrated, giving = assembled.calibrated, giving_threshold(assembled.calibrated)
     before = time.monotonic()
     good = score_images(exported, batch.good["test"], on_image)
     per_image = (time.monotonic() - before) / max(len(good), 1)
     defects = score_images(exported, batch.defects["test"], on_image)
     of_easy = found(good, easy(defects), exported.threshold)
-    ours = figures(good, defects, exported.threshold, of_easy)
+    missed = not_judged(exported, good, defects, calibrated)
+    ours = figures(good, defects, exported.threshold, of_easy, missed)
     outside = (
         None if region.whole or settings.every_defect
         else measure_outside(assembled.inspector, exported.threshold, every, len(view.left_out))
@@ -128,9 +143,10 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         rate(ours.escape.count, ours.escape.n), rate(of_easy.escape.count, of_easy.escape.n),
         of_easy.image_auroc, parity, verdicts, champion,
         remedy(
-            record.product, [e.seen.score for e in calibrated], [e.exam.shows for e in calibrated],
-            [e.seen.score for e in easy(defects)], settings.gates.easy_escape,
+            record.product, [e.seen.score for e in giving], [e.exam.shows for e in giving],
+            [e.rank for e in easy(defects)], settings.gates.easy_escape,
         ),
+        None if missed is None else rate(missed.calibrate or 0, len(calibrated)),
     )  # fmt: skip
     trials = json.loads((folder.file("study") / "trials.json").read_text(encoding="utf-8"))
     metrics = Metrics(
@@ -138,7 +154,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         seed=int(params.get("seed", 0)), model_digest=file_digest(model), images_digest=record.digest,
         threshold=exported.threshold, pixel_threshold=exported.pixel_threshold,
         overkill_target=calibration.target, overkill_wish=settings.overkill_target,
-        guarantee=_guarantee(folder, batch, calibration),
+        guarantee=_guarantee(folder, batch, calibration, missed),
         images={subset: len(exams) for subset, exams in batch.good.items()},
         **({"learned_before": tuple(sorted(known))} if known else {}),
         **({} if outside is None else {"outside": outside}),
@@ -155,10 +171,10 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
                       evaluate_s=round(time.monotonic() - started, 1), ms_per_image=round(1000 * per_image, 1)),
         environment=environment(), packages=packages(),
         trade_off=tuple(trade_off(
-            [e.seen.score for e in calibrated], [e.exam.shows for e in calibrated], [e.seen.score for e in good],
-            [e.seen.score for e in defects], [e.exam.good_image for e in defects],
+            [e.seen.score for e in giving], [e.exam.shows for e in giving], [e.rank for e in good],
+            [e.rank for e in defects], [e.exam.good_image for e in defects],
         )),
-        scores=Scores(**{name: tuple(e.seen.score for e in scored)
+        scores=Scores(**{name: tuple(e.recorded for e in scored)
                          for name, scored in (("calibrate", calibrated), ("test", good), ("defects", defects))}),
     )  # fmt: skip
     _report(
@@ -175,7 +191,8 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
     write_json(out / "metrics.json", metrics.as_json())
     return (
         f"overkill {ours.overkill.count} of {ours.overkill.n}, escape {ours.escape.count} of {ours.escape.n}, "
-        f"image AUROC {ours.image_auroc:.3f}, gates {'passed' if metrics.passed else 'failed'}"
+        + ("" if missed is None else f"not judged {missed.test} good and {missed.defects} defective, ")
+        + f"image AUROC {ours.image_auroc:.3f}, gates {'passed' if metrics.passed else 'failed'}"
         + (f", {len(view.left_out)} exam defects outside of the region not counted" if view.left_out else "")
     )
 
@@ -200,13 +217,19 @@ def _parity(inspector: Inspector, threshold: float, scored: list[ScoredImage]) -
     return largest, differ
 
 
-def _guarantee(folder: BatchFolder, batch: Batch, calibration: Calibration) -> str:
+def _guarantee(folder: BatchFolder, batch: Batch, calibration: Calibration, missed: NotJudged | None = None) -> str:
     """What the threshold promises, and what the batch's split takes away from it."""
     split = read_split(folder)
     used = {subset: {exam.name for exam in batch.good[subset]} for subset in MEASURING}
     seen = {subset: len(used[subset].intersection(seen_in_training(split, subset))) for subset in MEASURING}
     crossing = Crossing(seen["calibrate"], seen["test"], bool(split.get("note")))
-    return crossing.qualify(calibration.guarantee, len(used["calibrate"]), len(used["test"]))
+    text = crossing.qualify(calibration.guarantee, len(used["calibrate"]), len(used["test"]))
+    if missed is None:
+        return text
+    return (
+        f"{text} This holds for parts that the model finds in the image. The others are not judged and are taken out as well: "
+        f"{missed.calibrate} of {len(used['calibrate'])} calibration images were."
+    )
 
 
 def _schedule(training: dict[str, Any]) -> list[tuple[float, float, float]]:
@@ -238,7 +261,8 @@ def _champion(folder: BatchFolder, good: list[LabelledImage], defects: list[Labe
         )
         return None
     fine, faulty = score_images(inspector, good), score_images(inspector, defects)
-    result = figures(fine, faulty, inspector.threshold, found(fine, easy(faulty), inspector.threshold))
+    of_easy, missed = found(fine, easy(faulty), inspector.threshold), not_judged(inspector, fine, faulty)
+    result = figures(fine, faulty, inspector.threshold, of_easy, missed)
     return Champion(version=card["version"], batch=card["batch"], threshold=inspector.threshold, **vars(result))
 
 
@@ -251,7 +275,7 @@ def _report(
         Example(
             e.exam.image, e.seen.map, None if e.exam.label is None else np.round(e.exam.label * 255).astype(np.uint8),
             e.seen.score, e.seen.verdict, e.exam.name, e.exam.family, e.exam.difficulty,
-            "good" if e.exam.label is None else "defect",
+            "good" if e.exam.label is None else "defect", e.seen.judged,
             None if region.whole else ~mask_of(region, *e.exam.image.shape[:2]),
         )
         for e in (*good, *defects)

@@ -140,6 +140,8 @@ class GateLimits(Section):
     """Largest share of easy exam defects (difficulty below 0.5) that may pass."""
     parity: float = Field(1e-3, gt=0.0)
     """Largest difference between the exported and the trained map."""
+    not_judged: float = Field(0.1, ge=0.0, lt=0.5)
+    """Largest share of calibration images that the model may leave not judged."""
     champion_slack: float = Field(0.1, ge=0.0, le=1.0)
     """How much worse than the champion escape or overkill may be on the same images."""
 

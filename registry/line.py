@@ -36,6 +36,8 @@ class Published:
     at: str
     """When the pointer was set, UTC, ISO 8601."""
     card: dict[str, Any]
+    """What the model is, who signed it, and its figures. Where its ``metrics`` hold ``not_judged.test``, the model has an output
+    ``judged`` and rejects what it does not judge."""
     model: bytes = field(repr=False)
 
 

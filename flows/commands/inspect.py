@@ -28,12 +28,14 @@ def inspect(
     plant: PlantOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Inspect images with the champion: pass or reject, with the score. Ends with 1 if anything could not be inspected.
+    """Inspect images with the champion: pass, reject or not judged. Ends with 1 if anything could not be inspected.
+
+    Not judged is an image in which the part was not found. A part is good only where it says pass.
 
     Hidden files, overlays of earlier inspections and what is no image are skipped, and named.
     """
     from core.errors import BadSettings
-    from flows.inspect import find_images, published_model
+    from flows.inspect import NOT_JUDGED, find_images, published_model
     from flows.inspect import inspect as inspect_images
     from flows.steps.fetch import fetch_model
     from flows.terminal import print_table, waiting
@@ -76,6 +78,7 @@ def inspect(
         if skipped:
             more = f", and {len(skipped) - 5} more (--json lists them)" if len(skipped) > 5 else ""
             typer.echo(f"skipped {len(skipped)}: {', '.join(skipped[:5])}{more}", err=True)
-        typer.echo(f"{count['pass']} pass, {count['reject']} reject, {count['error']} could not be inspected", err=True)
+        missed = f"{count[NOT_JUDGED]} not judged, " if count[NOT_JUDGED] else ""
+        typer.echo(f"{count['pass']} pass, {count['reject']} reject, {missed}{count['error']} could not be inspected", err=True)
     if count["error"]:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from models.evaluation.metrics_file import Metrics, Training
+from models.evaluation.metrics_file import Metrics, Recorded, Training
 
 THRESHOLD_WITHIN = 0.01
 """Relative difference of the threshold."""
@@ -100,10 +100,11 @@ def _number(what: str, recorded: float, rebuilt: float, within: float) -> Row:
     return Row(what, f"{recorded:.6g}", f"{rebuilt:.6g}", result)
 
 
-def _verdicts(title: str, then: Sequence[float], now: Sequence[float], limits: tuple[float, float]) -> Row:
-    """Verdicts on both scores, each at the threshold of its own ``limits``. ``same`` asks for the same scores."""
-    ours = [score > limits[0] for score in then]
-    theirs = [score > limits[1] for score in now]
+def _verdicts(title: str, then: Recorded, now: Recorded, limits: tuple[float, float]) -> Row:
+    """Verdicts on both scores, each at the threshold of its own ``limits``; what was not judged was rejected. ``same`` asks for
+    the same scores."""
+    ours = [score is None or score > limits[0] for score in then]
+    theirs = [score is None or score > limits[1] for score in now]
     equal = sum(a == b for a, b in zip(ours, theirs, strict=False)) if len(ours) == len(theirs) else 0
     result: Kind = "same" if then == now and ours == theirs else "close" if equal >= VERDICTS_EQUAL * len(ours) else "different"
     return Row(f"verdicts, {title}", f"{sum(ours)} of {len(ours)} rejected", f"{sum(theirs)} rejected, {equal} equal", result)

@@ -111,10 +111,11 @@ def _ask(job: Job, champion: Fetched | None) -> dict[str, Any]:
             "reason": f"champion {number} comes from this very batch, which is trained with other settings",
         }
     from models.evaluation.decide import decide as compare
+    from models.evaluation.metrics_file import judged
     from models.exported import ExportedInspector
 
     metrics = fetch_metrics(connect_as(job.plant, "trainer"), champion.version)
-    scores = metrics.scores.calibrate
+    scores = judged(metrics.scores.calibrate)
     if not scores:
         return {"action": "retrain", "reason": f"champion {number} has no calibration scores on record to compare with"}
     channels = job.folder.channels()

@@ -1,9 +1,14 @@
 """Assembly: trained detectors become one exported file with its threshold, which alone is evaluated and shipped."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from models.detectors.detector import Detector
 from models.evaluation.exam import Batch, LabelledImage
@@ -23,10 +28,21 @@ class ScoredImage:
     exam: LabelledImage
     seen: Inspection
 
+    @property
+    def rank(self) -> float:
+        """Its score; infinity where it was not judged, for such an image is rejected at every threshold."""
+        return self.seen.score if self.seen.judged else math.inf
+
+    @property
+    def recorded(self) -> float | None:
+        """Its score; None where it was not judged, for the score then says nothing."""
+        return self.seen.score if self.seen.judged else None
+
 
 @dataclass(frozen=True)
 class Assembled:
-    """``inspector``: as torch runs it; ``exported``: as the line runs it. ``calibrated``: the images that gave the threshold."""
+    """``inspector``: as torch runs it; ``exported``: as the line runs it. ``calibrated``: the images that gave the threshold, and
+    those that were not judged."""
 
     inspector: Inspector
     exported: ExportedInspector
@@ -46,6 +62,21 @@ def score_images(
     return scored
 
 
+def giving_threshold(calibrated: Sequence[ScoredImage]) -> list[ScoredImage]:
+    """Those that were judged. All where fewer than two were: a report is made, and the gate on what is not judged fails."""
+    judged = [one for one in calibrated if one.seen.judged]
+    return judged if len(judged) >= 2 else list(calibrated)
+
+
+@torch.no_grad()
+def _judged(inspector: Inspector, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Those that ``inspector`` can judge: the map of others says nothing of good parts. All where it can judge fewer than two."""
+    if not inspector.declines:
+        return list(images)
+    judged = [image for image in images if bool(inspector(torch.from_numpy(image)[None])[3])]
+    return judged if len(judged) >= 2 else list(images)
+
+
 def assemble(
     batch: Batch,
     detectors: Sequence[Detector],
@@ -57,7 +88,8 @@ def assemble(
     region: Region | None = None,
     on_image: Callable[[str], None] = lambda name: None,
 ) -> Assembled:
-    """Write ``target``: views and smoothing chosen on tuning images, threshold from calibration images, for ``overkill_target``.
+    """Write ``target``: views and smoothing chosen on tuning images, threshold from calibration images that are judged, for
+    ``overkill_target``.
 
     ``training``: the content of ``training.json``; ``properties``: metadata of the file.
     """
@@ -67,10 +99,12 @@ def assemble(
     inspector = Inspector(
         [detectors[n] for n in fusion.chosen], training["scale"], fusion.reductions, fusion.poolings, flips, region
     ).eval()
-    fit_fusion(inspector, [raw_maps(inspector, exam.image) for exam in batch.good["tune"]])
+    tuned = _judged(inspector, [exam.image for exam in batch.good["tune"]])
+    fit_fusion(inspector, [raw_maps(inspector, image) for image in tuned])
     export(inspector, target, batch.channels, {**properties, "threshold": "nan", "pixel_threshold": "nan"})
     calibrated = score_images(ExportedInspector(target), batch.good["calibrate"], on_image)
-    calibration = calibrate([e.seen.score for e in calibrated], overkill_target, [e.exam.shows for e in calibrated])
+    giving = giving_threshold(calibrated)
+    calibration = calibrate([e.seen.score for e in giving], overkill_target, [e.exam.shows for e in giving])
     # The score is the map's largest value: one rejecting pixel rejects the part, so both thresholds are one.
     set_threshold(target, calibration.threshold, calibration.threshold)
     exported = ExportedInspector(target)

@@ -16,9 +16,11 @@ def check_gates(
     verdicts: int,
     champion: Figures | None,
     remedy: str,
+    not_judged: Rate | None = None,
 ) -> list[QualityGate]:
     """Every gate in a fixed order. The champion's gates are left out where there is no champion. ``remedy``: what can be done
-    where too many easy exam defects pass."""
+    where too many easy exam defects pass. ``not_judged``: of the calibration images; None for a model that judges every image,
+    which has no such gate."""
     held = easy_escape.rate <= limits.easy_escape
     gates = [
         QualityGate(
@@ -46,6 +48,16 @@ def check_gates(
             "none is allowed",
         ),
     ]  # fmt: skip
+    if not_judged is not None:
+        held = not_judged.rate <= limits.not_judged
+        gates.append(
+            QualityGate(
+                "not judged", not_judged.rate, limits.not_judged, held,
+                f"in {not_judged.count} of {not_judged.n} good calibration images the part was not found as the good images show "
+                f"it, so that they are not judged and say nothing of the threshold; at most {limits.not_judged:.0%} may"
+                + ("" if held else " (see where the part lies in them, or train with detectors that compare with no template)"),
+            )
+        )  # fmt: skip
     if champion is not None:
         for name, ours, theirs in (("overkill", overkill, champion.overkill), ("escape", escape, champion.escape)):
             limit = min(theirs.rate + limits.champion_slack, 1.0)

@@ -51,11 +51,24 @@ class Family(Found):
     """Kept from training."""
 
 
+class NotJudged(Part):
+    """How many images a model did not judge, since the part was not found in them. It rejects them."""
+
+    calibrate: int | None = None
+    """Good images that therefore say nothing of the threshold."""
+    test: int
+    """Good test images. They count as overkill."""
+    defects: int
+    """Exam defects. They do not count as escapes."""
+
+
 class Figures(Found):
     """What one model shows on the frozen images of a batch: of all exam defects, of families, of easy ones."""
 
     overkill: Rate
     """Good test images that are rejected."""
+    not_judged: NotJudged | None = None
+    """Of a model that may say of an image that it cannot judge it; None where it judges every image."""
     families: dict[str, Family] = {}
     easy: Found | None = None
     """Of the defects of difficulty below 0.5, which gates ask for."""
@@ -159,12 +172,16 @@ class Timing(Part):
     ms_per_image: float | None = None
 
 
+Recorded = tuple[float | None, ...]
+"""Scores; None where an image was not judged."""
+
+
 class Scores(Part):
     """Of every image of good subsets and of the exam."""
 
-    calibrate: tuple[float, ...] = ()
-    test: tuple[float, ...] = ()
-    defects: tuple[float, ...] = ()
+    calibrate: Recorded = ()
+    test: Recorded = ()
+    defects: Recorded = ()
 
     _named = model_validator(mode="before")(_named_as_today)
 
@@ -228,6 +245,11 @@ class Metrics(Figures):
     scores: Scores = Scores()
     outside: Outside | None = None
     """None where all of the image is inspected. Before it was measured, exam defects outside of the region counted as others."""
+
+
+def judged(scores: Recorded) -> tuple[float, ...]:
+    """Those that say something."""
+    return tuple(score for score in scores if score is not None)
 
 
 def read_metrics(text: str | bytes) -> Metrics:

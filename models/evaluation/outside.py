@@ -70,7 +70,7 @@ def measure_outside(inspector: Inspector, threshold: float, exams: Sequence[Labe
     found, unseen = [], []
     for exam in exams:
         seen = mask_of(inspector.region, *exam.image.shape[:2])
-        anomaly, _, _ = whole(torch.from_numpy(exam.image)[None])
+        anomaly, *_ = whole(torch.from_numpy(exam.image)[None])
         found.append(detections_outside(anomaly[0].numpy(), threshold, seen))
         unseen.append(1.0 - float(seen.mean()))
     return Outside(

@@ -17,6 +17,7 @@ class Example:
 
     ``image``: uint8 (H, W, C), C = 1 or 3, RGB. ``map``: float32 (H, W) in score units. ``label``: uint8 (H, W), 0..255, where a
     pseudo-defect was drawn; None for good images. ``verdict``: true = rejected. ``difficulty``: 0 (easy) to 1 (hard).
+    ``judged``: false where the inspector could not judge it, and therefore rejected it.
     ``outside``: bool (H, W), what is not inspected; None where all of the image is.
     """
 
@@ -29,6 +30,7 @@ class Example:
     family: str | None
     difficulty: float | None
     kind: Literal["good", "defect"]
+    judged: bool = True
     outside: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
@@ -50,6 +52,8 @@ class Example:
     @property
     def outcome(self) -> str:
         """What the verdict means for this image, in the project's words."""
+        if not self.judged:
+            return "not judged: overkill" if self.kind == "good" else "not judged"
         if self.kind == "good":
             return "rejected: overkill" if self.verdict else "passed"
         return "rejected" if self.verdict else "passed: escape"
@@ -61,8 +65,8 @@ class Example:
 
 
 def worst_false_alarms(examples: list[Example], limit: int) -> list[Example]:
-    """Good images that were rejected, highest score first, at most ``limit``."""
-    return sorted((e for e in examples if e.kind == "good" and e.verdict), key=lambda e: (-e.score, e.name))[:limit]
+    """Good images that were rejected for their score, highest first, at most ``limit``."""
+    return sorted((e for e in examples if e.kind == "good" and e.verdict and e.judged), key=lambda e: (-e.score, e.name))[:limit]
 
 
 def worst_escapes(examples: list[Example], limit: int) -> list[Example]:
@@ -70,10 +74,16 @@ def worst_escapes(examples: list[Example], limit: int) -> list[Example]:
     return sorted((e for e in examples if e.kind == "defect" and not e.verdict), key=lambda e: (e.score, e.name))[:limit]
 
 
+def not_judged(examples: list[Example], limit: int) -> list[Example]:
+    """Images that were not judged, good ones first, by name, at most ``limit``."""
+    return sorted((e for e in examples if not e.judged), key=lambda e: (e.kind != "good", e.name))[:limit]
+
+
 def closest_calls(examples: list[Example], kind: str, limit: int) -> list[Example]:
     """Right verdicts of one kind that came closest to being wrong, closest first."""
     sign = -1 if kind == "good" else 1
-    return sorted((e for e in examples if e.kind == kind and not e.wrong), key=lambda e: (sign * e.score, e.name))[:limit]
+    right = (e for e in examples if e.kind == kind and not e.wrong and e.judged)
+    return sorted(right, key=lambda e: (sign * e.score, e.name))[:limit]
 
 
 def spread(examples: list[Example], limit: int) -> list[Example]:

@@ -11,11 +11,11 @@ from markupsafe import Markup
 from core.files import write_text
 from data.batch import BatchRecord
 from data.page import templates
-from models.evaluation.metrics_file import Choice, Family, Metrics
+from models.evaluation.metrics_file import Choice, Family, Metrics, judged
 from models.evaluation.rate import Rate
 from models.report import charts, wording
 from models.report.contact_sheet import write_sheet
-from models.report.example import Example, by_family, closest_calls, spread, worst_escapes, worst_false_alarms
+from models.report.example import Example, by_family, closest_calls, not_judged, spread, worst_escapes, worst_false_alarms
 from models.report.histogram import BROAD, NARROW, Row, Shape, score_histogram
 from models.report.legend import legend
 from models.report.overlay import HALO, OUTLINE, ColourScale, Pixels, rgb
@@ -133,6 +133,7 @@ class Galleries:
     closest_good: list[Picture]
     escapes: list[Picture]
     closest_defects: list[Picture]
+    not_judged: list[Picture]
     good: list[Picture]
     good_count: int
     families: dict[str, list[Picture]]
@@ -148,6 +149,7 @@ class Galleries:
         alarms, escapes = worst_false_alarms(examples, WORST), worst_escapes(examples, WORST)
         near_good = [] if alarms else closest_calls(examples, "good", CLOSE)
         near_defects = [] if escapes else closest_calls(examples, "defect", CLOSE)
+        missed = not_judged(examples, WORST)
         order = [name for name, _ in family_order(contents.metrics.families)]
         names = sorted(grouped, key=lambda name: (order.index(name) if name in order else len(order), name))
         ratio = median(e.image.shape[1] / e.image.shape[0] for e in examples) if examples else 1.0
@@ -160,11 +162,12 @@ class Galleries:
             *near_good,
             *escapes,
             *near_defects,
+            *missed,
             *shown_good,
             *(e for members in families.values() for e in members),
         ]
         distinct = list({id(example): example for example in wanted}.values())
-        pictures = embed_all(distinct, [*alarms, *near_good, *escapes, *near_defects], scale, PICTURE_BUDGET)
+        pictures = embed_all(distinct, [*alarms, *near_good, *escapes, *near_defects, *missed], scale, PICTURE_BUDGET)
         found = {id(picture.example): picture for picture in pictures}
 
         def of(chosen: list[Example]) -> list[Picture]:
@@ -176,6 +179,7 @@ class Galleries:
             closest_good=of(near_good),
             escapes=of(escapes),
             closest_defects=of(near_defects),
+            not_judged=of(missed),
             good=of(shown_good),
             good_count=len(good),
             families={name: of(members) for name, members in families.items()},
@@ -203,8 +207,9 @@ def some_choices(choices: Sequence[Choice], shipped: float) -> list[tuple[Choice
 
 
 def gate_figure(value: Any, gate: str) -> Any:
-    """A gate's value or limit: in percent where the gate is about overkill or escape, which are rates."""
-    rate = wording.known(value) and not isinstance(value, bool) and ("overkill" in gate.lower() or "escape" in gate.lower())
+    """A gate's value or limit: in percent where the gate is about overkill, escape or what is not judged, which are rates."""
+    about = any(word in gate.lower() for word in ("overkill", "escape", "not judged"))
+    rate = wording.known(value) and not isinstance(value, bool) and about
     return wording.percent(value) if rate else wording.number(value) if wording.known(value) else wording.plain(value)
 
 
@@ -234,13 +239,17 @@ def better(gain: float, good: str, bad: str) -> str:
 
 
 def histogram(metrics: Metrics, shape: Shape = BROAD) -> Markup:
-    """The score chart: calibrate and test good images, then pseudo-defects."""
+    """The score chart: calibrate and test good images, then pseudo-defects; what was not judged has no score."""
     scores = metrics.scores
-    rows = [
-        Row("Good, calibrate", f"{len(scores.calibrate)} images; set the threshold", scores.calibrate),
-        Row("Good, test", f"{len(scores.test)} images; give the overkill", scores.test),
-        Row("Pseudo-defects", f"{len(scores.defects)} images", scores.defects),
-    ]
+    rows = []
+    for name, use, found in (
+        ("Good, calibrate", "; set the threshold", scores.calibrate),
+        ("Good, test", "; give the overkill", scores.test),
+        ("Pseudo-defects", "", scores.defects),
+    ):
+        shown = judged(found)
+        missed = f"; {len(found) - len(shown)} not judged" if len(shown) < len(found) else ""
+        rows.append(Row(name, f"{len(found)} images{use}{missed}", shown))
     return score_histogram(rows, metrics.threshold, shape)
 
 

@@ -72,7 +72,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _numbers(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for key in ("image_auroc", "pixel_ap", "threshold", "pixel_threshold"):
         yield from _number(key, metrics.get(key))
-    for key in ("overkill", "escape", "images", "timing"):
+    for key in ("overkill", "escape", "images", "timing", "not_judged"):
         part = metrics.get(key)
         for name, value in part.items() if isinstance(part, Mapping) else ():
             yield from _number(f"{key}.{name}", value)

@@ -21,6 +21,12 @@ def comparison(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         (title, rate(metrics.get(key)), rate(champion.get(key)))
         for title, key in (("overkill (good parts rejected)", "overkill"), ("escape (defects passed)", "escape"))
     ]
+    missed, of_champion = _not_judged(metrics), _not_judged(champion)
+    rows += [
+        (title, number(missed.get(key)), number(of_champion.get(key)))
+        for title, key in (("not judged, good parts (part of overkill)", "test"), ("not judged, defects (no escape)", "defects"))
+        if missed or of_champion
+    ]
     rows += [
         (title, number(metrics.get(key)), number(champion.get(key)))
         for title, key in (("image AUROC", "image_auroc"), ("pixel AP", "pixel_ap"), ("threshold", "threshold"))
@@ -30,6 +36,12 @@ def comparison(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def _champion(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
     found = metrics.get("champion")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _not_judged(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How many images a model did not judge; empty where it judges every image, or does not say."""
+    found = metrics.get("not_judged")
     return found if isinstance(found, Mapping) else {}
 
 

@@ -97,6 +97,17 @@ def test_a_gpu_and_missing_scores(metrics: dict[str, Any]) -> None:
     assert judged(metrics, rebuilt) == "different"
 
 
+def test_what_was_not_judged_was_rejected(metrics: dict[str, Any]) -> None:
+    metrics["scores"]["test"][:2] = [None, None]
+    assert judged(metrics, copy.deepcopy(metrics)) == "identical"
+    rows = compare(Metrics.model_validate(metrics), Metrics.model_validate(metrics))
+    above = sum(score is None or score > metrics["threshold"] for score in metrics["scores"]["test"])
+    assert next(row for row in rows if row.what == "verdicts, test images").recorded == f"{above} of 100 rejected"
+    rebuilt = copy.deepcopy(metrics)
+    rebuilt["scores"]["test"][:2] = [0.0, 0.0]
+    assert judged(metrics, rebuilt) == "different"
+
+
 def test_who_only_reads_records_does_not_wait_for_torch() -> None:
     reads = [
         "flows.records.lineage",

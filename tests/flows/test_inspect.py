@@ -225,7 +225,7 @@ def test_colour_on_a_part_without_any_is_a_reject(tmp_path: Path, grey_model: Pa
     assert np.abs(overlay - clean)[32:40, 52:60].mean() > 3 * np.abs(overlay - clean)[:20].mean() + 20, "the spot is painted"
 
 
-def test_a_picture_in_colour_all_over_is_not_judged(tmp_path: Path, grey_model: Path) -> None:
+def test_a_picture_in_colour_all_over_is_an_error(tmp_path: Path, grey_model: Path) -> None:
     save(tmp_path / "d" / "other.png", np.dstack([picture(4, 1), picture(4, 1) // 2, picture(4, 1) // 3]))
     row = look(grey_model, tmp_path / "d")["other.png"]
     assert row.verdict == "error" and row.reason.startswith("'other.png' is in colour all over")
@@ -238,15 +238,47 @@ def test_rows_that_were_never_written_are_remarked(tmp_path: Path, grey_model: P
     assert row.verdict == "reject" and "last 24 of 64 rows" in row.reason
 
 
+def test_what_is_not_judged_is_neither_passed_nor_scored(tmp_path: Path) -> None:
+    model = tiny_inspector(tmp_path / "declining.onnx", 1, declines=True)
+    levels = {"dark": 90, "bright": 180, "spotted": 90, "bright-spotted": 180}
+    for name, level in levels.items():
+        pixels = np.full((64, 80), level, np.uint8)
+        if "spotted" in name:
+            pixels[10, 20] = 255
+        save(tmp_path / "d" / f"{name}.png", pixels)
+    rows = look(model, tmp_path / "d", out=tmp_path / "overlays")
+    verdicts = {name: rows[f"{name}.png"].verdict for name in levels}
+    assert verdicts == {"dark": "pass", "bright": "not judged", "spotted": "reject", "bright-spotted": "not judged"}
+    for name in ("bright", "bright-spotted"):
+        row = rows[f"{name}.png"]
+        assert row.score is None and row.reason.startswith("the part was not found") and Path(row.overlay or "").exists()
+
+
+def with_line_model(model: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Arguments of the command line for ``model``, laid where the line has it."""
+    found = type("Found", (), {"version": "1", "model": model.read_bytes()})
+    monkeypatch.setattr("flows.inspect.read_published", lambda *_: found)
+    monkeypatch.setattr("flows.inspect.PublicKey.read", lambda *_: None)
+    return ["--product", "bolt", "--published", str(model.parent), "--publisher", str(model)]
+
+
+def test_the_command_counts_what_is_not_judged_and_ends_as_with_rejects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, level in (("dark", 90), ("bright", 180), ("black", 0)):
+        save(tmp_path / "d" / f"{name}.png", np.full((64, 80), level, np.uint8))
+    line = ["inspect", str(tmp_path / "d"), *with_line_model(tiny_inspector(tmp_path / "m.onnx", 1, declines=True), monkeypatch)]
+    shown = CliRunner().invoke(app, line)
+    assert shown.exit_code == 0 and "1 pass, 1 reject, 1 not judged, 0 could not be inspected" in shown.stderr
+    cells = {Path(row.split("\t")[0]).name: row.split("\t")[1:] for row in shown.stdout.splitlines()[1:]}
+    assert cells["bright.png"][:2] == ["not judged", ""] and cells["black.png"][0] == "reject"
+    rows = json.loads(CliRunner().invoke(app, [*line, "--json"]).stdout)["images"]
+    assert {Path(row["image"]).stem: row["verdict"] for row in rows} == {
+        "dark": "pass", "bright": "not judged", "black": "reject",
+    }  # fmt: skip
+
+
 def test_the_command_counts_names_and_exits(images: Path, grey_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line around it, with the model laid where the line has it."""
-    monkeypatch.setattr(
-        "flows.inspect.read_published", lambda *_: type("Found", (), {"version": "1", "model": grey_model.read_bytes()})
-    )
-    monkeypatch.setattr("flows.inspect.PublicKey.read", lambda *_: None)
-    key = images.parent / "publisher.pub"
-    key.write_text("key")
-    line = ["inspect", str(images), "--product", "bolt", "--published", str(images.parent), "--publisher", str(key)]
+    line = ["inspect", str(images), *with_line_model(grey_model, monkeypatch)]
     (images / "notes.txt").write_text("second shift")
     good = CliRunner().invoke(app, line)
     assert good.exit_code == 0, good.output

@@ -1,4 +1,5 @@
-"""An exported inspector of three operations: it rejects a picture with a nearly black or nearly white pixel."""
+"""An exported inspector of a few operations: it rejects a picture with a nearly black or nearly white pixel, and may decline one
+that is bright."""
 
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 THRESHOLD = 0.47
 
 
-def tiny_inspector(target: Path, channels: int) -> Path:
-    """``target``: the map is each pixel's distance from middle grey, 0..0.5, the score its maximum."""
+def tiny_inspector(target: Path, channels: int, declines: bool = False) -> Path:
+    """``target``: the map is each pixel's distance from middle grey, 0..0.5, the score its maximum. Where it ``declines``, it has
+    the output ``judged``: False for a picture whose mean is above .6."""
     import numpy as np
 
     def constant(name: str, value: object, kind: type) -> onnx.TensorProto:
@@ -22,8 +24,15 @@ def tiny_inspector(target: Path, channels: int) -> Path:
         helper.make_node("Sub", ["share", "middle"], ["signed"]),
         helper.make_node("Abs", ["signed"], ["map"]),
         helper.make_node("ReduceMax", ["map"], ["score"], axes=[1, 2], keepdims=0),
-        helper.make_node("Greater", ["score", "threshold"], ["verdict"]),
+        helper.make_node("Greater", ["score", "threshold"], ["above" if declines else "verdict"]),
     ]
+    if declines:
+        nodes += [
+            helper.make_node("ReduceMean", ["share"], ["mean"], axes=[1, 2], keepdims=0),
+            helper.make_node("Greater", ["mean", "bright"], ["missed"]),
+            helper.make_node("Not", ["missed"], ["judged"]),
+            helper.make_node("Or", ["above", "missed"], ["verdict"]),
+        ]
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -32,8 +41,12 @@ def tiny_inspector(target: Path, channels: int) -> Path:
             helper.make_tensor_value_info("map", TensorProto.FLOAT, ["n", "h", "w"]),
             helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
             helper.make_tensor_value_info("verdict", TensorProto.BOOL, ["n"]),
+            *([helper.make_tensor_value_info("judged", TensorProto.BOOL, ["n"])] if declines else []),
         ],
-        [constant("most", 255.0, np.float32), constant("middle", 0.5, np.float32), constant("threshold", THRESHOLD, np.float32)],
+        [
+            constant(name, value, np.float32)
+            for name, value in (("most", 255.0), ("middle", 0.5), ("bright", 0.6), ("threshold", THRESHOLD))
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     told = {"product": "bolt", "batch": "a", "detector": "tiny", "threshold": THRESHOLD, "pixel_threshold": THRESHOLD,

@@ -29,3 +29,12 @@ def test_few_calibration_images_never_promised_the_target() -> None:
 def test_a_model_that_reacts_to_nothing_has_drifted_as_much_as_one_that_reacts_to_everything(moved: float) -> None:
     decided = compare([score + moved for score in CALIBRATION[::5]], 10.0, CALIBRATION, 0.01)
     assert decided.action == "retrain" and f"{decided.drift:+.1f} spreads" in decided.reason
+
+
+def test_what_is_not_judged_is_rejected_and_says_nothing_of_drift() -> None:
+    one = compare([None, *CALIBRATION[::3]], 1.1, CALIBRATION, 0.05)
+    assert one.action == "keep" and "rejects 1 of 34 new good images (1 of them not judged)" in one.reason
+    assert one.drift == compare(CALIBRATION[::3], 1.1, CALIBRATION, 0.05).drift
+    many = compare([None] * 8 + CALIBRATION[::3], 1.1, CALIBRATION, 0.05)
+    assert many.action == "retrain" and "(8 of them not judged)" in many.reason
+    assert compare([None] * 3, 1.1, CALIBRATION, 0.05).reason == "the champion could not judge any of 3 new good images"

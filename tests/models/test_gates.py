@@ -35,6 +35,7 @@ def test_without_a_champion_there_are_five_and_all_are_met() -> None:
         ("easy escapes", {"easy_escape": rate(8, 40)}, {"easy_escape": rate(9, 40)}),
         ("export parity", {"parity": 1e-3}, {"parity": 1.1e-3}),
         ("export verdicts", {"verdicts": 0}, {"verdicts": 1}),
+        ("not judged", {"not_judged": rate(2, 20)}, {"not_judged": rate(3, 20)}),
         ("overkill against the champion", {"champion": CHAMPION}, {"champion": CHAMPION, "overkill": rate(3, 20)}),
         ("escape against the champion", {"champion": CHAMPION}, {"champion": CHAMPION, "escape": rate(33, 80)}),
     ],
@@ -44,6 +45,13 @@ def test_each_is_met_up_to_its_limit_and_no_further(name: str, met: dict[str, An
     failed = checked(**missed)
     assert [gate.name for gate in failed.values() if not gate.passed] == [name]
     assert failed[name].value > failed[name].limit or name == "separation"
+
+
+def test_what_is_not_judged_is_asked_of_models_that_decline_alone() -> None:
+    assert "not judged" not in checked()
+    met, failed = (checked(not_judged=rate(count, 20))["not judged"].text for count in (0, 3))
+    assert met.startswith("in 0 of 20 good calibration images") and "see where the part lies" not in met
+    assert failed.startswith("in 3 of 20 good calibration images") and "see where the part lies" in failed
 
 
 def test_what_can_be_done_is_said_only_where_too_many_easy_defects_pass() -> None:

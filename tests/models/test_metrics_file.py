@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.files import write_json
-from models.evaluation.metrics_file import Metrics, read_metrics
+from models.evaluation.metrics_file import Metrics, judged, read_metrics
 from tests.metrics_of_a_version import metrics_with
 from tests.models.report_contents import champion, contents, metrics
 
@@ -26,6 +26,8 @@ def whole() -> dict[str, Any]:
         "champion": {**champion(), "families": {}, "easy": easy}, "training": training | teacher, "easy": easy,
         "overkill_wish": 0.01, "learned_before": ["a.png"], "fusion": {"one view": 0.5}, "packages": {"torch": "2"},
         "outside": {"share": 0.25, "detections": 3, "images": 2, "of": 8, "left_out": 1},
+        "not_judged": {"calibrate": 1, "test": 2, "defects": 3},
+        "scores": {**made["scores"], "test": [None, *made["scores"]["test"]]},
     }  # fmt: skip
 
 
@@ -55,6 +57,7 @@ def test_what_an_older_changeover_did_not_write_is_empty(whole: dict[str, Any]) 
     assert found.scores.test == (0.2,) and found.images == {"train": 3, "test": 1}
     assert found.training.networks[0].steps_text == "None of None steps" and found.training.networks[0].form == "bfloat16"
     assert found.easy is found.champion is found.overkill_wish is found.training.warm_start is found.outside is None
+    assert found.not_judged is None
     assert found.gates == found.trade_off == found.learned_before == () and found.training.weights_digest == ""
 
 
@@ -96,3 +99,7 @@ def test_whatever_stands_in_it_is_read_or_told_in_a_line(whole: dict[str, Any]) 
                 refused += 1
                 assert str(error).isprintable() and len(str(error)) < 300
     assert 500 < refused < tried
+
+
+def test_images_that_were_not_judged_have_no_score() -> None:
+    assert judged((0.25, None, 0.5)) == (0.25, 0.5) and judged(()) == ()

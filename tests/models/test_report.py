@@ -90,8 +90,20 @@ def nothing_measured(report: ReportContents) -> ReportContents:
     return replace(nothing, examples=[], study=[], schedule=[], learning=[])
 
 
+def some_not_judged(report: ReportContents) -> ReportContents:
+    """The first good image and the first defect."""
+    kinds = [e.kind for e in report.examples]
+    missed = {kinds.index("good"), kinds.index("defect")}
+    examples = [replace(e, verdict=True, judged=False) if n in missed else e for n, e in enumerate(report.examples)]
+    scores = report.metrics.as_json()["scores"]
+    scores = {**scores, "test": [None, *scores["test"][1:]], "defects": [None, *scores["defects"][1:]]}
+    numbers = {"calibrate": 3, "test": 1, "defects": 1}
+    return replace(changed(report, not_judged=numbers, scores=scores), examples=examples)
+
+
 VARIANTS = {
     "first model": small,
+    "some not judged": lambda: some_not_judged(small()),
     "champion": lambda: changed(small(), champion=champion()),
     "failed gates": lambda: failed_gates(small()),
     "no trials": lambda: replace(small(), study=[], schedule=[], learning=[]),
@@ -297,3 +309,22 @@ def test_the_layout_holds_at_every_width_and_on_paper(tmp_path: Path) -> None:
             page.goto((tmp_path / "report.html").as_uri())
             assert layout_faults(page) == [], name
         browser.close()
+
+
+def test_what_is_not_judged_is_said_beside_overkill_and_escape_and_shown(tmp_path: Path) -> None:
+    report = some_not_judged(small(alarms=0))
+    _, page = written(tmp_path, report)
+    words = " ".join(page.text.split())
+    assert "good images, of which 1 not judged." in words and "Of those that did not pass, 1 were not judged." in words
+    assert "3 of 90 calibration images, 1 of 84 test images and 1 of 104 pseudo-defects" in words
+    good, defect = (next(e for e in report.examples if e.kind == kind and not e.judged) for kind in ("good", "defect"))
+    assert (good.outcome, good.wrong) == ("not judged: overkill", True) and (defect.outcome, defect.wrong) == (
+        "not judged",
+        False,
+    )
+    gallery = words[words.index("Not judged: the part was not found") : words.index("Defect families Pseudo-defects")]
+    assert gallery.index(good.name) < gallery.index(defect.name)
+    assert f"{len(report.metrics.scores.test)} images; give the overkill; 1 not judged" in words
+    assert good not in worst_false_alarms(report.examples, 99) and defect not in closest_calls(report.examples, "defect", 99)
+    _, plain = written(tmp_path, small())
+    assert "not judged" not in plain.text.lower()

@@ -57,6 +57,13 @@ def test_what_models_write_is_found_under_its_names() -> None:
     assert len(rows) == 5 and "–" not in [cell for row in rows for cell in row]
     gates = shown_gates(written)
     assert len(gates) == 4 and all(all(gate.values()) and "–" not in gate.values() for gate in gates)
+    missed = {"calibrate": 1, "test": 2, "defects": 30}
+    declining = Metrics.model_validate(made | {"not_judged": missed, "champion": champion()}).as_json()
+    wanted = [("not judged, good parts (part of overkill)", "2", "–"), ("not judged, defects (no escape)", "30", "–")]
+    assert [row for row in comparison(declining) if row not in rows] == wanted
+    assert {f"not_judged.{key}": value for key, value in missed.items()}.items() <= dict(_numbers(declining)).items()
+    for damaged in ("many", ["x"], {"test": [], "defects": {"n": 1}}):
+        assert [row[1:] for row in comparison({"not_judged": damaged}) if "judged" in row[0]] in ([], [("–", "–")] * 2)
     text = describe(written, frozenset(), "7", "f" * 32)
     assert "### disc-40 · batch 2026-11-21-a · gates passed" in text and "With 90 calibration images" in text
     numbers = dict(_numbers(written))

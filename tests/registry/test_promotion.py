@@ -147,6 +147,7 @@ def test_the_registered_model_runs_under_mlflow(registry: Registry, make_request
         answer = model.predict(given)
         assert answer["verdict"].tolist() == [False, True]
         assert answer["score"].tolist() == [0.0, 1.0]
+        assert answer["judged"].tolist() == [True, True]
     with pytest.raises(Exception, match="uint8"):
         model.predict(images.astype(np.float32))
 

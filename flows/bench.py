@@ -152,16 +152,18 @@ def markdown(results: list[dict[str, Any]]) -> str:
     ]
     if kinds:
         lines += ["", "Image AUROC by kind of defect. " + "; ".join(kinds) + "."]
-    missed = [
-        f"{r['product']}: {r['not_judged']['good']['count']} of {r['not_judged']['good']['n']} good and "
-        f"{r['not_judged']['defects']['count']} of {r['not_judged']['defects']['n']} defective images"
-        for r in results
-        if any(one["count"] for one in r["not_judged"].values())
-    ]
+    missed = [words for words in map(_not_judged, results) if words]
     if missed:
-        lines += ["", "Not judged, and so rejected, whatever the score. " + "; ".join(missed) + "."]
+        lines += ["", f"Not judged, and so rejected whatever the score: {'; '.join(missed)}."]
     machine = ", ".join(f"{key} {value}" for key, value in environment().items())
     first = results[0]
     return "\n".join(
         [*lines, "", f"Seed {first['seed']}, budget {first['budget']:.0f} s, preset {first['preset']}; {machine}.", ""]
     )
+
+
+def _not_judged(result: dict[str, Any]) -> str:
+    """How many images of a product were not judged, in words; "" for none, or for figures of before."""
+    counted = [(kind, one["count"], one["n"]) for kind, one in result.get("not_judged", {}).items()]
+    told = ", ".join(f"{kind} {count} of {n}" for kind, count, n in counted)
+    return f"{result['product']}: {told}" if any(count for _, count, _ in counted) else ""

@@ -1,6 +1,7 @@
 """``changeover bench``: trains on good images, measures on test images it never trained on, prints one table."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from data.benchmark_set import read_set
 from flows.bench import FIGURES, markdown, table
 from flows.terminal import reporting
+from models.evaluation.rate import rate
 from models.exported import ExportedInspector
 from tests.flows.test_cli import changeover, the_error
 from tests.small_sample import write_small_sample
@@ -69,6 +71,15 @@ def test_the_table_has_a_line_a_product_and_their_mean() -> None:
     assert rows[-1][2] == f"{np.mean([0.9, 0.7]):.3f}" and rows[1][7] == "5.0% (0.1% to 24.9%)"
     text = markdown(results)
     assert text.splitlines()[1].count("---") == len(rows[0]) and "bolt: crack 0.900, pit 1.000" in text and "Seed 1" in text
+
+
+def test_what_was_not_judged_is_said_below_the_table() -> None:
+    missed = {"good": asdict(rate(1, 20)), "defects": asdict(rate(0, 30))}
+    none = {"good": asdict(rate(0, 20)), "defects": asdict(rate(0, 30))}
+    results = [a_result("bolt", 0.9) | {"not_judged": missed}, a_result("nut", 0.7) | {"not_judged": none}]
+    wanted = "Not judged, and so rejected whatever the score: bolt: good 1 of 20, defects 0 of 30."
+    assert wanted in markdown(results).splitlines()
+    assert "Not judged" not in markdown([results[1]]) and "Not judged" not in markdown([a_result("nut", 0.7)])
 
 
 def test_without_a_terminal_progress_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,16 @@ from typer.testing import CliRunner
 
 from core.errors import BadImage, BadSettings
 from data.overlay_mark import is_overlay_file
+from data.sample.pictures import render_good
 from flows.cli import app
 from flows.inspect import Row, find_images, inspect
+from models.detectors.aligned_statistics import AlignedStatistics
+from models.detectors.detector import Whole
+from models.inspection.export import export, set_threshold
+from models.inspection.inspector import MARGIN, Inspector
 from tests.flows.tiny_inspector import tiny_inspector
+from tests.models.detector_tests import good_image
+from tests.models.moved_part import moved, seen
 
 
 def picture(number: int = 0, channels: int = 3) -> np.ndarray:
@@ -252,6 +259,26 @@ def test_what_is_not_judged_is_neither_passed_nor_scored(tmp_path: Path) -> None
     for name in ("bright", "bright-spotted"):
         row = rows[f"{name}.png"]
         assert row.score is None and row.reason.startswith("the part was not found") and Path(row.overlay or "").exists()
+
+
+def test_a_part_out_of_reach_and_another_product_are_not_judged(tmp_path: Path) -> None:
+    """A model whose only detector compares with a template, at a threshold that passes every score."""
+    good = [render_good(number, 1) for number in range(8)]
+    detector = AlignedStatistics(1).eval()
+    rows, columns = (slice(MARGIN, MARGIN + side) for side in good[0].shape[:2])
+    detector.build_memory_bank((Whole(seen(one), rows, columns) for one in good), len(good))
+    told = {"product": "plate", "batch": "a", "detector": "aligned_statistics", "threshold": "1e6", "pixel_threshold": "1e6"}
+    model = tmp_path / "model.onnx"
+    export(Inspector([detector], 1.0).eval(), model, 1, told)
+    set_threshold(model, 1e6, 1e6)
+    part = render_good(40, 1)
+    beyond = np.full_like(part, int(np.median(part[:4])))
+    beyond[:, 120:] = part[:, :136]
+    pictures = {"part": part, "shifted": moved(part, (6.0, -4.0), 1.5)[0], "beyond": beyond, "other": good_image(3)}
+    for name, pixels in pictures.items():
+        save(tmp_path / "d" / f"{name}.png", pixels[..., 0])
+    found = {name: look(model, tmp_path / "d")[f"{name}.png"].verdict for name in pictures}
+    assert found == {"part": "pass", "shifted": "pass", "beyond": "not judged", "other": "not judged"}
 
 
 def with_line_model(model: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:

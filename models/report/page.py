@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import cv2
 from markupsafe import Markup
 
 from core.files import write_text
@@ -115,13 +116,20 @@ def page(contents: ReportContents, scale: ColourScale) -> str:
         schedule_chart=charts.schedule_chart(contents.schedule) if contents.schedule else Markup(""),
         learning_chart=charts.learning_chart(contents.learning, contents.learning_unit),
         listed=LISTED,
-        templates=[data_uri(fitted(rgb(image), TEMPLATE_SIDE), ".png") for image in contents.templates[:TEMPLATES_SHOWN]],
+        templates=[
+            data_uri(fitted(rgb(image), TEMPLATE_SIDE), ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 84))
+            for image in contents.templates[:TEMPLATES_SHOWN]
+        ],
         template_lines=[
             f"Of {metrics.images.get('train', 0)} good training images, {network.matched} match one."
             for network in metrics.training.networks
             if network.templates
         ],
     )
+
+
+def _small(image: Pixels) -> str:
+    return data_uri(fitted(rgb(image), TEMPLATE_SIDE), ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 84))
 
 
 @dataclass(frozen=True, eq=False)

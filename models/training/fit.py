@@ -290,7 +290,7 @@ def _holding(pairs: Pairs, begin: Begin) -> Begin:
 
     def begin_with_templates(detector: Any) -> None:
         begin(detector)
-        detector.bank = copy.deepcopy(pairs.bank)
+        detector.bank = copy.deepcopy(pairs.bank).to(detector.device)
 
     return begin_with_templates
 

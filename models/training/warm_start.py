@@ -104,7 +104,8 @@ def _plain(record: NetworkRecord) -> str:
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in state.items()}
+    """Of what is learned: templates are the batch's own, and their number and size may be others each time."""
+    return {key: tuple(value.shape) for key, value in state.items() if not key.startswith("bank.")}
 
 
 def _seen_by(detector: Detector, card: TeacherCard | None) -> str | None:

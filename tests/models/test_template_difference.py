@@ -1,5 +1,6 @@
 """Difference to a good template."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import cv2
@@ -10,6 +11,9 @@ import torch
 from core.errors import BadSettings
 from models.detectors.catalogue import build_detector
 from models.detectors.template_difference import TemplateDifference, opened
+from models.exported import ExportedInspector
+from models.inspection.export import export
+from models.inspection.inspector import Inspector
 from models.training.memory_bank import fill_memory_bank
 from models.training.templates import pairs_of
 from tests.models.detector_tests import DetectorTests
@@ -50,6 +54,26 @@ def test_what_a_template_does_not_show_is_found_where_the_part_lies(move: dict[s
     assert judged is not None and bool(judged)
     assert float(inside.max()) > 2 * float(fine[0, 0, 32:160, 32:192].max())
     assert np.hypot(row - there[1], column - there[0]) < 6
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_exported_file_takes_the_best_of_several_templates(channels: int, tmp_path: Path) -> None:
+    """Torch and onnxruntime agree on prints of two variants, and on what is neither."""
+    variants = [print_of(1).repeat(channels, 2), np.ascontiguousarray(print_of(2)[::-1, ::-1]).repeat(channels, 2)]
+    detector = TemplateDifference(channels).eval()
+    detector.bank.hold(torch.cat([seen(one) for one in variants]))
+    inspector = Inspector([detector], 1.0).eval()
+    properties = {"product": "p", "batch": "b", "detector": "-", "threshold": "0", "pixel_threshold": "0"}
+    export(inspector, tmp_path / "m.onnx", channels, properties)
+    exported = ExportedInspector(tmp_path / "m.onnx")
+    rng = np.random.default_rng(3)
+    for image in (*variants, rng.integers(0, 255, variants[0].shape).astype(np.uint8)):
+        part = moved(image, shift=(4.3, -2.7), turn=0.7)[0]
+        with torch.no_grad():
+            anomaly, _, _, judged = inspector(torch.from_numpy(part)[None])
+        said = exported.inspect(part)
+        assert np.allclose(said.map, anomaly[0].numpy(), atol=2e-3) and said.judged == bool(judged)
+        assert said.judged == any(image is one for one in variants)
 
 
 def test_without_templates_it_takes_no_part() -> None:

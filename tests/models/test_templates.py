@@ -5,8 +5,16 @@ import numpy as np
 import pytest
 import torch
 
+from data.defects.recipe import Recipe
+from data.defects.scale import measure_scale
+from models.detectors.catalogue import build_detector
 from models.detectors.template_bank import TemplateBank
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import Spec, fit
 from models.training.templates import pairs_of
+from models.training.trained import NetworkRecord
+from models.training.warm_start import WarmSource, WarmStart
 from tests.models.moved_part import moved, seen
 from tests.models.test_siam_nested_unet import print_of
 
@@ -96,3 +104,22 @@ def test_templates_are_shown_without_their_margins() -> None:
     (shown,) = bank.shown()
     stretched = (image.astype(float) - image.min()) / (int(image.max()) - int(image.min())) * 255
     assert shown.shape == image.shape and np.abs(shown - stretched).max() <= 1
+
+
+def test_a_warm_start_takes_what_was_learned_and_not_the_templates() -> None:
+    """A network of another batch, with more templates of another size, is a start; then the batch's own templates are held."""
+    settings = {"encoder": "tu-resnet10t", "depth": 3, "widths": (8, 12)}
+    record = NetworkRecord("siam_nested_unet", settings, 1)
+    torch.manual_seed(5)
+    before = build_detector("siam_nested_unet", 1, settings)
+    before.bank.hold(torch.cat([seen(print_of(1)), seen(other_print(2))]))
+    source = WarmSource(product="bolt", version="3", weights_digest="0" * 64)
+    warm = WarmStart(source, ((record, before.state_dict()),), None)
+    state = warm.state_for(record, 0, build_detector("siam_nested_unet", 1, settings), None)
+    assert state is not None
+    images = [moved(print_of(n), shift=(n % 3, 0))[0][:, :160] for n in range(6)]
+    spec = Spec("siam_nested_unet", settings, side=64, batch_size=4, learning_rate=1e-9, hard_negatives=False)
+    plan = CropPlan(Recipe(), measure_scale(images), 64, 0, "linear", 1)
+    detector, log = fit(images, plan, spec, Plan(600.0, 1, 0, threads=1), begin=lambda made: made.load_state_dict(state))
+    assert 1 <= log.templates <= 4 and log.matched == 6 and detector.bank.pictures.shape[-1] == 192
+    assert torch.allclose(detector.finest.weight, before.finest.weight, atol=1e-6)

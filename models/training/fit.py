@@ -213,7 +213,8 @@ def fit(
         torch.set_num_threads(plan.threads or torch.get_num_threads())
         make_deterministic(crop_plan.seed)
         begin(network)
-        return fill_memory_bank(network.to(device), good, images, validate)
+        filled, log = fill_memory_bank(network.to(device), good, images, validate)
+        return filled, _noted(log, pairs)
 
     fresh = partial(_Run, spec, channels, crop_plan.seed, device, good=good, make=make, begin=begin)
 
@@ -253,12 +254,11 @@ def fit(
                 save_checkpoint(checkpoint, key, log, {**run.state(), "best": best, "stale": stale})
                 last_saved = time.monotonic()
             last_mark = time.monotonic()
-    log.templates, log.matched = (pairs.templates, pairs.matched) if pairs else (0, 0)
     log.waiting_share = round(waited / max(log.seconds, 1e-9), 4)
     if validate is not None:
         best, _ = _validated(validate, run, log, best)
         run.average.load_state_dict(best[1])
-    return run.average.cpu().eval(), log
+    return run.average.cpu().eval(), _noted(log, pairs)
 
 
 def _series(
@@ -283,6 +283,13 @@ def _paired(
         return None, begin, plan
     pairs = pairs_of(images, network.bank, network.sure, templates)
     return pairs, _holding(pairs, begin), replace(plan, steps=1) if pairs.bank.empty else plan
+
+
+def _noted(log: TrainingLog, pairs: Pairs | None) -> TrainingLog:
+    """``log`` with what the detector compares with."""
+    if pairs is not None:
+        log.templates, log.matched = pairs.templates, pairs.matched
+    return log
 
 
 def _holding(pairs: Pairs, begin: Begin) -> Begin:

@@ -9,13 +9,16 @@ import pytest
 import torch
 
 from core.errors import BadSettings
+from data.defects.recipe import Recipe
+from data.defects.scale import measure_scale
 from models.detectors.catalogue import build_detector
 from models.detectors.template_difference import TemplateDifference, opened
 from models.exported import ExportedInspector
 from models.inspection.export import export
 from models.inspection.inspector import Inspector
-from models.training.memory_bank import fill_memory_bank
-from models.training.templates import pairs_of
+from models.training.budget import Plan
+from models.training.crops import CropPlan
+from models.training.fit import Spec, fit
 from tests.models.detector_tests import DetectorTests
 from tests.models.moved_part import moved, seen
 from tests.models.test_siam_nested_unet import print_of
@@ -39,9 +42,9 @@ def test_opening_is_that_of_opencv() -> None:
 @pytest.mark.parametrize("move", [{}, {"shift": (6.4, -3.2)}, {"turn": 1.5}, {"light": 0.7}])
 def test_what_a_template_does_not_show_is_found_where_the_part_lies(move: dict[str, Any]) -> None:
     images = [moved(print_of(n), shift=(n % 3, 0))[0] for n in range(8)]
-    detector = TemplateDifference(1)
-    detector.bank = pairs_of(images, detector.bank, detector.sure).bank
-    detector, _ = fill_memory_bank(detector, torch.cat([seen(images[0])]), images)
+    crops = CropPlan(Recipe(), measure_scale(images), 64, 0, "none", 1)
+    detector, log = fit(images, crops, Spec("template_difference", side=64), Plan(60.0, threads=1))
+    assert log.templates >= 1 and log.matched == 8
     spotted = print_of(100)
     cv2.circle(spotted, (120, 88), 5, 60, -1, cv2.LINE_AA)
     (good, affine), (bad, _) = moved(print_of(100), **move), moved(spotted, **move)

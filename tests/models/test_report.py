@@ -101,6 +101,15 @@ def some_not_judged(report: ReportContents) -> ReportContents:
     return replace(changed(report, not_judged=numbers, scores=scores), examples=examples)
 
 
+def with_templates() -> ReportContents:
+    """Of a network that compares with three long pictures, of which 200 of 210 good training images match one."""
+    report = small()
+    training = {"networks": [{"templates": 3, "matched": 200}]}
+    metrics = Metrics.model_validate(report.metrics.as_json() | {"training": training})
+    pictures = [np.full((120, 900, 1), 40 * n, np.uint8) for n in (1, 2, 3)]
+    return replace(report, metrics=metrics, templates=pictures)
+
+
 VARIANTS = {
     "first model": small,
     "some not judged": lambda: some_not_judged(small()),
@@ -112,6 +121,7 @@ VARIANTS = {
     "colour": lambda: small(channels=3),
     "long and narrow": lambda: small(size=(40, 260)),
     "nothing measured": lambda: nothing_measured(small()),
+    "templates": with_templates,
     "loss became NaN": lambda: replace(small(), learning=[(0, 1.0), (1, float("nan"))]),
 }
 
@@ -299,7 +309,7 @@ def long_names() -> ReportContents:
 def test_the_layout_holds_at_every_width_and_on_paper(tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
 
-    made = {name: VARIANTS[name]() for name in ("champion", "nothing measured")}
+    made = {name: VARIANTS[name]() for name in ("champion", "nothing measured", "templates")}
     made["long names"] = failed_gates(long_names())
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
@@ -328,3 +338,12 @@ def test_what_is_not_judged_is_said_beside_overkill_and_escape_and_shown(tmp_pat
     assert good not in worst_false_alarms(report.examples, 99) and defect not in closest_calls(report.examples, "defect", 99)
     _, plain = written(tmp_path, small())
     assert "not judged" not in plain.text.lower()
+
+
+def test_the_report_shows_what_parts_are_compared_with(tmp_path: Path) -> None:
+    html, page = written(tmp_path, with_templates())
+    words = " ".join(page.text.split())
+    assert "laid on the best of these 3 templates" in words and "Of 210 good training images, 200 match one." in words
+    assert html.count('alt="template ') == 3
+    plain, other = written(tmp_path, small())
+    assert "templates" not in other.ids and "compared with" not in plain

@@ -68,12 +68,9 @@ class DetectorTests:
 
     @pytest.mark.parametrize("channels", [1, 3])
     def test_exported_file_agrees_on_odd_sizes(self, channels: int, tmp_path: Path) -> None:
-        inspector = Inspector(
-            [build_detector(self.name, channels, self.settings)],
-            1.0,
-            poolings=[MapPooling(1, 1, 3), MapPooling(1, 4, 3)],
-            flips=2,
-        ).eval()
+        # Colour changes nothing of poolings and flips, and tracing takes seconds.
+        poolings, flips = ([MapPooling(1, 1, 3), MapPooling(1, 4, 3)], 2) if channels == 1 else ([MapPooling(1, 1, 3)], 1)
+        inspector = Inspector([build_detector(self.name, channels, self.settings)], 1.0, poolings=poolings, flips=flips).eval()
         properties = {"product": "p", "batch": "b", "detector": self.name, "threshold": "0", "pixel_threshold": "0"}
         export(inspector, tmp_path / "m.onnx", channels, properties)
         exported = ExportedInspector(tmp_path / "m.onnx")

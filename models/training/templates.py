@@ -78,14 +78,13 @@ def _chosen(seen: Sequence[Tensor], search: float, sure: float) -> list[int]:
     size = max(sizes, key=sizes.count)
     alike = [number for number, own in enumerate(sizes) if own == size]
     few = [alike[i] for i in np.unique(np.linspace(0, len(alike) - 1, min(CANDIDATES, len(alike))).astype(int))]
-    match = np.zeros((len(few), len(few)))  # of each (row) on each (column)
+    match = np.zeros((len(few), len(few)))  # a part that lies on another is one on which that lies: each pair is laid once
     registration = Registration(search)
     for column, template in enumerate(few):
         registration.hold(seen[template])
-        for row, number in enumerate(few):
-            if row != column:
-                confidence = float(registration(seen[number]).confidence)
-                match[row, column] = confidence if confidence >= sure else 0.0
+        for row in range(column):
+            confidence = float(registration(seen[few[row]]).confidence)
+            match[row, column] = match[column, row] = confidence if confidence >= sure else 0.0
     taken: list[int] = []
     best = np.zeros(len(few))
     while len(taken) < MOST:

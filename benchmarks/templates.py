@@ -1,6 +1,6 @@
 """Comparing with a good template, measured: each test image of a board beside the template that its set names.
 
-    PYTHONPATH=$PWD python benchmarks/templates.py DATA OUT SECONDS PRODUCT… [--methods M,…] [--moves]
+    PYTHONPATH=$PWD python benchmarks/templates.py DATA OUT SECONDS PRODUCT… [--methods M;…] [--moves]
 
 Trains on the good training images alone: four fifths of them to learn from, the others for the threshold. A training image's
 template is itself, changed as another print of it might be (``data.defects.nuisance.printed``); so are the good images that give
@@ -36,7 +36,7 @@ from data.image import read_image
 from models.detectors.catalogue import NETWORKS
 from models.detectors.segmentation import SegmentationDetector
 from models.detectors.teaching import teach, with_teacher
-from models.detectors.template_bank import TemplateBank
+from models.detectors.template_difference import TemplateDifference
 from models.evaluation.metrics import auroc, f1_max
 from models.inspection.calibration import calibrate
 from models.inspection.inspector import MARGIN, MapPooling, as_seen, pool_map
@@ -61,6 +61,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without attention": {"attention": False},
     "early fusion": {"siamese": False},
 }
+TOLERANCES = {"no tolerance": 0, "2 px": 2}
+"""Names of differences with another tolerance than the catalogue's, 1 px, as in "difference, 2 px"."""
 MOVES: dict[str, dict[str, float]] = {
     "as they are": {},
     "shift 2 px": {"shift": 2.3}, "shift 5 px": {"shift": 5.4}, "shift 10 px": {"shift": 10.0},
@@ -142,19 +144,16 @@ def network_compare(detector: Any, register: bool = True) -> Compare:
     return compare
 
 
-def difference(image: Image, template: Image, register: bool = True) -> tuple[Map, float]:
-    """The plain way: registered, light matched, absolute difference, grey opening over 3 × 3 px."""
+def difference(image: Image, template: Image, tolerance: int = 1, register: bool = True) -> tuple[Map, float]:
+    """The plain way; ``register`` as above."""
+    detector = TemplateDifference(image.shape[2], tolerance)
     pixels, good = seen(image), seen(template)
-    confidence = 1.0
     with torch.no_grad():
-        if register:
-            bank = TemplateBank(pixels.shape[1], 0.25)
-            bank.hold(good)
-            laid = bank.laid(pixels)
-            good, confidence = laid.template, float(laid.confidence)
-        apart = (pixels - good).abs().amax(1, keepdim=True)
-    opened = cv2.morphologyEx(apart[0, 0].numpy(), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return within(torch.from_numpy(opened)[None, None], image), confidence
+        if not register:
+            return within(detector.apart(pixels, good), image), 1.0
+        detector.bank.hold(good)
+        anomaly, confidence = detector.compared(pixels)
+        return within(anomaly, image), float(confidence)
 
 
 def boxes(mask: NDArray[Any], grown: int = 0, smallest: int = 1) -> list[tuple[int, int, int, int]]:
@@ -256,7 +255,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("seconds", type=float)
     parser.add_argument("products", nargs="+")
-    parser.add_argument("--methods", default="difference,siam_nested_unet")
+    parser.add_argument("--methods", default="difference;siam_nested_unet")
     parser.add_argument("--moves", action="store_true")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -270,11 +269,12 @@ def main() -> None:
         learn, kept, scale = images[:-apart], images[-apart:], measure_scale(images)
         calibration = [(reprinted(image, scale, 100 * n + i), image) for i, image in enumerate(kept) for n in range(3)]
         good = [(reprinted(case.template, scale, 7_000 + i), case.template) for i, case in enumerate(tests)]
-        for method in options.methods.split(","):
+        for method in options.methods.split(";"):
             steps, started = 0, time.monotonic()
             variant, registers = method.removesuffix(" in place"), not method.endswith(" in place")
-            compare: Compare = partial(difference, register=registers)
-            if variant != "difference":
+            tolerance = variant.removeprefix("difference, ")
+            compare: Compare = partial(difference, tolerance=TOLERANCES.get(tolerance, 1), register=registers)
+            if not variant.startswith("difference"):
                 detector, steps = trained(learn, VARIANTS[variant], options.seconds, teacher)
                 torch.save(detector.state_dict(), options.out / f"{name} {method}.pt")
                 compare = network_compare(detector.eval(), registers)

@@ -15,24 +15,27 @@ FADE = 0.05
 
 
 class TemplateDifference(Detector):
-    """Lays the best of its templates on an image (``models.detectors.template_bank``) and takes the absolute difference, the
-    largest over channels, in spreads of the image's grey values, after a grey opening (Serra 1982) over ``opening`` × ``opening``
-    px (odd): what is narrower than that is an edge that lies a little off, or noise. 0 where nothing is compared. Nothing is
-    learned. ``search``: how far a part may be shifted, as a share of each side. ``sure``: confidence (0..1) of the registration
-    below which nothing is said, and the image is not judged."""
+    """Lays the best of its templates on an image (``models.detectors.template_bank``) and takes how far each pixel is from all
+    that the template shows within ``tolerance`` px (0..4) of it, the largest over channels, in spreads of the image's grey
+    values: prints and castings are a pixel off here and there, where the part as a whole lies right.
+
+    A grey opening (Serra 1982) over ``opening`` × ``opening`` px (odd) takes away what is narrower than that. 0 where nothing is
+    compared. Nothing is learned. ``search``: how far a part may be shifted, as a share of each side. ``sure``: confidence (0..1)
+    of the registration below which nothing is said, and the image is not judged."""
 
     family = "template_difference"
     trainable = False
     learns_from_good_only = True
     compares_with_template = True
 
-    def __init__(self, channels: int = 1, opening: int = 3, search: float = 0.25, sure: float = 0.7) -> None:
+    def __init__(self, channels: int = 1, tolerance: int = 1, opening: int = 3, search: float = 0.25, sure: float = 0.7) -> None:
         super().__init__()
-        if opening < 1 or opening % 2 == 0 or not 0.0 < sure <= 1.0:
+        if not 0 <= tolerance <= 4 or opening < 1 or opening % 2 == 0 or not 0.0 < sure <= 1.0:
             raise BadSettings(
-                f"template_difference.opening {opening} must be odd and above 0, and sure {sure} above 0 and at most 1"
+                f"template_difference.tolerance {tolerance} must be 0 to 4, opening {opening} odd and above 0, and sure {sure} "
+                "above 0 and at most 1"
             )
-        self.opening, self.sure = opening, sure
+        self.tolerance, self.opening, self.sure = tolerance, opening, sure
         self.bank = TemplateBank(channels, search)
 
     @torch.no_grad()
@@ -50,20 +53,28 @@ class TemplateDifference(Detector):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 1, H, W), 0 and up."""
-        return self._map_and_confidence(images)[0]
+        return self.compared(images)[0]
 
     def map_and_judged(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """As of ``Detector``: judged is what was found with a confidence of ``sure`` or more."""
         if not self.declines:
             return self(images), None
-        anomaly, confidence = self._map_and_confidence(images)
+        anomaly, confidence = self.compared(images)
         return anomaly, confidence >= self.sure
 
-    def _map_and_confidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def compared(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The map as of ``forward``, and the confidence (N,) of the registration, 0..1."""
         laid = self.bank.laid(images)
-        apart = (images - laid.template).abs().amax(1, keepdim=True) * laid.known
         sure = ((laid.confidence - self.sure) / FADE + 1.0).clamp(0.0, 1.0)[:, None, None, None]
-        return opened(apart, self.opening) * sure, laid.confidence
+        return self.apart(images, laid.template) * laid.known * sure, laid.confidence
+
+    def apart(self, images: Tensor, templates: Tensor) -> Tensor:
+        """How far images (N, C, H, W) are from templates that lie on them, (N, 1, H, W), 0 and up."""
+        side = 2 * self.tolerance + 1
+        brightest = F.max_pool2d(templates, side, stride=1, padding=self.tolerance)
+        darkest = -F.max_pool2d(-templates, side, stride=1, padding=self.tolerance)
+        beyond = torch.maximum(images - brightest, darkest - images).clamp(min=0.0)
+        return opened(beyond.amax(1, keepdim=True), self.opening)
 
 
 def opened(maps: Tensor, side: int) -> Tensor:

@@ -39,6 +39,24 @@ def test_opening_is_that_of_opencv() -> None:
         assert np.array_equal(opened(torch.from_numpy(maps)[None, None], side)[0, 0].numpy(), wanted)
 
 
+def test_what_is_a_pixel_off_is_tolerated_and_what_is_two_is_not() -> None:
+    """A line three pixels wide, moved; by brute force, over all places within the tolerance."""
+    image, template = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
+    template[..., 10:13] = 1.0
+    image[..., 12:15] = 1.0
+    assert TemplateDifference(1, tolerance=2, opening=1).apart(image, template).max() == 0
+    off = TemplateDifference(1, tolerance=1, opening=1).apart(image, template)
+    assert torch.equal(off[0, 0, 5].nonzero().flatten(), torch.tensor([11, 14]))
+    x, y = torch.rand(1, 2, 20, 24), torch.rand(1, 2, 20, 24)
+    found = TemplateDifference(2, tolerance=1, opening=1).apart(x, y)
+    for row in range(20):
+        for column in range(24):
+            near = y[0, :, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].flatten(1)
+            here = x[0, :, row, column]
+            wanted = torch.maximum(here - near.amax(1), near.amin(1) - here).clamp(min=0).max()
+            assert torch.equal(found[0, 0, row, column], wanted)
+
+
 @pytest.mark.parametrize("move", [{}, {"shift": (6.4, -3.2)}, {"turn": 1.5}, {"light": 0.7}])
 def test_what_a_template_does_not_show_is_found_where_the_part_lies(move: dict[str, Any]) -> None:
     images = [moved(print_of(n), shift=(n % 3, 0))[0] for n in range(8)]
@@ -85,7 +103,7 @@ def test_without_templates_it_takes_no_part() -> None:
         assert not detector.declines and torch.all(detector(seen(print_of(1))) == 0)
 
 
-@pytest.mark.parametrize("settings", [{"opening": 2}, {"sure": 0.0}, {"search": 0.7}])
+@pytest.mark.parametrize("settings", [{"opening": 2}, {"sure": 0.0}, {"search": 0.7}, {"tolerance": 5}])
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(BadSettings):
         build_detector("template_difference", 1, settings)

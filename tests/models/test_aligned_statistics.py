@@ -238,7 +238,7 @@ NOT_FOUND = (beside, lambda: good_image(0), lambda: texture(3), lambda: np.full(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("flips", [1, 4])
+@pytest.mark.parametrize("flips", [1, 2])
 def test_what_is_not_found_is_not_judged_and_never_passed(plates: AlignedStatistics, flips: int, tmp_path: Path) -> None:
     inspector = Inspector([plates], 1.0, flips=flips).eval()
     inspector.threshold.fill_(1e6)  # by its score every part would pass

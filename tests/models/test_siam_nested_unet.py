@@ -49,10 +49,10 @@ def print_of(seed: int, light: float = 1.0) -> np.ndarray:
 def trained() -> SiamNestedUNet:
     """On eight prints."""
     images = [moved(print_of(n), shift=(n % 3, -(n % 2)))[0] for n in range(8)]
-    spec = Spec("siam_nested_unet", SMALL, learning_rate=5e-3, side=64, batch_size=12, hard_negatives=False)
+    spec = Spec("siam_nested_unet", SMALL, learning_rate=5e-3, side=64, batch_size=8, hard_negatives=False)
     crops = CropPlan(Recipe(), measure_scale(images), 64, 0, "linear", 3)
-    detector, log = fit(images, crops, spec, Plan(600.0, 100, 0, threads=2))
-    assert isinstance(detector, SiamNestedUNet) and log.steps == 100
+    detector, log = fit(images, crops, spec, Plan(600.0, 80, 0, threads=2))
+    assert isinstance(detector, SiamNestedUNet) and log.steps == 80
     return detector
 
 

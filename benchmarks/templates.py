@@ -39,7 +39,7 @@ from models.detectors.teaching import teach, with_teacher
 from models.detectors.template_difference import TemplateDifference
 from models.evaluation.metrics import auroc, f1_max
 from models.inspection.calibration import calibrate
-from models.inspection.inspector import MARGIN, MapPooling, as_seen, pool_map
+from models.inspection.inspector import MARGIN, MapPooling, pool_map, whole_as_seen
 from models.teachers.imagenet import write_imagenet
 from models.teachers.teacher_file import TeacherFile, read_teacher
 from models.training.budget import Plan
@@ -116,11 +116,6 @@ def moved(image: NDArray[Any], shift: float = 0.0, turn: float = 0.0, scale: flo
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8).reshape(image.shape)
 
 
-def seen(image: Image) -> Tensor:
-    """As detectors see it."""
-    return as_seen(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255.0)
-
-
 def within(anomaly: Tensor, image: Image) -> Map:
     """A map without the margins, averaged over 3 × 3 px."""
     height, width = image.shape[:2]
@@ -133,7 +128,7 @@ def network_compare(detector: Any, register: bool = True) -> Compare:
 
     def compare(image: Image, template: Image) -> tuple[Map, float]:
         with torch.no_grad():
-            pixels, good = seen(image), seen(template)
+            pixels, good = whole_as_seen(image), whole_as_seen(template)
             if not register:
                 pair = torch.cat([pixels, good], 1)
                 return within(SegmentationDetector.forward(detector, pair), image), 1.0
@@ -147,7 +142,7 @@ def network_compare(detector: Any, register: bool = True) -> Compare:
 def difference(image: Image, template: Image, tolerance: int = 1, register: bool = True) -> tuple[Map, float]:
     """The plain way; ``register`` as above."""
     detector = TemplateDifference(image.shape[2], tolerance)
-    pixels, good = seen(image), seen(template)
+    pixels, good = whole_as_seen(image), whole_as_seen(template)
     with torch.no_grad():
         if not register:
             return within(detector.apart(pixels, good), image), 1.0
@@ -156,15 +151,10 @@ def difference(image: Image, template: Image, tolerance: int = 1, register: bool
         return within(anomaly, image), float(confidence)
 
 
-def boxes(mask: NDArray[Any], grown: int = 0, smallest: int = 1) -> list[tuple[int, int, int, int]]:
+def boxes(mask: NDArray[Any]) -> list[tuple[int, int, int, int]]:
     """(left, top, right, bottom) about connected pixels of ``mask``."""
-    height, width = mask.shape
-    _, _, found, _ = cv2.connectedComponentsWithStats(np.asarray(mask, np.uint8), connectivity=8)
-    return [
-        (max(x - grown, 0), max(y - grown, 0), min(x + w + grown, width), min(y + h + grown, height))
-        for x, y, w, h, area in found[1:].tolist()
-        if area >= smallest
-    ]
+    found = cv2.connectedComponentsWithStats(np.asarray(mask, np.uint8), connectivity=8)[2]
+    return [(x, y, x + w, y + h) for x, y, w, h, _ in found[1:].tolist()]
 
 
 def overlap(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[float, bool]:

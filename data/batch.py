@@ -15,7 +15,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MIN_IMAGES = 12
 LIBRARY = "library"
 """Folder of cut-outs beside a product's batches, and its copy in each of them."""
-RESERVED = (LIBRARY, "templates")
+TEMPLATES = "templates"
+"""Folder of a product's templates beside its batches, and of a batch's in its library."""
+RESERVED = (LIBRARY, TEMPLATES)
 """What lies beside a product's batches; no batch may be called that."""
 TEACHER = "teacher-"
 """What the registered models of teachers are called, before their names; no product may be called that."""

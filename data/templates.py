@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from core.errors import BadBatch, BadImage
 from data.image import read_image
 
-TEMPLATES = "templates"
-"""Folder of a product's templates, and of a batch's in its library."""
 MOST = 16
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 _NOTES = (".txt", ".md", ".json", ".yaml", ".yml", ".csv")
@@ -44,12 +42,9 @@ def read_templates(folder: Path, channels: int) -> tuple[Image, ...]:
     images: list[Image] = []
     for file in template_files(folder):
         try:
-            image = read_image(file)
+            image = read_image(file, channels)
         except BadImage as error:
             raise BadBatch(f"template {file.name!r} in {folder} cannot be read: {error}") from error
-        if image.shape[2] != channels:
-            grey = np.round(image.mean(axis=2, keepdims=True)).astype(np.uint8)
-            image = grey if channels == 1 else grey.repeat(3, axis=2)
         if images and image.shape != images[0].shape:
             own, others = (f"{shape[1]} × {shape[0]} px" for shape in (image.shape, images[0].shape))
             raise BadBatch(f"template {file.name!r} in {folder} is {own}, and others are {others}; crop all to one size")

@@ -16,6 +16,7 @@ from data.progress import Progress
 from data.split import seen_in_training
 from data.stage import read_params, read_settings, run_stage
 from models.detectors.detector import Detector
+from models.detectors.template_detector import TemplateDetector
 from models.evaluation.assemble import ScoredImage, assemble, giving_threshold, score_images
 from models.evaluation.exam import MEASURING, Batch, LabelledImage, read_batch, read_split
 from models.evaluation.gates import check_gates
@@ -186,7 +187,7 @@ def _evaluated(folder: BatchFolder, out: Path) -> str:
         trials,
         training,
         region,
-        [detectors[number] for number in fusion.chosen],
+        compared_with(detectors, training["networks"], fusion.chosen),
     )
     write_json(out / "metrics.json", metrics.as_json())
     return (
@@ -269,7 +270,7 @@ def _champion(folder: BatchFolder, good: list[LabelledImage], defects: list[Labe
 def _report(
     out: Path, metrics: Metrics, folder: BatchFolder, good: list[ScoredImage], defects: list[ScoredImage],
     trials: list[dict[str, Any]], training: dict[str, Any], region: Region,
-    detectors: Sequence[Detector],
+    compared: dict[str, Any],
 ) -> None:  # fmt: skip
     examples = [
         Example(
@@ -290,11 +291,19 @@ def _report(
             schedule=_schedule(training),
             learning=[(step, loss) for step, _, loss in training["networks"][0]["losses"]],
             record=folder.read_record(),
-            templates=[
-                template for detector in detectors if detector.compares_with_template for template in detector.bank.shown()
-            ],
+            **compared,
         ),
     )
+
+
+def compared_with(detectors: Sequence[Detector], logs: Sequence[dict[str, Any]], chosen: Sequence[int]) -> dict[str, Any]:
+    """For the report: the templates of the first detector that is read (``chosen``) and has some, for the others' come out of the
+    same images; and how many training images match one. ``logs``: of the networks, in the order of the detectors."""
+    for number in chosen:
+        detector = detectors[number]
+        if isinstance(detector, TemplateDetector) and detector.declines:
+            return {"templates": detector.bank.shown(), "matched": int(logs[number]["matched"])}
+    return {}
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from data.stage import read_params, read_settings, run_stage
 from models.detectors.catalogue import NETWORKS, build_detector
 from models.detectors.detector import Detector
 from models.detectors.teaching import teach
+from models.detectors.template_detector import TemplateDetector
 from models.evaluation.exam import read_batch
 from models.evaluation.objective import TuneSet, objective, tune_set
 from models.inspection.preprocess import at_working_scale
@@ -162,7 +163,7 @@ def train(folder: BatchFolder) -> None:
             f"network {number + 1} ({network.params['detector']}, 1/{log['reduction']}): {steps} "
             f"in {log['seconds']:.0f} s, ended by {log['ended_by']}{_start_text(given.warm, log['warm'])}"
         )
-        if _family(network.params["detector"]).compares_with_template:
+        if issubclass(_family(network.params["detector"]), TemplateDetector):
             print(templates_text(log["templates"], log["matched"], len(images)))
     spec = spec_of(chosen, side, given.card)
     _write(folder, detectors, {

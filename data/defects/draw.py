@@ -125,7 +125,7 @@ def draw_crop(
     if spots and rng.random() < SPOT_SHARE:
         source, row, column = spots[int(rng.integers(len(spots)))]
         about = row, column
-    same = None if partners is None else copy.deepcopy(rng)
+    other = None if partners is None else _view(copy.deepcopy(rng), partners[source], None, side, flips, about)
     view = _view(rng, images[source], None if parts is None else parts[source], side, flips, about)
     background = view.image.astype(np.float32)
     if rng.random() < 0.5:
@@ -146,8 +146,7 @@ def draw_crop(
                     label, family, level = np.maximum(label, added), wanted, drawn_at
                     break
     clean = None
-    if partners is not None and same is not None:
-        other = _view(same, partners[source], None, side, flips, about)
+    if other is not None:
         clean = _template(np.random.default_rng([seed, index, PARTNER]), other, scale, recipe.nuisance)
     elif with_clean:
         lit = nuisance.light(copy.deepcopy(rng), background, scale, recipe.nuisance, image.mean())

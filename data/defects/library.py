@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from core.errors import BadBatch, BadImage
 from core.files import file_digest, write_json
-from data.batch import LIBRARY, BatchFolder
+from data.batch import LIBRARY, TEMPLATES, BatchFolder
 from data.mask import read_mask
-from data.templates import TEMPLATES, read_templates, template_files
+from data.templates import read_templates, template_files
 
 INDEX, MASK = "index.json", ".mask.png"
 MOST, LARGEST = 500, 2048

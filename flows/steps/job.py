@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from core.files import write_json, write_text
-from data.batch import LIBRARY, BatchFolder, check_name
+from data.batch import LIBRARY, TEMPLATES, BatchFolder, check_name
 from data.defects.library import lay_library
-from data.templates import TEMPLATES
 from data.validation.history import EarlierBatch
 from flows.config import PlantConfig, Product
 from flows.errors import PlantError

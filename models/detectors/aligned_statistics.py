@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import BadSettings
-from models.detectors.detector import Detector, Whole
+from models.detectors.detector import Whole
 from models.detectors.loaded_sizes import TakesLoadedSizes
 from models.detectors.registration import FLAT, Registration, moments, visible
+from models.detectors.template_detector import RegisteringDetector
 
 MOST = 64
 """Good images that are held at once."""
@@ -19,8 +20,6 @@ CANDIDATES = 6
 """Good images of which one becomes the reference."""
 LEAST = 4
 """Good images that have to show a place before anything is said of it."""
-FADE = 0.05
-"""Confidences by which ``sure`` may be missed; in between the map fades, so that no rounding decides."""
 SLACK = 0.25
 """Pixels by which a registration may be wrong: where the picture is steep, that much more spread is expected."""
 MIN_SPREAD = 0.02
@@ -96,7 +95,7 @@ class Scale(TakesLoadedSizes):
         )
 
 
-class AlignedStatistics(Detector):
+class AlignedStatistics(RegisteringDetector):
     """Lays each image on a reference (``models.detectors.registration``) and compares it, place by place, with what good images
     show there: the map is the largest distance from their median, in robust standard deviations, over squares of 1, 4 and 8 px
     (``strides`` 1, 2 and 4), brought back to where the part lies in the image.
@@ -187,26 +186,15 @@ class AlignedStatistics(Detector):
         """Whether it holds a template: without one it takes no part, and nothing waits for its judgement."""
         return bool(self._scales()[0].covered.any())
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Robust standard deviations (N, 1, H, W) from what good images show, 0 and up; ``rest`` where nothing can be said."""
-        return self._map_and_confidence(images)[0]
-
-    def map_and_judged(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Judged is what was found with a confidence of ``sure`` or more: of that the map has its full weight. What is missed by
-        less than ``FADE`` still has a weaker map, and is not judged."""
-        if not self.declines:
-            return self(images), None
-        anomaly, confidence = self._map_and_confidence(images)
-        return anomaly, confidence >= self.sure
-
-    def _map_and_confidence(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def compared(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """As of ``RegisteringDetector``: robust standard deviations from what good images show, 0 and up; ``rest`` where nothing
+        can be said."""
         finest, found = self._scales()[0], self.registration(images)
         shown = found.warped(visible(images)) * finest.covered
         aligned = _matched(found.warped(images), shown, finest.location)
         known = (10.0 * shown - 9.0).clamp(0.0, 1.0)
         said = found.back((self._distances(aligned, shown) - self.rest) * known, images)
-        weight = ((found.confidence - self.sure) / FADE + 1.0).clamp(0.0, 1.0)
-        return self.rest + said * weight[:, None, None, None], found.confidence
+        return self.rest + said * self.weight(found.confidence), found.confidence
 
 
 def _evenly(number: int, most: int) -> set[int]:

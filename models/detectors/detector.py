@@ -37,11 +37,6 @@ class Detector(Trainable):
     """Kind of teacher (``models.teachers.teacher_file``) that it can be given; None where it has none."""
     takes_transformers = False
     """Whether that may be a vision transformer, all of whose levels have one stride."""
-    compares_with_template = False
-    """Whether it has a ``bank`` of templates (``models.detectors.template_bank``), which training fills, and a confidence from
-    which on it is ``sure`` that one was found."""
-    bank: Any
-    sure: float
 
     @property
     def declines(self) -> bool:

@@ -162,9 +162,6 @@ class Level(TakesLoadedSizes):
             state_dict[prefix + "descent"] = descent[None]
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def _fits(self, loaded: Tensor, buffer: Tensor) -> bool:
-        return loaded.ndim == buffer.ndim and loaded.shape[1 : buffer.ndim - 2] == buffer.shape[1 : buffer.ndim - 2]
-
     @torch.no_grad()
     def hold(self, pictures: Tensor, shown: Tensor) -> None:
         """Keep ``pictures`` (K, 1, h, w) where all of a pixel is ``shown``."""

@@ -13,12 +13,11 @@ from models.detectors.channel_attention import EnsembleAttention
 from models.detectors.encoders import build_encoder, first_stride
 from models.detectors.segmentation import RARE, SegmentationDetector
 from models.detectors.template_bank import TemplateBank
+from models.detectors.template_detector import TemplateDetector
 from models.trainable import TrainingBatch
 
 REST = -10.0
 """The map where nothing is compared: surely good."""
-FADE = 0.05
-"""Confidences by which ``sure`` may be missed; in between the map fades, so that no rounding decides."""
 
 
 class ResidualPair(nn.Module):
@@ -38,7 +37,7 @@ class ResidualPair(nn.Module):
         return torch.relu(self.second(first) + first)
 
 
-class SiamNestedUNet(SegmentationDetector):
+class SiamNestedUNet(TemplateDetector, SegmentationDetector):
     """Finds where a part differs from a good template of it.
 
     The template is one of those that the detector holds (``models.detectors.template_bank``): the best match, laid on the image
@@ -60,7 +59,6 @@ class SiamNestedUNet(SegmentationDetector):
 
     family = "siam_nested_unet"
     learns_from_clean = True
-    compares_with_template = True
 
     def __init__(
         self,
@@ -130,25 +128,8 @@ class SiamNestedUNet(SegmentationDetector):
             raise BadSettings("siam_nested_unet learns from pairs; draw crops with CropPlan.with_clean")
         return super().training_loss(replace(batch, images=torch.cat([batch.images, batch.clean], 1)), progress)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Fused logits (N, 1, H, W) of images (N, C, H, W); -10 where nothing is known of what is good."""
-        return self.compared(images)[0]
-
-    @property
-    def declines(self) -> bool:
-        """Whether it holds templates; without one it takes no part."""
-        return not self.bank.empty
-
-    def map_and_judged(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """As of ``Detector``: judged is what was found with a confidence of ``sure`` or more."""
-        if not self.declines:
-            return self(images), None
-        anomaly, confidence = self.compared(images)
-        return anomaly, confidence >= self.sure
-
     def compared(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The map as of ``forward``, and the confidence (N,) of the registration, 0..1."""
+        """As of ``RegisteringDetector``: fused logits, -10 where nothing is known of what is good."""
         laid = self.bank.laid(images)
-        said = super().forward(torch.cat([images, laid.template], 1))
-        sure = ((laid.confidence - self.sure) / FADE + 1.0).clamp(0.0, 1.0)[:, None, None, None]
-        return REST + (said - REST) * laid.known * sure, laid.confidence
+        said = SegmentationDetector.forward(self, torch.cat([images, laid.template], 1))
+        return REST + (said - REST) * laid.known * self.weight(laid.confidence), laid.confidence

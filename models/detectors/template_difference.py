@@ -7,14 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.errors import BadSettings
-from models.detectors.detector import Detector, Whole
+from models.detectors.detector import Whole
 from models.detectors.template_bank import TemplateBank
-
-FADE = 0.05
-"""Confidences by which ``sure`` may be missed; in between the map fades, so that no rounding decides."""
+from models.detectors.template_detector import TemplateDetector
 
 
-class TemplateDifference(Detector):
+class TemplateDifference(TemplateDetector):
     """Lays the best of its templates on an image (``models.detectors.template_bank``) and takes how far each pixel is from all
     that the template shows within ``tolerance`` px (0..4) of it, the largest over channels, in spreads of the image's grey
     values: prints and castings are a pixel off here and there, where the part as a whole lies right.
@@ -26,7 +24,6 @@ class TemplateDifference(Detector):
     family = "template_difference"
     trainable = False
     learns_from_good_only = True
-    compares_with_template = True
 
     def __init__(self, channels: int = 1, tolerance: int = 1, opening: int = 3, search: float = 0.25, sure: float = 0.7) -> None:
         super().__init__()
@@ -46,27 +43,10 @@ class TemplateDifference(Detector):
             return 0.0
         return float(torch.stack([self(image.seen).max() for image in good]).median())
 
-    @property
-    def declines(self) -> bool:
-        """Whether it holds templates; without one it takes no part."""
-        return not self.bank.empty
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 1, H, W), 0 and up."""
-        return self.compared(images)[0]
-
-    def map_and_judged(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """As of ``Detector``: judged is what was found with a confidence of ``sure`` or more."""
-        if not self.declines:
-            return self(images), None
-        anomaly, confidence = self.compared(images)
-        return anomaly, confidence >= self.sure
-
     def compared(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The map as of ``forward``, and the confidence (N,) of the registration, 0..1."""
+        """As of ``RegisteringDetector``, 0 and up."""
         laid = self.bank.laid(images)
-        sure = ((laid.confidence - self.sure) / FADE + 1.0).clamp(0.0, 1.0)[:, None, None, None]
-        return self.apart(images, laid.template) * laid.known * sure, laid.confidence
+        return self.apart(images, laid.template) * laid.known * self.weight(laid.confidence), laid.confidence
 
     def apart(self, images: Tensor, templates: Tensor) -> Tensor:
         """How far images (N, C, H, W) are from templates that lie on them, (N, 1, H, W), 0 and up."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.detectors.detector import Detector
 from models.evaluation.exam import Batch, LabelledImage
@@ -17,7 +18,7 @@ from models.evaluation.objective import tune_set
 from models.exported import ExportedInspector, Inspection
 from models.inspection.calibration import Calibration, calibrate
 from models.inspection.export import export, set_threshold
-from models.inspection.inspector import Inspector, fit_fusion, raw_maps
+from models.inspection.inspector import Inspector, fit_fusion
 from models.inspection.region import Region
 
 
@@ -69,12 +70,16 @@ def giving_threshold(calibrated: Sequence[ScoredImage]) -> list[ScoredImage]:
 
 
 @torch.no_grad()
-def _judged(inspector: Inspector, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Those that ``inspector`` can judge: the map of others says nothing of good parts. All where it can judge fewer than two."""
-    if not inspector.declines:
-        return list(images)
-    judged = [image for image in images if bool(inspector(torch.from_numpy(image)[None])[3])]
-    return judged if len(judged) >= 2 else list(images)
+def _maps_of_judged(inspector: Inspector, images: Sequence[NDArray[np.uint8]]) -> list[list[Tensor]]:
+    """Raw maps of each image that ``inspector`` can judge: the map of others says nothing of good parts. Of all where it can
+    judge fewer than two."""
+    every, judged = [], []
+    for image in images:
+        working = inspector.working(torch.from_numpy(image)[None])
+        seen = [inspector.raw_map_and_judged(number, working) for number in range(len(inspector.detectors))]
+        every.append([raw for raw, _ in seen])
+        judged.append(all(bool(said) for _, said in seen if said is not None))
+    return [maps for maps, said in zip(every, judged, strict=True) if said] if sum(judged) >= 2 else every
 
 
 def assemble(
@@ -99,8 +104,7 @@ def assemble(
     inspector = Inspector(
         [detectors[n] for n in fusion.chosen], training["scale"], fusion.reductions, fusion.poolings, flips, region
     ).eval()
-    tuned = _judged(inspector, [exam.image for exam in batch.good["tune"]])
-    fit_fusion(inspector, [raw_maps(inspector, image) for image in tuned])
+    fit_fusion(inspector, _maps_of_judged(inspector, [exam.image for exam in batch.good["tune"]]))
     export(inspector, target, batch.channels, {**properties, "threshold": "nan", "pixel_threshold": "nan"})
     calibrated = score_images(ExportedInspector(target), batch.good["calibrate"], on_image)
     giving = giving_threshold(calibrated)

@@ -117,10 +117,6 @@ class Network(Part):
     device: str = "cpu"
     seconds: float = 0.0
     ended_by: str = ""
-    templates: int = 0
-    """That it compares with."""
-    matched: int = 0
-    """Good training images that one of them was laid on."""
     warm: bool = False
     """Went on from a network of ``Training.warm_start``."""
 

@@ -209,6 +209,12 @@ def as_seen(view: Tensor) -> Tensor:
     return F.pad(x, (MARGIN, right, MARGIN, bottom))
 
 
+def whole_as_seen(image: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
+    """One image (H, W, C) at working scale, as detectors see it: (1, C, h, w), on ``device``."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)
+    return as_seen(pixels.float() / 255.0)
+
+
 @torch.no_grad()
 def raw_maps(inspector: Inspector, image: NDArray[np.uint8]) -> list[Tensor]:
     """The raw map of every detector for one image (H, W, C)."""

@@ -46,7 +46,8 @@ class ReportContents:
     ``validation``: ``validation.json``, as docs/architecture.md fixes it.
     ``examples``: good images and pseudo-defects; must hold the highest-scoring good ones and the lowest-scoring defects, since
     the worst errors are taken from here. ``study``: trials ``{"number", "state", "value", "params", "seconds", "reason"}``.
-    ``templates``: (H, W, C) that parts are compared with.
+    ``templates``: (H, W, C) that parts are compared with; ``matched``: good training
+    images that one of them was laid on.
     ``schedule``: (progress 0..1, lowest difficulty, highest difficulty). ``learning``: (``learning_unit``, loss).
     """
 
@@ -59,6 +60,7 @@ class ReportContents:
     record: BatchRecord
     learning_unit: str = "step"
     templates: Sequence[Pixels] = ()
+    matched: int = 0
 
 
 def write_report(target: Path, contents: ReportContents) -> None:
@@ -120,11 +122,7 @@ def page(contents: ReportContents, scale: ColourScale) -> str:
             data_uri(fitted(rgb(image), TEMPLATE_SIDE), ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 84))
             for image in contents.templates[:TEMPLATES_SHOWN]
         ],
-        template_lines=[
-            f"Of {metrics.images.get('train', 0)} good training images, {network.matched} match one."
-            for network in metrics.training.networks
-            if network.templates
-        ],
+        matched=contents.matched,
     )
 
 

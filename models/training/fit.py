@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from data.defects.foreground import foreground
 from models.detectors.catalogue import build_detector
 from models.detectors.detector import Detector
+from models.detectors.template_detector import TemplateDetector
 from models.trainable import Trainable, TrainingBatch
 from models.training.budget import Costs, Plan, cores, ended, plan_anew, planned
 from models.training.checkpoint import load_checkpoint, resumed_log, save_checkpoint
@@ -279,7 +280,7 @@ def _paired(
     network: Trainable, images: list[Image], templates: Sequence[Image], begin: Begin, plan: Plan
 ) -> tuple[Pairs | None, Begin, Plan]:
     """Of a detector that compares with a template: the pairs, and how it then begins and is planned."""
-    if not (isinstance(network, Detector) and network.compares_with_template):
+    if not isinstance(network, TemplateDetector):
         return None, begin, plan
     pairs = pairs_of(images, network.bank, network.sure, templates)
     return pairs, _holding(pairs, begin), replace(plan, steps=1) if pairs.bank.empty else plan

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.detectors.detector import Detector, Whole
-from models.inspection.inspector import MARGIN, as_seen
+from models.inspection.inspector import MARGIN, whole_as_seen
 from models.training.allocation import keep_freed_memory
 from models.training.training_log import TrainingLog
 
@@ -36,6 +36,5 @@ def fill_memory_bank(
 
 
 def _whole(image: Image, device: torch.device) -> Whole:
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device)
     rows, columns = (slice(MARGIN, MARGIN + side) for side in image.shape[:2])
-    return Whole(as_seen(pixels.float() / 255.0), rows, columns)
+    return Whole(whole_as_seen(image, device), rows, columns)

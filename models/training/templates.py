@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.detectors.registration import Registration
 from models.detectors.template_bank import TemplateBank
-from models.inspection.inspector import MARGIN, as_seen
+from models.inspection.inspector import MARGIN, whole_as_seen
 from models.inspection.preprocess import statistics
 
 Image = NDArray[np.uint8]
@@ -45,10 +45,10 @@ def pairs_of(images: Sequence[Image], bank: TemplateBank, sure: float, templates
     """Fill ``bank`` (fresh) with ``templates``, or with up to four of ``images`` (H, W, C) that most others match, and lay the
     best on each image. It is left empty where fewer than half of the images, or fewer than four, match one of another image with
     a confidence of ``sure``; given templates stay. An image is never laid on itself, unless it was given as a template."""
-    seen = [_seen(image) for image in images]
+    seen = [whole_as_seen(image) for image in images]
     chosen: list[int] = []
     if templates:
-        bank.hold(torch.cat([_seen(template) for template in templates]))
+        bank.hold(torch.cat([whole_as_seen(template) for template in templates]))
     else:
         chosen = _chosen(seen, bank.registration.search, sure)
         if not chosen:
@@ -95,11 +95,6 @@ def _chosen(seen: Sequence[Tensor], search: float, sure: float) -> list[int]:
         taken.append(column)
         best = np.maximum(best, match[:, column])
     return [few[column] for column in taken]
-
-
-def _seen(image: Image) -> Tensor:
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    return as_seen(pixels.float() / 255.0)
 
 
 def _as_pixels(template: Tensor, image: Image) -> Image:

@@ -7,6 +7,7 @@ from core.errors import BadSettings
 from data.defects.recipe import TRAINING_FAMILIES, Recipe
 from models.detectors.catalogue import NETWORKS
 from models.detectors.teaching import with_teacher
+from models.detectors.template_detector import TemplateDetector
 from models.teachers.teacher_file import TeacherCard
 from models.training.curriculum import SCHEDULES
 from models.training.fit import Spec
@@ -38,7 +39,7 @@ def spec_of(params: Mapping[str, Any], side: int, teacher: TeacherCard | None = 
         side=side,
         batch_size=16 * max(128 // side, 1),
         # A good training image is laid on a template, often on itself: no false alarms there to learn from.
-        hard_negatives=not network.detector.compares_with_template,
+        hard_negatives=not issubclass(network.detector, TemplateDetector),
     )
 
 

@@ -85,5 +85,6 @@ def test_more_than_are_used_are_refused(tmp_path: Path) -> None:
 
 def test_colour_and_grey_are_brought_to_what_the_batch_has(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.dstack([np.full((64, 64), v, np.uint8) for v in (30, 60, 90)]))
-    assert read_templates(tmp_path, 1)[0].shape == (64, 64, 1) and int(read_templates(tmp_path, 1)[0][0, 0, 0]) == 60
+    # As the batch's own images are read, by their brightness: .299 · 90 + .587 · 60 + .114 · 30.
+    assert read_templates(tmp_path, 1)[0].shape == (64, 64, 1) and int(read_templates(tmp_path, 1)[0][0, 0, 0]) == 66
     assert read_templates(tmp_path, 3)[0][0, 0].tolist() == [90, 60, 30]

@@ -13,6 +13,7 @@ from data.defects.recipe import Recipe
 from data.defects.scale import measure_scale
 from models.detectors.catalogue import build_detector
 from models.detectors.template_difference import TemplateDifference, opened
+from models.evaluate import compared_with
 from models.exported import ExportedInspector
 from models.inspection.export import export
 from models.inspection.inspector import Inspector
@@ -95,6 +96,17 @@ def test_the_exported_file_takes_the_best_of_several_templates(channels: int, tm
         said = exported.inspect(part)
         assert np.allclose(said.map, anomaly[0].numpy(), atol=2e-3) and said.judged == bool(judged)
         assert said.judged == any(image is one for one in variants)
+
+
+def test_the_report_shows_the_templates_once_of_detectors_that_are_read() -> None:
+    """Two views hold the same templates; a detector that the fusion leaves out shows none."""
+    empty, one, other = TemplateDifference(1), TemplateDifference(1), TemplateDifference(1)
+    for detector in (one, other):
+        detector.bank.hold(seen(print_of(1)))
+    logs = [{"matched": number} for number in range(3)]
+    found = compared_with([empty, one, other], logs, (0, 1, 2))
+    assert len(found["templates"]) == 1 and found["matched"] == 1
+    assert compared_with([empty, one, other], logs, (0,)) == {}
 
 
 def test_without_templates_it_takes_no_part() -> None:
